@@ -1,0 +1,166 @@
+"""The words of a decision: who asks, what for, on what, and the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+Scalar = str | int | bool
+Attribute = Scalar | tuple[str, ...]
+"""What an attribute or a context value may be: Cedar's String, Long, Bool and Set<String>."""
+
+
+class Action(StrEnum):
+    """Everything that can be asked, `<thing>:<verb>`. Each belongs to one `ActionGroup` in the schema."""
+
+    APP_LIST = "app:list"
+    APP_READ = "app:read"
+    CALLER_READ = "caller:read"
+    PROPOSAL_APPLY = "proposal:apply"
+    PROPOSAL_APPROVE = "proposal:approve"
+    PROPOSAL_LIST = "proposal:list"
+    PROPOSAL_READ = "proposal:read"
+    PROPOSAL_REJECT = "proposal:reject"
+    PROPOSAL_WITHDRAW = "proposal:withdraw"
+    RECORD_SEARCH = "record:search"
+    RECORD_SEARCH_ALL = "record:search_all"
+    REDIS_LIST = "redis:list"
+    REDIS_READ = "redis:read"
+    REDIS_READ_VALUE = "redis:read_value"
+    ROLLOUT_PROPOSE = "rollout:propose"
+
+    @property
+    def group(self) -> ActionGroup:
+        return _GROUPS[self]
+
+    @property
+    def hides(self) -> bool:
+        """Whether a denial must look like "not there": true for every way of reading."""
+        return self.group in (ActionGroup.READ, ActionGroup.READ_SENSITIVE)
+
+
+class ActionGroup(StrEnum):
+    """The groups that policies grant: `action in Action::"read"`."""
+
+    APPLY = "apply"
+    APPROVE = "approve"
+    PROPOSE = "propose"
+    READ = "read"
+    READ_SENSITIVE = "read_sensitive"
+
+
+_GROUPS: Mapping[Action, ActionGroup] = {
+    Action.APP_LIST: ActionGroup.READ,
+    Action.APP_READ: ActionGroup.READ,
+    Action.CALLER_READ: ActionGroup.READ,
+    Action.PROPOSAL_APPLY: ActionGroup.APPLY,
+    Action.PROPOSAL_APPROVE: ActionGroup.APPROVE,
+    Action.PROPOSAL_LIST: ActionGroup.READ,
+    Action.PROPOSAL_READ: ActionGroup.READ,
+    Action.PROPOSAL_REJECT: ActionGroup.APPROVE,
+    Action.PROPOSAL_WITHDRAW: ActionGroup.PROPOSE,
+    Action.RECORD_SEARCH: ActionGroup.READ,
+    Action.RECORD_SEARCH_ALL: ActionGroup.READ_SENSITIVE,
+    Action.REDIS_LIST: ActionGroup.READ,
+    Action.REDIS_READ: ActionGroup.READ,
+    Action.REDIS_READ_VALUE: ActionGroup.READ_SENSITIVE,
+    Action.ROLLOUT_PROPOSE: ActionGroup.PROPOSE,
+}
+
+
+class Channel(StrEnum):
+    """The door a call came through. Only `pages` and `terminal` are interactive: a person is there."""
+
+    APPLIER = "applier"
+    MCP = "mcp"
+    PAGES = "pages"
+    STDIO = "stdio"
+    TERMINAL = "terminal"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A person, the groups they are in, and the agent acting for them; or an app acting for itself.
+
+    `issuer` and `subject` identify the person (OpenID Connect Core section 2); `name` is only for showing. `agent` is
+    the OAuth `client_id` (or `azp`), `actors` the chain of RFC 8693 `act` claims, the current actor first.
+    `authenticated_at` is `auth_time` in seconds since the epoch, 0 where the provider does not say.
+    """
+
+    issuer: str
+    subject: str
+    name: str
+    groups: frozenset[str]
+    roles: frozenset[str]
+    agent: str
+    channel: Channel
+    actors: tuple[str, ...] = ()
+    authenticated_at: int = 0
+    session: str = ""
+
+    @property
+    def key(self) -> str:
+        """What identifies the person everywhere: in Cedar, in records, in "the requester never approves"."""
+        return f"{self.issuer}#{self.subject}"
+
+
+class ResourceType(StrEnum):
+    """What can be asked about: the entity types of the schema."""
+
+    APP = "App"
+    ENVIRONMENT = "Environment"
+    INSTALLATION = "Installation"
+    KEYSPACE = "Keyspace"
+    PROPOSAL = "Proposal"
+    WORKLOAD = "Workload"
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """What is asked of, with its place in the tree: `parents` are whole resources, up to the installation.
+
+    `attributes` is a sorted tuple of pairs, so that a resource can be compared, hashed and shared between calls.
+    """
+
+    type: ResourceType
+    id: str
+    parents: tuple[Resource, ...] = ()
+    attributes: tuple[tuple[str, Attribute], ...] = ()
+
+    @property
+    def uid(self) -> str:
+        return f"{self.type}::{self.id}"
+
+
+INSTALLATION = Resource(ResourceType.INSTALLATION, "arborgate")
+"""The root of all resources: what lists, searches and `whoami` are asked of."""
+
+
+class Basis(StrEnum):
+    """What a decision rests on."""
+
+    ERROR = "error"
+    FORBID = "forbid"
+    NO_PERMIT = "no_permit"
+    PERMIT = "permit"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Allow or deny, with the ids (`@id`) of the policies that determined it. `error` is for operators alone."""
+
+    allowed: bool
+    basis: Basis
+    policies: tuple[str, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question to the engine; `context` adds to what the engine derives from the caller (agent, channel, …)."""
+
+    caller: Caller
+    action: Action
+    resource: Resource
+    context: tuple[tuple[str, Attribute], ...] = field(default=())

@@ -1,0 +1,245 @@
+"""All settings, read once into one frozen object; an unknown key refuses to start and names the nearest known one."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ..policies.errors import BadConfiguration
+from ..tools.environments import EnvironmentRule
+from ..tools.tree import Owned
+
+Seconds = Annotated[float, Field(gt=0, description="seconds")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HttpSettings(_Section):
+    """Where `serve` listens and what it takes."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8484, ge=0, le=65535)
+    public_url: str = Field(default="", description="how clients reach it, without a path; default http://host:port")
+    allowed_hosts: tuple[str, ...] = Field(default=(), description="Host headers besides public_url's")
+    allowed_origins: tuple[str, ...] = Field(default=(), description="Origin headers besides public_url's")
+    body_limit: int = Field(default=262_144, ge=1_024, description="bytes of one request")
+    call_timeout: Seconds = 10.0
+    drain_timeout: Seconds = 20.0
+    max_in_flight: int = Field(default=256, ge=1)
+    trusted_proxies: tuple[str, ...] = ()
+
+    @property
+    def url(self) -> str:
+        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+
+class IssuerSettings(_Section):
+    """One OpenID provider or OAuth authorization server whose access tokens are accepted (RFC 9068)."""
+
+    issuer: str
+    audience: str = Field(default="", description="the tokens' aud; default <public_url>/mcp")
+    jwks_url: str = Field(default="", description="default: from the issuer's metadata (RFC 8414, OIDC discovery)")
+    algorithms: tuple[Literal["RS256", "PS256", "ES256", "ES384", "EdDSA", "Ed25519"], ...] = ("RS256", "PS256", "ES256", "EdDSA")
+    groups_claim: str = "groups"
+    name_claim: str = "name"
+    leeway: float = Field(default=30.0, ge=0, le=120, description="seconds of clock difference")
+
+
+class PagesSettings(_Section):
+    """The login of the approval pages: a client and an audience of their own."""
+
+    issuer: str
+    client_id: str = "arborgate-pages"
+    client_secret_file: Path | None = None
+    scope: str = "openid profile"
+    groups_claim: str = "groups"
+    session_idle: Seconds = 1_800.0
+    session_limit: Seconds = 28_800.0
+    recent: Seconds = Field(default=900.0, description="how recent a login an approval needs")
+    terminal_client_id: str = Field(default="arborgate-terminal", description="public client of `arborgate proposals`")
+    terminal_audience: str = Field(default="", description="aud of the terminal's tokens; default <public_url>/approvals")
+
+
+class LocalCaller(_Section):
+    """Who a local copilot acts for over stdio (`arborgate serve --stdio --as NAME`); never anonymous."""
+
+    subject: str
+    name: str = ""
+    groups: tuple[str, ...] = ()
+    agent: str = "stdio"
+
+
+class IdentitySettings(_Section):
+    issuers: tuple[IssuerSettings, ...] = ()
+    pages: PagesSettings | None = None
+    stdio: Mapping[str, LocalCaller] = Field(default_factory=dict)
+    jwks_max_age: Seconds = 3_600.0
+    jwks_min_interval: Seconds = Field(default=30.0, description="least time between two fetches for unknown keys")
+
+
+class ClusterSettings(_Section):
+    """One cluster whose Argo CD objects are read. Without `kubeconfig`: in a pod the pod's own account, else the
+    current kube context."""
+
+    name: str = Field(default="in-cluster", pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")
+    kubeconfig: Path | None = None
+    context: str = ""
+    namespaces: tuple[str, ...] = Field(default=(), description="where Applications live; empty: all namespaces")
+    workloads: bool = Field(default=True, description="also watch Deployments, StatefulSets, DaemonSets, Rollouts")
+
+
+class RedisSettings(_Section):
+    """One Redis: `redis://`, `rediss://`, `redis+sentinel://host:port,host:port/service/db`, `redis+cluster://host:port`."""
+
+    url: str = "redis://127.0.0.1:6379/0"
+    username: str = ""
+    password_file: Path | None = None
+    timeout: Seconds = 2.0
+
+
+class StateSettings(RedisSettings):
+    prefix: str = Field(default="{arborgate}:", description="with a hash tag, so that Redis Cluster keeps it together")
+
+
+class RedisSourceSettings(RedisSettings):
+    """A Redis whose state agents may read, with credentials that can only read."""
+
+    name: str = Field(default="main", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+
+
+class RecordSettings(_Section):
+    dir: Path = Path("arborgate-record")
+    stream_length: int = Field(default=1_000_000, ge=1_000, description="records kept searchable in Redis")
+
+
+class PolicySettings(_Section):
+    dir: Path | None = Field(default=None, description="your *.cedar and cases/*.yaml; default: the shipped ones")
+    reload: bool = True
+
+
+class ProposalSettings(_Section):
+    expire_after: Seconds = 86_400.0
+    rehearsal_wait: Seconds = Field(default=3.0, description="how long rollout_propose waits for the dry run")
+    approvals_low: int = Field(default=1, ge=1)
+    approvals_high: int = Field(default=1, ge=1)
+    signing_key_file: Path | None = Field(default=None, description="private JWK (Ed25519) that serve signs approvals with")
+    verify_key_file: Path | None = Field(default=None, description="public JWK that the applier checks them with")
+
+
+class ApplierSettings(_Section):
+    """The clusters with credentials that may write; read by `arborgate applier` alone."""
+
+    clusters: tuple[ClusterSettings, ...] = ()
+    health_timeout: Seconds = 300.0
+    lease: Seconds = 30.0
+
+
+class Settings(_Section):
+    """The whole configuration."""
+
+    replica: str = Field(default="serve-1", pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$")
+    http: HttpSettings = HttpSettings()
+    identity: IdentitySettings = IdentitySettings()
+    roles: Mapping[str, tuple[str, ...]] = Field(
+        default_factory=lambda: {
+            "viewer": ("arborgate-viewers",),
+            "developer": ("arborgate-developers",),
+            "approver": ("arborgate-approvers",),
+            "auditor": ("arborgate-auditors",),
+        },
+        description="role: the provider's groups that have it",
+    )
+    policies: PolicySettings = PolicySettings()
+    clusters: tuple[ClusterSettings, ...] = (ClusterSettings(),)
+    environments: tuple[EnvironmentRule, ...] = ()
+    ownership: Mapping[str, Owned] = Field(default_factory=dict, description="app name or id: what it owns elsewhere")
+    stale_after: Seconds = 60.0
+    state: StateSettings = StateSettings()
+    redis: tuple[RedisSourceSettings, ...] = ()
+    record: RecordSettings = RecordSettings()
+    proposals: ProposalSettings = ProposalSettings()
+    applier: ApplierSettings = ApplierSettings()
+    demo: bool = Field(default=False, description="set by `arborgate demo`: every page and banner says it is a demo")
+
+    @field_validator("clusters", "redis")
+    @classmethod
+    def _names_are_unique(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        names = [value.name for value in values]
+        if len(set(names)) != len(names):
+            raise ValueError("two entries have the same name")
+        return values
+
+    @model_validator(mode="after")
+    def _pages_issuer_is_https_or_loopback(self) -> Settings:
+        urls = [issuer.issuer for issuer in self.identity.issuers]
+        urls += [self.identity.pages.issuer] if self.identity.pages else []
+        for url in urls:
+            if not url.startswith(("https://", "http://127.0.0.1", "http://localhost", "http://[::1]")):
+                raise ValueError(f"the issuer {url!r} is neither https nor on loopback")
+        return self
+
+
+def read_settings(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings from a YAML file (`--config`, else `ARBORGATE_CONFIG`, else `arborgate.yaml` if it is there).
+
+    Raises `BadConfiguration` naming the file, the key and what to do."""
+    chosen = path or (Path(environ["ARBORGATE_CONFIG"]) if environ.get("ARBORGATE_CONFIG") else None)
+    if chosen is None:
+        chosen = Path("arborgate.yaml")
+        if not chosen.exists():
+            return Settings()
+    try:
+        raw = yaml.safe_load(chosen.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise BadConfiguration(f"{chosen}: cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise BadConfiguration(f"{chosen}: is not YAML: {error}") from error
+    return parse_settings(raw, origin=str(chosen))
+
+
+def parse_settings(raw: Any, *, origin: str = "settings") -> Settings:
+    """The settings from plain data; raises `BadConfiguration` with one line per mistake."""
+    if not isinstance(raw, dict):
+        raise BadConfiguration(f"{origin}: the top level must be a mapping of settings")
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as error:
+        lines = [_explain(dict(item), origin) for item in error.errors(include_url=False)]
+        raise BadConfiguration("\n".join(lines)) from error
+
+
+def _explain(item: Mapping[str, Any], origin: str) -> str:
+    where = ".".join(str(part) for part in item["loc"])
+    if item["type"] != "extra_forbidden":
+        return f"{origin}: {where}: {item['msg']}"
+    known = _fields_at(item["loc"][:-1])
+    near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
+    guess = f"; did you mean {near[0]!r}?" if near else f"; known here: {', '.join(known)}"
+    return f"{origin}: {where}: unknown setting{guess}"
+
+
+def _fields_at(location: tuple[str | int, ...]) -> list[str]:
+    model: type[BaseModel] | None = Settings
+    for part in location:
+        if isinstance(part, int) or model is None:
+            continue
+        info = model.model_fields.get(part)
+        model = _model_in(info.annotation) if info else None
+    return sorted(model.model_fields) if model else []
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        if (found := _model_in(argument)) is not None:
+            return found
+    return None

@@ -1,0 +1,206 @@
+"""A proposal: an ordered set of changes with a reason, a digest and a state, and where proposals are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from ..policies.model import Caller, Resource, ResourceType
+from .change import Change, Rehearsal
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ProposalState(StrEnum):
+    """Where a proposal stands; design section 7 draws the transitions."""
+
+    DRAFTED = "drafted"
+    PROPOSED = "proposed"
+    APPROVED = "approved"
+    APPLYING = "applying"
+    APPLIED = "applied"
+    FAILED = "failed"
+    ROLLED_BACK = "rolled_back"
+    REJECTED = "rejected"
+    WITHDRAWN = "withdrawn"
+    EXPIRED = "expired"
+    STALE = "stale"
+    REFUSED = "refused"
+
+    @property
+    def final(self) -> bool:
+        return self in _FINAL
+
+
+_FINAL = frozenset(
+    {
+        ProposalState.APPLIED,
+        ProposalState.ROLLED_BACK,
+        ProposalState.REJECTED,
+        ProposalState.WITHDRAWN,
+        ProposalState.EXPIRED,
+        ProposalState.STALE,
+        ProposalState.REFUSED,
+    }
+)
+
+
+class Risk(StrEnum):
+    """How much can go wrong; sets how many approvals, by whom, how fresh."""
+
+    LOW = "low"
+    HIGH = "high"
+
+
+class Requester(_Closed):
+    """Who asked: the person (`key`, `name`), what they may be judged by again later, and the agent acting for them."""
+
+    key: str
+    issuer: str
+    subject: str
+    name: str
+    groups: tuple[str, ...]
+    roles: tuple[str, ...]
+    agent: str
+    actors: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, caller: Caller) -> Requester:
+        return cls(
+            key=caller.key,
+            issuer=caller.issuer,
+            subject=caller.subject,
+            name=caller.name,
+            groups=tuple(sorted(caller.groups)),
+            roles=tuple(sorted(caller.roles)),
+            agent=caller.agent,
+            actors=caller.actors,
+        )
+
+
+class Draft(_Closed):
+    """What a tool asks to have kept: the changes in order, the reason in the agent's words, the environments touched."""
+
+    title: str
+    reason: str
+    changes: tuple[Change, ...]
+    environments: tuple[str, ...]
+    risk: Risk
+    risk_reasons: tuple[str, ...] = ()
+
+
+class Content(_Closed):
+    """All that an approver sees and approves. The digest is SHA-256 over the RFC 8785 form of this, in hexadecimal.
+
+    Times are seconds since the epoch. `rehearsal` is null only while the proposal is drafted or refused."""
+
+    id: str
+    title: str
+    reason: str
+    requester: Requester
+    created_at: float
+    expires_at: float
+    environments: tuple[str, ...]
+    risk: Risk
+    risk_reasons: tuple[str, ...]
+    approvals_needed: int
+    changes: tuple[Change, ...]
+    rehearsal: Rehearsal | None = None
+
+
+class Verdict(StrEnum):
+    """What an approver says of a digest."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+
+
+class Approval(_Closed):
+    """A statement about one digest by someone entitled to make it. `signature` is a compact JWS over the other fields."""
+
+    proposal: str
+    digest: str
+    verdict: Verdict
+    approver: Requester
+    comment: str
+    at: float
+    authenticated_at: float
+    session: str
+    signature: str = ""
+
+
+class Step(_Closed):
+    """How far one change has come while applying: `pending`, `started`, `applied`, `healthy`, `failed`, `undone`."""
+
+    state: str = "pending"
+    message: str = ""
+    at: float = 0.0
+
+
+class Proposal(_Closed):
+    """A proposal as it is kept: its content and digest, and what has happened to it."""
+
+    content: Content
+    digest: str
+    state: ProposalState
+    state_at: float
+    state_note: str = ""
+    approvals: tuple[Approval, ...] = ()
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return self.content.id
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalQuery:
+    """Which proposals; empty fields match all. `before` pages backwards from an id's position."""
+
+    states: tuple[ProposalState, ...] = ()
+    requester: str = ""
+    app: str = ""
+    before: str = ""
+    limit: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalPage:
+    """Proposals newest first, and the position to go on from (`""` at the end)."""
+
+    proposals: Sequence[Proposal]
+    next: str
+
+
+class Proposals(Protocol):
+    """The proposals in the state Redis. Transitions are atomic; a lost race raises `Conflict`."""
+
+    async def draft(self, caller: Caller, draft: Draft) -> Proposal:
+        """Keeps a new proposal (`drafted`) and hands it to the applier for rehearsal."""
+        ...
+
+    async def settle(self, proposal_id: str, timeout: float) -> Proposal:
+        """The proposal once it has left `drafted`, or as it is after `timeout` seconds."""
+        ...
+
+    async def get(self, proposal_id: str) -> Proposal:
+        """Raises `NotThere`."""
+        ...
+
+    async def list(self, query: ProposalQuery) -> ProposalPage: ...
+
+    async def withdraw(self, proposal_id: str, caller: Caller) -> Proposal:
+        """`drafted`, `proposed` or `approved` to `withdrawn`."""
+        ...
+
+
+def proposal_resources(proposal: Proposal, apps: Sequence[Resource]) -> tuple[Resource, ...]:
+    """The proposal as policy resources, one per app it touches: a grant on one app must not reach into another."""
+    attributes = (("requester", proposal.content.requester.key), ("risk", str(proposal.content.risk)))
+    return tuple(Resource(ResourceType.PROPOSAL, proposal.id, (app,), attributes) for app in apps)

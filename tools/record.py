@@ -1,0 +1,109 @@
+"""One line of the audit log as a tool sees it, and how it is searched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+class Event(StrEnum):
+    """Everything that is recorded, `<thing>:<past verb>`."""
+
+    CALL_ANSWERED = "call:answered"
+    CALL_DENIED = "call:denied"
+    CALL_FAILED = "call:failed"
+    CALL_INTENDED = "call:intended"
+    CALLER_REJECTED = "caller:rejected"
+    CHANGE_APPLIED = "change:applied"
+    CHANGE_STARTED = "change:started"
+    CHANGE_UNDONE = "change:undone"
+    LOG_OPENED = "log:opened"
+    POLICY_KEPT = "policy:kept"
+    POLICY_LOADED = "policy:loaded"
+    PROPOSAL_APPLIED = "proposal:applied"
+    PROPOSAL_APPLYING = "proposal:applying"
+    PROPOSAL_APPROVED = "proposal:approved"
+    PROPOSAL_DRAFTED = "proposal:drafted"
+    PROPOSAL_EXPIRED = "proposal:expired"
+    PROPOSAL_FAILED = "proposal:failed"
+    PROPOSAL_PROPOSED = "proposal:proposed"
+    PROPOSAL_REFUSED = "proposal:refused"
+    PROPOSAL_REJECTED = "proposal:rejected"
+    PROPOSAL_ROLLED_BACK = "proposal:rolled_back"
+    PROPOSAL_STALE = "proposal:stale"
+    PROPOSAL_WITHDRAWN = "proposal:withdrawn"
+    SESSION_ENDED = "session:ended"
+    SESSION_STARTED = "session:started"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What a writer knows of one record. `took_us` is microseconds, `bytes` the size of what left, `arguments_digest`
+    hexadecimal SHA-256 over the RFC 8785 form of the arguments. Never a secret, never a full result."""
+
+    event: Event
+    caller: str = ""
+    caller_name: str = ""
+    agent: str = ""
+    actors: tuple[str, ...] = ()
+    channel: str = ""
+    tool: str = ""
+    action: str = ""
+    resource: str = ""
+    arguments_digest: str = ""
+    decision: str = ""
+    policies: tuple[str, ...] = ()
+    policy_set: str = ""
+    outcome: str = ""
+    detail: str = ""
+    took_us: int = 0
+    bytes: int = 0
+    redactions: int = 0
+    proposal: str = ""
+    trace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record(Entry):
+    """One line of the audit log, design section 8. `time` is RFC 3339 UTC with microseconds; `hash` is hexadecimal
+    SHA-256 over the line without it, which holds `prev`, the hash of the line before (zeros at the start)."""
+
+    seq: int
+    time: str
+    replica: str
+    prev: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordQuery:
+    """What to search for; empty fields match all. Times are seconds since the epoch; `before` pages backwards."""
+
+    caller: str = ""
+    agent: str = ""
+    event: str = ""
+    tool: str = ""
+    resource: str = ""
+    proposal: str = ""
+    since: float = 0.0
+    until: float = 0.0
+    before: str = ""
+    limit: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPage:
+    """Records newest first, and the position to go on from (`""` at the end)."""
+
+    records: Sequence[Record]
+    next: str
+
+
+class Records(Protocol):
+    """The searchable copy of the audit log, in a Redis stream."""
+
+    async def search(self, query: RecordQuery) -> RecordPage:
+        """Newest first; raises `Unavailable` when the state Redis does not answer."""
+        ...
