@@ -1,0 +1,186 @@
+"""Each real part is what the other tests take it for."""
+
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.cluster import RedisCluster as ClusterClient
+from redis.exceptions import AuthenticationError, NoPermissionError, ReadOnlyError
+from redis.exceptions import TimeoutError as TookTooLong
+from redis.retry import Retry
+
+from tests.parts.process import PartFailed, wait_until
+from tests.parts.redis import RedisCluster, RedisSentinel, RedisServer, run_command
+
+ONCE = Retry(NoBackoff(), 0)
+
+WRITES_THE_READER_TRIES = (
+    "SET k v",
+    "SETRANGE k 0 v",
+    "APPEND k v",
+    "INCR k",
+    "GETDEL k",
+    "GETEX k PERSIST",
+    "DEL k",
+    "UNLINK k",
+    "EXPIRE k 10",
+    "PERSIST k",
+    "RENAME k l",
+    "COPY k l",
+    "MOVE k 1",
+    "RESTORE k 0 v",
+    "SORT k STORE l",
+    "HSET k f v",
+    "LPUSH k v",
+    "LPOP k",
+    "LMOVE k l LEFT LEFT",
+    "SADD k v",
+    "SPOP k",
+    "SUNIONSTORE k l",
+    "ZADD k 1 v",
+    "ZRANGESTORE k l 0 1",
+    "ZPOPMIN k",
+    "XADD k * f v",
+    "XTRIM k MAXLEN 0",
+    "XGROUP CREATE k g 0 MKSTREAM",
+    "XREADGROUP GROUP g c STREAMS k >",
+    "XACK k g 0-0",
+    "XAUTOCLAIM k g c 0 0-0",
+    "PFADD k v",
+    "GEOADD k 0 0 v",
+    "SETBIT k 0 1",
+    "BITFIELD k SET u8 0 1",
+    "PUBLISH c v",
+    "EVAL return 0",
+    "EVAL_RO return 0",
+    "EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff831 0",
+    "SCRIPT FLUSH",
+    "SCRIPT LOAD return",
+    "FUNCTION FLUSH",
+    "FCALL f 0",
+    "MULTI",
+    "FLUSHALL",
+    "FLUSHDB",
+    "SWAPDB 0 1",
+    "KEYS *",
+    "MONITOR",
+    "CONFIG SET maxmemory 1",
+    "CONFIG GET requirepass",
+    "CONFIG RESETSTAT",
+    "ACL SETUSER reader +@all",
+    "ACL LIST",
+    "CLIENT KILL ID 1",
+    "CLIENT PAUSE 1",
+    "CLIENT LIST",
+    "CLUSTER RESET",
+    "SLOWLOG RESET",
+    "LATENCY RESET",
+    "MEMORY PURGE",
+    "MODULE LIST",
+    "REPLICAOF NO ONE",
+    "FAILOVER",
+    "BGREWRITEAOF",
+    "SAVE",
+    "SHUTDOWN NOSAVE",
+)
+
+
+@pytest.mark.parametrize("command", WRITES_THE_READER_TRIES)
+def test_the_redis_reader_may_run_no_command_that_changes_anything(
+    redis_server: RedisServer, command: str
+) -> None:
+    words = command.split()
+    if words[0].startswith("EVAL") and not words[0].endswith("SHA"):
+        words = [words[0], " ".join(words[1:]), "0"]
+    with redis_server.connect("reader") as reader, pytest.raises(NoPermissionError):
+        run_command(reader, *words)
+
+
+def test_the_redis_reader_reads_keys_of_everybody(redis_server: RedisServer, redis_url: str) -> None:
+    redis_server.admin.hset("shop:cart:1", mapping={"items": "3"})
+    with redis_server.connect("reader") as reader:
+        assert reader.hget("shop:cart:1", "items") == b"3"
+        assert list(reader.scan_iter(match="shop:*")) == [b"shop:cart:1"]
+        assert reader.type("shop:cart:1") == b"hash"
+
+
+def test_the_redis_user_of_arborgate_stays_in_its_own_keyspace(redis_url: str) -> None:
+    with Redis.from_url(redis_url) as own:
+        own.set("arborgate:lease", "1", nx=True, px=1000)
+        own.xadd("arborgate:events", {"event": "proposal:approved"})
+        assert own.eval("return redis.call('GET', KEYS[1])", 1, "arborgate:lease") == b"1"
+        for command in (
+            "SET shop:cart:1 x",
+            "GET shop:cart:1",
+            "SCAN 0",
+            "KEYS *",
+            "FLUSHALL",
+            "CONFIG GET *",
+        ):
+            with pytest.raises(NoPermissionError):
+                run_command(own, *command.split())
+
+
+def test_redis_lets_in_nobody_without_a_name(redis_server: RedisServer) -> None:
+    with Redis(port=redis_server.port, retry=ONCE) as stranger, pytest.raises(AuthenticationError):
+        stranger.ping()
+
+
+def test_every_test_finds_redis_empty(redis_server: RedisServer, redis_url: str) -> None:
+    assert redis_server.admin.dbsize() == 0
+
+
+def test_redis_keeps_what_was_written_through_a_crash(redis_server: RedisServer, redis_url: str) -> None:
+    redis_server.admin.set("arborgate:kept", "yes")
+    redis_server.kill()
+    redis_server.start()
+    assert redis_server.admin.get("arborgate:kept") == b"yes"
+
+
+def test_redis_can_be_made_to_refuse_writes_and_to_stop_answering(
+    redis_server: RedisServer, redis_url: str
+) -> None:
+    with redis_server.connect("arborgate") as own:
+        redis_server.refuse_writes()
+        with pytest.raises(ReadOnlyError):
+            own.set("arborgate:k", "v")
+        redis_server.recover()
+        assert own.set("arborgate:k", "v")
+        redis_server.pause()
+        with Redis.from_url(redis_url, socket_timeout=0.1, retry=ONCE) as hasty, pytest.raises(TookTooLong):
+            hasty.ping()
+        redis_server.resume()
+        assert own.get("arborgate:k") == b"v"
+
+
+def test_the_sentinels_promote_the_replica_when_the_primary_dies(redis_sentinel: RedisSentinel) -> None:
+    primary = redis_sentinel.find_primary()
+    primary.admin.set("arborgate:k", "v")
+    primary.admin.wait(1, 5000)
+    promoted = redis_sentinel.fail_over()
+    try:
+        assert promoted is not primary
+        assert promoted.admin.get("arborgate:k") == b"v"
+    finally:
+        redis_sentinel.recover()
+    assert redis_sentinel.find_primary() is promoted
+
+
+def test_the_cluster_spreads_keys_over_three_nodes(redis_cluster: RedisCluster) -> None:
+    redis_cluster.flush()
+    with ClusterClient.from_url(redis_cluster.url()) as client:
+        for number in range(30):
+            client.set(f"arborgate:{number}", number)
+    assert all(node.admin.dbsize() for node in redis_cluster.nodes)
+
+
+def test_a_part_that_ends_early_says_what_it_printed(redis_server: RedisServer, tmp_path: Path) -> None:
+    broken = RedisServer(tmp_path, config=("no-such-setting yes",))
+    with pytest.raises(PartFailed, match="no-such-setting"):
+        broken.start()
+
+
+def test_waiting_ends_with_the_name_of_what_was_awaited() -> None:
+    with pytest.raises(PartFailed, match=r"not within 0 s: the moon"):
+        wait_until(lambda: False, "the moon", seconds=0)
