@@ -63,7 +63,8 @@ S = TypeVar("S")
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a running tool is given. `sources` holds the readers of outside systems by their class."""
+    """What a running tool is given. `sources` holds the readers of outside systems by their class, `now` is seconds
+    since the epoch, `pages` the base URL of the approval pages without a slash at its end (`""`: there are none)."""
 
     caller: Caller
     policy: Gatekeeper
@@ -74,6 +75,7 @@ class Context:
     sources: Mapping[type[Any], Any]
     seal: Sealer
     now: float
+    pages: str = ""
 
     def source(self, kind: type[S]) -> S:
         """The configured source of that class; raises `Unavailable` when the settings name none."""
@@ -104,7 +106,7 @@ R = TypeVar("R", bound=Result)
 class Tool(Generic[P, R]):
     """One tool, as a value. The gate runs it; nothing else does.
 
-    `resources` names what the call is asked of: every one of them must be allowed. It may raise `NotThere`.
+    `resources` names what the call is asked of: at least one, and every one must be allowed. It may raise `NotThere`.
     `target` is the parameter that names the resource: a denied read and a missing thing answer the same words about it.
     `render` writes the result as text: the same facts in a compact readable form, for clients that show only text.
     `budget` is the most bytes of JSON a result may have before the gate cuts it.
@@ -115,7 +117,7 @@ class Tool(Generic[P, R]):
     params: type[P]
     result: type[R]
     action: Action
-    resources: Callable[[Context, P], Sequence[Resource]]
+    resources: Callable[[Context, P], Awaitable[Sequence[Resource]]]
     run: Callable[[Context, P], Awaitable[R]]
     render: Callable[[R], str]
     effect: Effect = Effect.READS
