@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
+import rfc8785
 from pydantic import BaseModel, ConfigDict, Field
+
+from ..policies.errors import Refused
 
 JsonObject = Mapping[str, Any]
 
@@ -97,3 +101,50 @@ class Rehearsal(_Closed):
     @property
     def ok(self) -> bool:
         return all(change.ok for change in self.changes)
+
+
+def fields_digest(obj: JsonObject, fields: Iterable[str]) -> str:
+    """SHA-256 (hexadecimal) over the RFC 8785 form of `{pointer: value}` for the RFC 6901 pointers `fields`.
+
+    A missing value counts as null, as a merge patch sees it; the order of `fields` does not matter. Raises
+    `Refused` for values that canonical JSON can't hold (integers beyond 2^53)."""
+    return digest_json({pointer: _value_at(obj, pointer) for pointer in fields})
+
+
+def digest_json(value: Any) -> str:
+    """SHA-256 (hexadecimal) over the RFC 8785 form of plain JSON data; raises `Refused` when it has none."""
+    try:
+        return hashlib.sha256(rfc8785.dumps(value)).hexdigest()
+    except rfc8785.CanonicalizationError as error:
+        raise Refused(
+            "A value in this change has no canonical JSON form, so it can't be approved."
+        ) from error
+
+
+def merge(obj: JsonObject, patch: JsonObject) -> dict[str, Any]:
+    """The object after a JSON merge patch (RFC 7386); neither argument is changed."""
+    merged = dict(obj)
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, Mapping):
+            below = merged.get(key)
+            merged[key] = merge(below if isinstance(below, Mapping) else {}, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _value_at(obj: JsonObject, pointer: str) -> Any:
+    if pointer and not pointer.startswith("/"):
+        raise ValueError(f"not a JSON pointer: {pointer!r}")
+    value: Any = obj
+    for part in pointer.split("/")[1:]:
+        token = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, Mapping):
+            value = value.get(token)
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            value = value[int(token)] if token.isdecimal() and int(token) < len(value) else None
+        else:
+            return None
+    return value
