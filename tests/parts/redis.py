@@ -1,7 +1,6 @@
 """Real redis-servers: one with an append-only file and ACL users, a Sentinel trio, a Cluster of three."""
 
 import secrets
-import shutil
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -16,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from .install import find_program
 from .process import PartFailed, Process, find_free_ports, wait_until
 
 READER_COMMANDS = (
@@ -109,14 +109,6 @@ USERS: Mapping[str, tuple[str, ...]] = {
 """Each user and its ACL rules. `admin` is for the tests themselves; `default` is off."""
 
 
-def find_redis(name: str = "redis-server") -> str:
-    """Path of one of Redis's programs; PartFailed when it is not installed."""
-    found = shutil.which(name)
-    if found is None:
-        raise PartFailed(f"{name} is not installed: run tests/install-parts")
-    return found
-
-
 def make_passwords(users: Mapping[str, tuple[str, ...]] = USERS) -> dict[str, str]:
     """A fresh password for each user."""
     return {user: secrets.token_hex(16) for user in users}
@@ -154,10 +146,7 @@ class RedisServer:
                     "appendonly yes",
                     f"appendfsync {appendfsync}",
                     "user default off",
-                    *(
-                        f"user {user} on >{self.passwords[user]} {' '.join(rules)}"
-                        for user, rules in users.items()
-                    ),
+                    *(f"user {user} on >{self.passwords[user]} {' '.join(rules)}" for user, rules in users.items()),
                     "masteruser admin",
                     f"masterauth {self.passwords['admin']}",
                     "repl-diskless-sync-delay 0",
@@ -188,7 +177,7 @@ class RedisServer:
         """Starts the server, or starts it again; returns when it answers."""
         if self._process is not None and self._process.running:
             return
-        self._process = Process(self._name, (find_redis(), self._config), self._folder)
+        self._process = Process(self._name, (find_program("redis-server"), self._config), self._folder)
         self._process.wait_ready(self._answers)
 
     def stop(self) -> None:
@@ -316,9 +305,7 @@ def run_sentinel(folder: Path, *, master_name: str = "arborgate") -> Iterator[Re
     passwords = make_passwords()
     ports = find_free_ports(5)
     with ExitStack() as running:
-        primary = running.enter_context(
-            RedisServer(folder, name="primary", passwords=passwords, port=ports[0])
-        )
+        primary = running.enter_context(RedisServer(folder, name="primary", passwords=passwords, port=ports[0]))
         replica = running.enter_context(
             RedisServer(
                 folder,
@@ -341,7 +328,7 @@ def run_sentinel(folder: Path, *, master_name: str = "arborgate") -> Iterator[Re
                 f"sentinel down-after-milliseconds {master_name} 1000\n"
                 f"sentinel failover-timeout {master_name} 3000\n"
             )
-            sentinel = Process(f"sentinel-{index}", (find_redis(), config, "--sentinel"), place)
+            sentinel = Process(f"sentinel-{index}", (find_program("redis-server"), config, "--sentinel"), place)
             running.callback(sentinel.stop)
             sentinel.wait_ready(partial(_listens, primary.host, port))
         trio = RedisSentinel(master_name, (primary, replica), (ports[2], ports[3], ports[4]), passwords)
