@@ -15,6 +15,9 @@ from ..policies.errors import BadConfiguration
 from ..tools.environments import EnvironmentRule
 from ..tools.tree import Owned
 
+Algorithm = Literal["RS256", "PS256", "ES256", "ES384", "EdDSA", "Ed25519"]
+"""Asymmetric signatures only: a verifier must hold nothing that could sign."""
+
 Seconds = Annotated[float, Field(gt=0, description="seconds")]
 
 
@@ -47,7 +50,12 @@ class IssuerSettings(_Section):
     issuer: str
     audience: str = Field(default="", description="the tokens' aud; default <public_url>/mcp")
     jwks_url: str = Field(default="", description="default: from the issuer's metadata (RFC 8414, OIDC discovery)")
-    algorithms: tuple[Literal["RS256", "PS256", "ES256", "ES384", "EdDSA", "Ed25519"], ...] = ("RS256", "PS256", "ES256", "EdDSA")
+    algorithms: tuple[Literal["RS256", "PS256", "ES256", "ES384", "EdDSA", "Ed25519"], ...] = (
+        "RS256",
+        "PS256",
+        "ES256",
+        "EdDSA",
+    )
     groups_claim: str = "groups"
     name_claim: str = "name"
     leeway: float = Field(default=30.0, ge=0, le=120, description="seconds of clock difference")
@@ -65,7 +73,7 @@ class PagesSettings(_Section):
     session_limit: Seconds = 28_800.0
     recent: Seconds = Field(default=900.0, description="how recent a login an approval needs")
     terminal_client_id: str = Field(default="arborgate-terminal", description="public client of `arborgate proposals`")
-    terminal_audience: str = Field(default="", description="aud of the terminal's tokens; default <public_url>/approvals")
+    terminal_audience: str = Field(default="", description="aud of its tokens; default <public_url>/approvals")
 
 
 class LocalCaller(_Section):
@@ -130,7 +138,7 @@ class ProposalSettings(_Section):
     rehearsal_wait: Seconds = Field(default=3.0, description="how long rollout_propose waits for the dry run")
     approvals_low: int = Field(default=1, ge=1)
     approvals_high: int = Field(default=1, ge=1)
-    signing_key_file: Path | None = Field(default=None, description="private JWK (Ed25519) that serve signs approvals with")
+    signing_key_file: Path | None = Field(default=None, description="private JWK (Ed25519) that signs approvals")
     verify_key_file: Path | None = Field(default=None, description="public JWK that the applier checks them with")
 
 

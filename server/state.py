@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
+from ..policies.errors import Unavailable
 from ..tools.redis.connection import connect
 from .settings import StateSettings
 
@@ -26,3 +30,16 @@ def open_state(settings: StateSettings) -> State:
     password = settings.password_file.read_text(encoding="utf-8").strip() if settings.password_file else ""
     client = connect(settings.url, username=settings.username, password=password, timeout=settings.timeout)
     return State(client, settings.prefix)
+
+
+@contextmanager
+def reaching_state() -> Iterator[None]:
+    """Turns every fault of the state Redis (gone, slow, read-only) into `Unavailable`, which names no host."""
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise Unavailable(
+            "Arborgate's own state can't be reached right now.",
+            hint="Nothing was changed by this call as far as is known: look again in a moment.",
+            detail=f"{type(error).__name__}: {error}",
+        ) from error

@@ -10,7 +10,7 @@ from typing import Protocol
 from pydantic import BaseModel, ConfigDict
 
 from ..policies.model import Caller, Resource, ResourceType
-from .change import Change, Rehearsal
+from .change import Change, Rehearsal, digest_json
 
 
 class _Closed(BaseModel):
@@ -114,6 +114,11 @@ class Content(_Closed):
     rehearsal: Rehearsal | None = None
 
 
+def digest_content(content: Content) -> str:
+    """What an approval is about: SHA-256 (hexadecimal) over the RFC 8785 form of the whole content."""
+    return digest_json(content.model_dump(mode="json"))
+
+
 class Verdict(StrEnum):
     """What an approver says of a digest."""
 
@@ -135,12 +140,26 @@ class Approval(_Closed):
     signature: str = ""
 
 
-class Step(_Closed):
-    """How far one change has come while applying: `pending`, `started`, `applied`, `healthy`, `failed`, `undone`."""
+class StepState(StrEnum):
+    """How far one change has come while applying."""
 
-    state: str = "pending"
+    PENDING = "pending"
+    STARTED = "started"
+    APPLIED = "applied"
+    HEALTHY = "healthy"
+    FAILED = "failed"
+    UNDONE = "undone"
+
+
+class Step(_Closed):
+    """Where one change stands. `seen` is the digest of the app's last operation before the change was started, and
+    `digest` that of the touched fields after the patch: empty as long as the patch has not taken."""
+
+    state: StepState = StepState.PENDING
     message: str = ""
     at: float = 0.0
+    seen: str = ""
+    digest: str = ""
 
 
 class Proposal(_Closed):

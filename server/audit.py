@@ -1,0 +1,303 @@
+"""The audit log: one append-only chain of JSON lines per replica, durable before anything leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import hashlib
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from ..policies.errors import BadConfiguration, Unrecorded
+from ..tools.record import Entry, Event, Record
+
+GENESIS = "0" * 64
+"""The `prev` of a chain's first line."""
+
+_ENTRY_FIELDS = tuple(field.name for field in fields(Entry))
+_HASH_TAIL = len(b',"hash":"') + 64 + len(b'"}')
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The end of a chain: the next line's `seq` and `prev`, and where it will start (bytes)."""
+
+    seq: int
+    prev: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What verifying a file found: how many lines hold, and the first that does not (1-based) with the reason."""
+
+    lines: int
+    head: str
+    bad_line: int = 0
+    why: str = ""
+
+    @property
+    def whole(self) -> bool:
+        return not self.bad_line
+
+
+def seal_line(entry: Entry, *, seq: int, time: str, replica: str, prev: str) -> tuple[bytes, str]:
+    """The finished line (with its newline) and its hash. Empty fields are left out; `hash` covers all before it."""
+    body: dict[str, Any] = {"seq": seq, "time": time, "replica": replica, "prev": prev}
+    for name in _ENTRY_FIELDS:
+        value = getattr(entry, name)
+        if value:
+            body[name] = value
+    line = orjson.dumps(body)
+    digest = hashlib.sha256(line).hexdigest()
+    return b'%b,"hash":"%b"}\n' % (line[:-1], digest.encode()), digest
+
+
+def open_line(line: bytes) -> Record:
+    """The record in a finished line; raises ValueError when it is not one or its hash does not cover it."""
+    stripped = line.rstrip(b"\n")
+    if len(stripped) <= _HASH_TAIL or not stripped[-_HASH_TAIL:].startswith(b',"hash":"'):
+        raise ValueError("the line has no hash")
+    try:
+        body = orjson.loads(stripped)
+    except orjson.JSONDecodeError as error:
+        raise ValueError("the line is not JSON") from error
+    if hashlib.sha256(stripped[:-_HASH_TAIL] + b"}").hexdigest() != body["hash"]:
+        raise ValueError("the hash does not cover the line")
+    return parse_record(body)
+
+
+def parse_record(body: dict[str, Any]) -> Record:
+    """A record from its JSON object; raises ValueError for one that is not."""
+    try:
+        for name in ("actors", "policies"):
+            if name in body:
+                body[name] = tuple(body[name])
+        return Record(**{**body, "event": Event(body["event"])})
+    except (KeyError, TypeError) as error:
+        raise ValueError("the line is not a record") from error
+
+
+def verify(path: Path) -> Verified:
+    """Checks every line of one chain: its hash, its link to the line before and its number. Reads any length."""
+    lines, prev = 0, GENESIS
+    with path.open("rb") as file:
+        for line in file:
+            number = lines + 1
+            if not line.endswith(b"\n"):
+                return Verified(lines, prev, number, "the line is not finished")
+            try:
+                record = open_line(line)
+            except ValueError as error:
+                return Verified(lines, prev, number, str(error))
+            if record.prev != prev:
+                return Verified(lines, prev, number, "the line does not follow the one before it")
+            if record.seq != number:
+                return Verified(lines, prev, number, f"the line says it is number {record.seq}")
+            lines, prev = number, record.hash
+    return Verified(lines, prev)
+
+
+def read_records(path: Path, *, offset: int = 0) -> Iterator[tuple[Record, int]]:
+    """The records of a chain from a byte offset, each with the offset behind it; stops before an unfinished line."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            offset += len(line)
+            yield open_line(line), offset
+
+
+@dataclass(slots=True)
+class _Waiting:
+    entry: Entry
+    done: asyncio.Future[Record]
+
+
+class AuditLog:
+    """The one writer of a chain. `write` returns when its line is on disk: lines that arrive while another is being
+    written share one fsync (group commit). A thread of its own does the disk's work, so the event loop never waits."""
+
+    def __init__(self, path: Path, replica: str, clean: Callable[[str], str]) -> None:
+        self.path = path
+        self.replica = replica
+        self._clean = clean
+        self._waiting: list[_Waiting] = []
+        self._wake = threading.Condition()
+        self._closing = False
+        self._loop = asyncio.get_running_loop()
+        self._file, self._head, self._cut = _open_chain(path)
+        self._on_written: list[Callable[[], None]] = []
+        self._thread = threading.Thread(target=self._run, name=f"audit-{replica}", daemon=True)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, directory: Path, replica: str, clean: Callable[[str], str] = str) -> AsyncIterator[AuditLog]:
+        """Continues (or begins) the chain `<directory>/<replica>.jsonl` and holds it alone until closed.
+
+        `clean` redacts free text on its way in. Raises `BadConfiguration` when the folder can't be written, the chain's
+        end does not verify, or another process holds it."""
+        log = await asyncio.to_thread(_prepare, directory, replica)
+        audit = cls(log, replica, clean)
+        audit._thread.start()
+        try:
+            note = f"cut {audit._cut} bytes of a line that was never finished" if audit._cut else ""
+            await audit.write(Entry(event=Event.LOG_OPENED, detail=note))
+            yield audit
+        finally:
+            await asyncio.to_thread(audit._close)
+
+    async def write(self, entry: Entry) -> Record:
+        """Appends one record; returns it once it is durable. Raises `Unrecorded` when it can't be made so."""
+        done: asyncio.Future[Record] = self._loop.create_future()
+        with self._wake:
+            if self._closing:
+                raise Unrecorded("The audit log is closed.", hint="The server is stopping; try again shortly.")
+            self._waiting.append(_Waiting(entry, done))
+            self._wake.notify()
+        return await done
+
+    def on_written(self, callback: Callable[[], None]) -> None:
+        """Calls back (on the event loop) after each batch that became durable."""
+        self._on_written.append(callback)
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not self._waiting and not self._closing:
+                    self._wake.wait()
+                batch, self._waiting = self._waiting, []
+            if not batch:
+                return
+            try:
+                records = self._append(batch)
+            except Exception as error:  # whatever stops a record must stop the call that waits for it
+                self._answer(batch, None, error)
+            else:
+                self._answer(batch, records, None)
+
+    def _append(self, batch: Sequence[_Waiting]) -> list[Record]:
+        head, lines, records = self._head, [], []
+        time = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        for waiting in batch:
+            entry = self._cleaned(waiting.entry)
+            line, digest = seal_line(entry, seq=head.seq, time=time, replica=self.replica, prev=head.prev)
+            values = {name: getattr(entry, name) for name in _ENTRY_FIELDS}
+            records.append(Record(seq=head.seq, time=time, replica=self.replica, prev=head.prev, hash=digest, **values))
+            lines.append(line)
+            head = Head(head.seq + 1, digest, head.offset + len(line))
+        try:
+            block = b"".join(lines)
+            if (written := self._file.write(block)) != len(block):
+                raise OSError(errno.ENOSPC, f"only {written} of {len(block)} bytes were written")
+            os.fdatasync(self._file.fileno())
+        except OSError:
+            # A half-written batch was promised to nobody: take it back, or the next line would follow a torn one.
+            self._file.truncate(self._head.offset)
+            raise
+        self._head = head
+        return records
+
+    def _cleaned(self, entry: Entry) -> Entry:
+        free = {name: getattr(entry, name) for name in ("detail", "resource", "caller_name")}
+        cleaned = {name: self._clean(value) for name, value in free.items() if value}
+        changed = {name: value for name, value in cleaned.items() if value != free[name]}
+        if not changed:
+            return entry
+        return Entry(**{**{name: getattr(entry, name) for name in _ENTRY_FIELDS}, **changed})
+
+    def _answer(self, batch: Sequence[_Waiting], records: Sequence[Record] | None, error: Exception | None) -> None:
+        def deliver() -> None:
+            for index, waiting in enumerate(batch):
+                if waiting.done.cancelled():
+                    continue
+                if records is None:
+                    waiting.done.set_exception(
+                        Unrecorded(
+                            "The audit log can't be written, so nothing may be answered.",
+                            hint="Tell the platform team; calls work again once the log can be written.",
+                            detail=f"{type(error).__name__}: {error}",
+                        )
+                    )
+                else:
+                    waiting.done.set_result(records[index])
+            if records is not None:
+                for callback in self._on_written:
+                    callback()
+
+        # The loop may be gone at a hard stop; then nobody waits for the answer any more.
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(deliver)
+
+    def _close(self) -> None:
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join()
+        self._file.close()
+
+
+def _prepare(directory: Path, replica: str) -> Path:
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise BadConfiguration(f"record.dir: {directory} can't be made: {error.strerror}") from error
+    return directory / f"{replica}.jsonl"
+
+
+def _open_chain(path: Path) -> tuple[FileIO, Head, int]:
+    """The file, locked, at its end; the head of its chain; how many bytes of an unfinished last line were cut off."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError as error:
+        raise BadConfiguration(f"record.dir: {path} can't be opened: {error.strerror}") from error
+    file = FileIO(descriptor, "r+")
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise BadConfiguration(
+            f"record.dir: {path} is held by another process; give every replica a name of its own (`replica`)"
+        ) from error
+    size = file.seek(0, os.SEEK_END)
+    last, end = _last_line(file, size)
+    if end < size:
+        file.truncate(end)
+    if not last:
+        return file, Head(1, GENESIS, 0), size - end
+    try:
+        record = open_line(last)
+    except ValueError as error:
+        file.close()
+        raise BadConfiguration(
+            f"record.dir: the last line of {path} does not verify ({error}); keep the file for inspection, "
+            "move it away, and start again"
+        ) from error
+    return file, Head(record.seq + 1, record.hash, end), size - end
+
+
+def _last_line(file: FileIO, size: int) -> tuple[bytes, int]:
+    """The last finished line and the offset behind it, read backwards in blocks."""
+    block, tail, start = 65_536, b"", size
+    while start > 0:
+        step = min(block, start)
+        start -= step
+        file.seek(start)
+        tail = file.read(step) + tail
+        end = tail.rfind(b"\n")
+        if end >= 0:
+            begin = tail.rfind(b"\n", 0, end)
+            if begin >= 0 or start == 0:
+                return tail[begin + 1 : end + 1], start + end + 1
+    return b"", 0

@@ -1,0 +1,294 @@
+"""The gate: the one path of every call, from a name and raw arguments to an answer that is on record."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import rfc8785
+from pydantic import ValidationError
+
+from ..policies.engine import Engine
+from ..policies.errors import ArborgateError, DeadlinePassed, Denied, Invalid, NotThere
+from ..policies.model import Action, Attribute, Basis, Caller, Decision, Resource
+from ..tools.record import Entry, Event, Record
+from ..tools.tool import AnyTool, Context, Effect, Params
+from .budget import cut_to_budget
+from .errors import explain_validation
+from .metrics import Metrics
+
+Arguments = Mapping[str, Any]
+
+
+class Recorder(Protocol):
+    """The audit log as the gate needs it: `write` returns once the record is durable, or raises `Unrecorded`."""
+
+    async def write(self, entry: Entry) -> Record: ...
+
+
+class Cleaner(Protocol):
+    """Redaction and neutralising of everything that leaves; the second value counts what was redacted."""
+
+    def clean(self, value: Any) -> tuple[Any, int]: ...
+
+    def clean_text(self, text: str) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a call gives back: `structured` fits the tool's result model, `text` says the same; or `error` alone."""
+
+    structured: Mapping[str, Any] | None
+    text: str
+    error: ArborgateError | None = None
+
+
+@dataclass(slots=True)
+class _Call:
+    """One call on its way: what the record will say of it, filled in step by step."""
+
+    caller: Caller
+    name: str
+    arguments: Arguments
+    trace_id: str
+    began: float
+    tool: AnyTool | None = None
+    params: Params | None = None
+    resources: Sequence[Resource] = ()
+    decision: Decision | None = None
+    policy_set: str = ""
+    took_us: int = 0
+    size: int = 0
+    redactions: int = 0
+    proposal: str = field(default="")
+
+
+class CallerPolicy:
+    """Policy as one caller meets it, for the length of one call: one engine, so that no reload splits an answer."""
+
+    __slots__ = ("_caller", "_engine")
+
+    def __init__(self, engine: Engine, caller: Caller) -> None:
+        self._engine = engine
+        self._caller = caller
+
+    def decide(self, action: Action, resource: Resource, context: tuple[tuple[str, Attribute], ...] = ()) -> Decision:
+        return self._engine.decide(self._caller, action, resource, context)
+
+    def visible(self, action: Action, resources: Sequence[Resource]) -> list[bool]:
+        return self._engine.visible(self._caller, action, resources)
+
+    def could(self, action: Action) -> bool:
+        return self._engine.could(self._caller, action)
+
+
+class Gate:
+    """Runs tools. There is no other way to run one."""
+
+    def __init__(
+        self,
+        tools: Sequence[AnyTool],
+        *,
+        engine: Callable[[], Engine],
+        context: Callable[[Caller, CallerPolicy], Context],
+        recorder: Recorder,
+        cleaner: Cleaner,
+        metrics: Metrics,
+        timeout: float,
+    ) -> None:
+        self._tools = {tool.name: tool for tool in tools}
+        self._engine = engine
+        self._context = context
+        self._recorder = recorder
+        self._cleaner = cleaner
+        self._metrics = metrics
+        self._timeout = timeout
+
+    async def call(self, caller: Caller, name: str, arguments: Arguments, *, trace_id: str = "") -> Answer:
+        """One call, start to end. Never raises but for cancellation: every failure is an answer, and on record."""
+        call = _Call(caller, name, arguments, trace_id, began=time.perf_counter())
+        try:
+            async with asyncio.timeout(self._timeout):
+                tool = self._find(call)
+                params = call.params = _validate(tool, arguments)
+                context = self._enter(call)
+                call.resources = await _name_resources(tool, context, params)
+                _decide(call, tool, context)
+                if tool.effect is Effect.PROPOSES:
+                    await self._record(call, Event.CALL_INTENDED, "intended")
+                result = await tool.run(context, params)
+            answer = self._clean(call, tool, result.model_dump(mode="json", exclude_none=True))
+            await self._record(call, Event.CALL_ANSWERED, "ok")
+        except ArborgateError as error:
+            return await self._fail(call, error)
+        except TimeoutError:
+            return await self._fail(call, _deadline(self._timeout))
+        except asyncio.CancelledError:
+            await asyncio.shield(self._fail(call, DeadlinePassed("The client went away.")))
+            raise
+        except Exception as error:  # an unforeseen failure is an answer too, and tells nothing
+            return await self._fail(call, _internal(error))
+        return answer
+
+    def offered(self, caller: Caller) -> list[AnyTool]:
+        """The tools that this caller could use on something: what `tools/list` shows."""
+        engine = self._engine()
+        return [tool for tool in self._tools.values() if engine.could(caller, tool.action)]
+
+    def could(self, caller: Caller, action: Action) -> bool:
+        """Whether there can be anything on which this caller may do this."""
+        return self._engine().could(caller, action)
+
+    def _find(self, call: _Call) -> AnyTool:
+        tool = self._tools.get(call.name)
+        if tool is None:
+            near = difflib.get_close_matches(call.name, [offered.name for offered in self.offered(call.caller)], n=3)
+            hint = f"Did you mean {' or '.join(near)}?" if near else "tools/list names the tools you can use."
+            raise UnknownTool("There is no tool of that name.", field="name", hint=hint)
+        call.tool = tool
+        return tool
+
+    def _enter(self, call: _Call) -> Context:
+        engine = self._engine()
+        call.policy_set = engine.digest
+        return self._context(call.caller, CallerPolicy(engine, call.caller))
+
+    def _clean(self, call: _Call, tool: AnyTool, data: dict[str, Any]) -> Answer:
+        """Redacts, neutralises and cuts; what leaves fits the result model again, or does not leave."""
+        cleaned, call.redactions = self._cleaner.clean(data)
+        cleaned, call.size = cut_to_budget(cleaned, tool.budget)
+        text = tool.render(tool.result.model_validate(cleaned))
+        call.proposal = str(cleaned.get("proposal", "")) if tool.effect is Effect.PROPOSES else ""
+        return Answer(cleaned, text)
+
+    async def _fail(self, call: _Call, error: ArborgateError) -> Answer:
+        event = Event.CALL_DENIED if _is_denial(call) else Event.CALL_FAILED
+        try:
+            await self._record(call, event, str(error.reason), error.detail or error.message)
+        except ArborgateError as unrecorded:
+            return Answer(None, "", _clean_error(unrecorded, self._cleaner))
+        return Answer(None, "", _clean_error(_same_words(call, error), self._cleaner))
+
+    async def _record(self, call: _Call, event: Event, outcome: str, detail: str = "") -> None:
+        call.took_us = int((time.perf_counter() - call.began) * 1e6)
+        tool, decision, caller = call.tool, call.decision, call.caller
+        if event is not Event.CALL_INTENDED:
+            self._metrics.observe_call(tool.name if tool else "", outcome, call.took_us)
+        await self._recorder.write(
+            Entry(
+                event=event,
+                caller=caller.key,
+                caller_name=caller.name,
+                agent=caller.agent,
+                actors=caller.actors,
+                channel=caller.channel,
+                tool=tool.name if tool else "",
+                action=tool.action if tool else "",
+                resource=" ".join(resource.uid for resource in call.resources),
+                arguments_digest=_digest(call.arguments),
+                decision="" if decision is None else "allow" if decision.allowed else "deny",
+                policies=decision.policies if decision else (),
+                policy_set=call.policy_set,
+                outcome=outcome,
+                detail=detail if decision is None or not decision.error else decision.error,
+                took_us=call.took_us,
+                bytes=call.size,
+                redactions=call.redactions,
+                proposal=call.proposal,
+                trace_id=call.trace_id,
+            )
+        )
+
+
+class UnknownTool(Invalid):
+    """No tool has that name: a protocol error in MCP, not a tool's answer."""
+
+
+def _validate(tool: AnyTool, arguments: Arguments) -> Params:
+    try:
+        params: Params = tool.params.model_validate(arguments)
+    except ValidationError as error:
+        raise explain_validation(error, tool.params) from error
+    return params
+
+
+async def _name_resources(tool: AnyTool, context: Context, params: Params) -> Sequence[Resource]:
+    resources: Sequence[Resource] = await tool.resources(context, params)
+    if not resources:
+        # A call about nothing would be decided by nothing: deny by default.
+        raise Denied("This call names nothing it could be allowed on.")
+    return resources
+
+
+def _decide(call: _Call, tool: AnyTool, context: Context) -> None:
+    """Every resource must be allowed. A denied read goes on as `NotThere`: to the agent it is the same thing."""
+    policies: dict[str, None] = {}
+    for resource in call.resources:
+        call.decision = context.policy.decide(tool.action, resource)
+        if not call.decision.allowed:
+            if tool.action.hides and tool.target is not None:
+                raise NotThere("denied", detail=f"denied: {call.decision.basis}")
+            raise _denied(call.decision)
+        policies.update(dict.fromkeys(call.decision.policies))
+    call.decision = Decision(True, Basis.PERMIT, tuple(policies))
+
+
+def _same_words(call: _Call, error: ArborgateError) -> ArborgateError:
+    """One answer for "not there" and "not for you": made from the arguments alone, so that nothing can differ."""
+    if not isinstance(error, NotThere) or call.tool is None or call.tool.target is None or call.params is None:
+        return error
+    asked = getattr(call.params, call.tool.target)
+    return NotThere(
+        f"Nothing called {asked!r} is here, or you may not see it.",
+        field=call.tool.target,
+        hint="app_list shows what you can see; whoami says what you may do.",
+    )
+
+
+def _denied(decision: Decision) -> Denied:
+    match decision.basis:
+        case Basis.FORBID:
+            why = f"Policy forbids it ({', '.join(decision.policies)})."
+        case Basis.ERROR:
+            why = "Policy could not be decided, which counts as no."
+        case _:
+            why = "No policy allows it."
+    return Denied(why, hint="whoami says what you may do and who may do more.")
+
+
+def _is_denial(call: _Call) -> bool:
+    return call.decision is not None and not call.decision.allowed
+
+
+def _deadline(seconds: float) -> DeadlinePassed:
+    return DeadlinePassed(
+        f"The call took longer than its {seconds:g} seconds.", hint="Ask for less (a filter, a smaller page)."
+    )
+
+
+def _internal(error: Exception) -> ArborgateError:
+    return ArborgateError(
+        "Something failed inside Arborgate; it is on record.",
+        hint="Try again; if it stays, tell the platform team the time of this call.",
+        detail=f"{type(error).__name__}: {error}",
+    )
+
+
+def _clean_error(error: ArborgateError, cleaner: Cleaner) -> ArborgateError:
+    """The error without its detail, its words redacted: what an agent may be told."""
+    hint = cleaner.clean_text(error.hint) if error.hint else None
+    return type(error)(cleaner.clean_text(error.message), field=error.field, hint=hint)
+
+
+def _digest(arguments: Arguments) -> str:
+    try:
+        canonical = rfc8785.dumps(dict(arguments))
+    except (rfc8785.CanonicalizationError, RecursionError):
+        # Not canonical JSON (an integer over 2^53, say): still one digest for one set of arguments.
+        canonical = repr(arguments).encode("utf-8", "backslashreplace")
+    return hashlib.sha256(canonical).hexdigest()

@@ -1,0 +1,234 @@
+"""HTTP: who may knock (Host, Origin, size, how many at once), who is there (bearer token), and the small endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+from mcp.server.lowlevel import Server
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..policies.errors import ArborgateError, Unrecorded
+from ..policies.model import Caller, Channel
+from ..tools.record import Entry, Event
+from .gate import Recorder
+from .identity import Flaw, Identity, Unauthenticated
+from .metrics import Metrics
+from .settings import HttpSettings
+
+CALLER = "arborgate.caller"
+"""Where the scope of an authenticated request keeps its caller."""
+
+METADATA_PATH = "/.well-known/oauth-protected-resource"
+_PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+_UNREADABLE = frozenset({"proxy-authorization"})
+
+Readiness = Callable[[], Awaitable[tuple[bool, Mapping[str, Any]]]]
+
+
+class Doorkeeper:
+    """The outermost layer: refuses a foreign Host or Origin (DNS rebinding), a body over the limit, and more requests
+    at once than the process may hold. Probes are exempt from the Host check: a kubelet knocks by address."""
+
+    def __init__(self, app: ASGIApp, settings: HttpSettings, metrics: Metrics) -> None:
+        self._app = app
+        self._limit = settings.body_limit
+        self._most = settings.max_in_flight
+        self._metrics = metrics
+        self._in_flight = 0
+        own = urlsplit(settings.url)
+        local = {f"{name}:{settings.port}" for name in ("127.0.0.1", "localhost", "[::1]")}
+        self._hosts = {own.netloc, *settings.allowed_hosts, *(local if _on_loopback(settings.host) else ())}
+        self._origins = {f"{own.scheme}://{own.netloc}", *settings.allowed_origins}
+        if _on_loopback(settings.host):
+            self._origins |= {f"http://{host}" for host in local}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        if (refusal := self._refuse(scope["path"], headers)) is not None:
+            await refusal(scope, receive, send)
+            return
+        self._in_flight += 1
+        self._metrics.in_flight.set(self._in_flight)
+        try:
+            await self._app(scope, _limited(receive, self._limit), send)
+        except _TooLarge:
+            await _problem(413, "body", f"The request is larger than {self._limit} bytes.")(scope, receive, send)
+        finally:
+            self._in_flight -= 1
+            self._metrics.in_flight.set(self._in_flight)
+
+    def _refuse(self, path: str, headers: Mapping[bytes, bytes]) -> Response | None:
+        if path not in _PROBES and headers.get(b"host", b"").decode("latin-1") not in self._hosts:
+            return _problem(421, "Host", "This server does not answer to that name; see http.public_url.")
+        origin = headers.get(b"origin")
+        if origin is not None and origin.decode("latin-1") not in self._origins:
+            return _problem(403, "Origin", "Requests from that origin are not accepted; see http.allowed_origins.")
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > self._limit:
+            return _problem(413, "body", f"The request is larger than {self._limit} bytes.")
+        if self._in_flight >= self._most and path not in _PROBES:
+            return _problem(503, "server", "Too many requests at once; try again shortly.", {"Retry-After": "1"})
+        return None
+
+
+class Authenticated:
+    """Lets only authenticated requests through to `/mcp`; others get 401 and a challenge (RFC 6750, RFC 9728)."""
+
+    def __init__(
+        self, app: ASGIApp, identity: Identity, recorder: Recorder, metrics: Metrics, settings: HttpSettings
+    ) -> None:
+        self._app = app
+        self._identity = identity
+        self._recorder = recorder
+        self._metrics = metrics
+        self._audience = f"{settings.url}/mcp"
+        self._metadata = f"{settings.url}{METADATA_PATH}/mcp"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            scope[CALLER] = await self._identity.authenticate(bearer_token(scope), audience=self._audience)
+        except Unauthenticated as error:
+            await (await self._challenge(error))(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    async def _challenge(self, error: Unauthenticated) -> Response:
+        self._metrics.observe_refusal(error.flaw)
+        parts = [f'resource_metadata="{self._metadata}"']
+        if error.flaw is not Flaw.MISSING:
+            # A request without a token is a client finding its way; one with a bad token is worth a record.
+            parts = ['error="invalid_token"', f'error_description="{error.message}"', *parts]
+            try:
+                await self._recorder.write(
+                    Entry(
+                        event=Event.CALLER_REJECTED,
+                        channel=Channel.MCP,
+                        outcome=error.flaw,
+                        detail=error.detail or error.message,
+                    )
+                )
+            except Unrecorded as unrecorded:
+                return _problem(503, "server", unrecorded.message)
+        challenge = {"WWW-Authenticate": "Bearer " + ", ".join(parts)}
+        return _problem(401, "Authorization", error.message, challenge)
+
+
+def bearer_token(scope: Scope) -> str:
+    """The token of the one Authorization header (RFC 6750 section 2.1); never from a query or a body."""
+    values = [value for name, value in scope["headers"] if name == b"authorization"]
+    if not values:
+        return ""
+    scheme, _, token = values[0].decode("latin-1").partition(" ")
+    if len(values) > 1 or scheme.lower() != "bearer":
+        raise Unauthenticated(Flaw.FORMAT, detail="the Authorization header")
+    return token.strip()
+
+
+def caller_of(scope: Scope) -> Caller:
+    """The caller of an authenticated request; a request that has none never gets here."""
+    caller = scope.get(CALLER)
+    if not isinstance(caller, Caller):
+        raise ArborgateError("This request has no caller.")
+    return caller
+
+
+def build_app(
+    *,
+    settings: HttpSettings,
+    server: Server[Any],
+    identity: Identity,
+    recorder: Recorder,
+    metrics: Metrics,
+    readiness: Readiness,
+    pages: Sequence[BaseRoute] = (),
+    lifespan: Callable[[], AbstractAsyncContextManager[None]] | None = None,
+) -> Starlette:
+    """The whole HTTP application: `/mcp`, its metadata, the probes and the approval pages."""
+    manager = StreamableHTTPSessionManager(
+        server, json_response=True, stateless=True, max_request_body_size=settings.body_limit
+    )
+    mcp = Authenticated(manager.asgi_app, identity, recorder, metrics, settings)
+
+    async def metadata(_request: Request) -> Response:
+        return JSONResponse(
+            {
+                "resource": f"{settings.url}/mcp",
+                "authorization_servers": list(identity.issuers),
+                "bearer_methods_supported": ["header"],
+                "resource_name": "Arborgate",
+            },
+            headers={"Cache-Control": "max-age=300"},
+        )
+
+    async def healthz(_request: Request) -> Response:
+        return JSONResponse({"status": "alive"})
+
+    async def readyz(_request: Request) -> Response:
+        ready, body = await readiness()
+        return Response(orjson.dumps(body), 200 if ready else 503, media_type="application/json")
+
+    async def render_metrics(_request: Request) -> Response:
+        return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @asynccontextmanager
+    async def run(_app: Starlette) -> AsyncIterator[None]:
+        async with manager.run():
+            if lifespan is None:
+                yield
+            else:
+                async with lifespan():
+                    yield
+
+    return Starlette(
+        routes=[
+            Route("/mcp", mcp, methods=None),
+            Route(METADATA_PATH, metadata),
+            Route(f"{METADATA_PATH}/mcp", metadata),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", render_metrics),
+            *pages,
+        ],
+        middleware=[Middleware(Doorkeeper, settings=settings, metrics=metrics)],
+        lifespan=run,
+    )
+
+
+class _TooLarge(Exception):
+    """A body that went over the limit while it was being read (it had no Content-Length)."""
+
+
+def _limited(receive: Receive, limit: int) -> Receive:
+    seen = 0
+
+    async def receive_counted() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > limit:
+            raise _TooLarge
+        return message
+
+    return receive_counted
+
+
+def _problem(status: int, field: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    body = {"error": {"field": field, "message": message}}
+    return JSONResponse(body, status_code=status, headers=dict(headers or {}))
+
+
+def _on_loopback(host: str) -> bool:
+    return host in ("127.0.0.1", "localhost", "::1")

@@ -1,0 +1,47 @@
+"""Structured logs: one JSON object a line on standard error, quiet by default, redacted like everything that leaves."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import orjson
+
+QUIET = ("aiohttp", "httpcore2", "httpx2", "kubernetes", "mcp", "urllib3", "uvicorn")
+"""Libraries that say only what went wrong."""
+
+
+class JsonFormatter(logging.Formatter):
+    """`time, level, logger, message`, and `error` with the exception's type and text; never a stack trace by default."""
+
+    def __init__(self, clean: Callable[[str], str], *, traces: bool) -> None:
+        super().__init__()
+        self._clean = clean
+        self._traces = traces
+
+    def format(self, record: logging.LogRecord) -> str:
+        body = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": self._clean(record.getMessage()),
+        }
+        if record.exc_info and record.exc_info[1] is not None:
+            error = record.exc_info[1]
+            shown = self.formatException(record.exc_info) if self._traces else f"{type(error).__name__}: {error}"
+            body["error"] = self._clean(shown)
+        return orjson.dumps(body).decode()
+
+
+def set_up_logging(level: str, clean: Callable[[str], str]) -> None:
+    """Installs the one handler. At `debug` libraries speak too, and errors come with their traces."""
+    chosen = logging.getLevelNamesMapping()[level.upper()]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter(clean, traces=chosen <= logging.DEBUG))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(chosen)
+    for name in QUIET:
+        logging.getLogger(name).setLevel(chosen if chosen <= logging.DEBUG else max(chosen, logging.ERROR))

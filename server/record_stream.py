@@ -1,0 +1,167 @@
+"""The searchable copy of the record: every durable line also goes to one Redis stream, in order and exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from redis.exceptions import RedisError
+
+from ..policies.errors import Invalid, Unavailable
+from ..tools.record import Record, RecordPage, RecordQuery
+from .audit import AuditLog, parse_record, read_records
+from .state import State
+
+logger = logging.getLogger(__name__)
+
+_BATCH: Final = 200
+_CHUNK: Final = 500
+_MOST_READ: Final = 50_000
+_RETRY_SECONDS: Final = 1.0
+
+# KEYS: stream, positions. ARGV: replica, longest stream, then seq and line in turn. A line that is there already (its
+# answer was lost on the way back) is passed over, so shipping again after a fault repeats nothing.
+_SHIP = """
+local last = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or '0')
+for i = 3, #ARGV, 2 do
+  local seq = tonumber(ARGV[i])
+  if seq > last then
+    redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'record', ARGV[i + 1])
+    last = seq
+  end
+end
+redis.call('HSET', KEYS[2], ARGV[1], last)
+return last
+"""
+
+
+class RecordStream:
+    """Follows this replica's chain into the stream, and searches the stream (the records of all replicas)."""
+
+    def __init__(self, state: State, *, longest: int) -> None:
+        self._state = state
+        self._stream = state.key("record", "stream")
+        self._positions = state.key("record", "positions")
+        self._longest = longest
+        self._ship = state.redis.register_script(_SHIP)
+
+    @asynccontextmanager
+    async def following(self, log: AuditLog) -> AsyncIterator[None]:
+        """Ships the log's lines for as long as the block runs, from where the stream left off."""
+        fresh = asyncio.Event()
+        fresh.set()
+        log.on_written(fresh.set)
+        task = asyncio.create_task(self._follow(log.path, log.replica, fresh))
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            with contextlib.suppress(RedisError):
+                # What became durable last is searchable too, unless Redis is away: then the next start ships it.
+                await self._ship_from(log.path, log.replica, await self._shipped(log.replica), 0)
+
+    async def _follow(self, path: Path, replica: str, fresh: asyncio.Event) -> None:
+        offset, last = 0, -1
+        while True:
+            await fresh.wait()
+            fresh.clear()
+            try:
+                if last < 0:
+                    last = await self._shipped(replica)
+                last, offset = await self._ship_from(path, replica, last, offset)
+            except RedisError as error:
+                logger.warning("the searchable record waits for Redis: %s", type(error).__name__)
+                await asyncio.sleep(_RETRY_SECONDS)
+                last, offset = -1, 0
+                fresh.set()
+
+    async def _shipped(self, replica: str) -> int:
+        return int(await self._state.redis.hget(self._positions, replica) or 0)
+
+    async def _ship_from(self, path: Path, replica: str, last: int, offset: int) -> tuple[int, int]:
+        """Ships what lies behind `last`; returns the new position and the byte offset to read on from."""
+        while True:
+            records, offset = await asyncio.to_thread(_read_batch, path, last, offset)
+            if not records:
+                return last, offset
+            arguments: list[str | int | bytes] = [replica, self._longest]
+            for record in records:
+                arguments += [record.seq, _dump(record)]
+            await self._ship(keys=[self._stream, self._positions], args=arguments)
+            last = records[-1].seq
+
+    async def search(self, query: RecordQuery) -> RecordPage:
+        """Newest first; raises `Unavailable` when Redis does not answer, `Invalid` for a position that is none."""
+        before = _position(query.before) if query.before else _time_bound(query.until, "+")
+        oldest = _time_bound(query.since, "-")
+        found: list[Record] = []
+        read = 0
+        try:
+            while read < _MOST_READ:
+                entries: list[tuple[str, dict[str, Any]]] = await self._state.redis.xrevrange(
+                    self._stream, before, oldest, count=_CHUNK
+                )
+                for position, fields in entries:
+                    read += 1
+                    record = parse_record(orjson.loads(fields["record"]))
+                    if matches(record, query):
+                        found.append(record)
+                        if len(found) == query.limit:
+                            return RecordPage(found, str(position))
+                if len(entries) < _CHUNK:
+                    return RecordPage(found, "")
+                before = f"({entries[-1][0]}"
+        except RedisError as error:
+            raise Unavailable(
+                "The searchable record is away (its Redis does not answer).",
+                hint="The record itself is being kept; try the search again later.",
+                detail=f"{type(error).__name__}: {error}",
+            ) from error
+        return RecordPage(found, before.removeprefix("("))
+
+
+def matches(record: Record, query: RecordQuery) -> bool:
+    """Whether a record is what the query asks for; `caller` means the person's key or name, `resource` a part of one."""
+    return (
+        (not query.caller or query.caller in (record.caller, record.caller_name))
+        and (not query.agent or query.agent == record.agent or query.agent in record.actors)
+        and (not query.event or query.event == record.event)
+        and (not query.tool or query.tool == record.tool)
+        and (not query.resource or query.resource in record.resource)
+        and (not query.proposal or query.proposal == record.proposal or query.proposal in record.resource)
+    )
+
+
+def _read_batch(path: Path, last: int, offset: int) -> tuple[Sequence[Record], int]:
+    batch: list[Record] = []
+    for record, behind in read_records(path, offset=offset):
+        offset = behind
+        if record.seq > last:
+            batch.append(record)
+        if len(batch) == _BATCH:
+            break
+    return batch, offset
+
+
+def _dump(record: Record) -> bytes:
+    return orjson.dumps({name: value for name, value in asdict(record).items() if value})
+
+
+def _position(before: str) -> str:
+    milliseconds, _, number = before.partition("-")
+    if not (milliseconds.isdigit() and number.isdigit()):
+        raise Invalid("is not a position in the record", field="cursor", hint="Leave it out to begin at the newest.")
+    return f"({before}"
+
+
+def _time_bound(seconds: float, unbounded: str) -> str:
+    return str(int(seconds * 1_000)) if seconds else unbounded
