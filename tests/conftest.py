@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.parts.kube import KubeApi
 from tests.parts.redis import RedisCluster, RedisSentinel, RedisServer, run_cluster, run_sentinel
 
 
@@ -38,3 +39,19 @@ def redis_sentinel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisSe
 def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
     with run_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def kube_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeApi]:
+    """One API server for the session; tests that put objects into it take `kube_namespace` too."""
+    with KubeApi(tmp_path_factory.mktemp("kube")) as api:
+        yield api
+
+
+@pytest.fixture
+def kube_namespace(kube_api: KubeApi) -> Iterator[str]:
+    """An empty namespace of this test's own; faults and objects that the test leaves behind are undone."""
+    kube_api.recover()
+    with kube_api.fresh_namespace() as name:
+        yield name
+        kube_api.recover()

@@ -1,8 +1,12 @@
 """Each real part is what the other tests take it for."""
 
 from pathlib import Path
+from typing import Any, cast
 
+import httpx2
+import kubernetes.aio as kubernetes_aio
 import pytest
+from kubernetes.aio.config import load_kube_config
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster as ClusterClient
@@ -10,9 +14,13 @@ from redis.exceptions import AuthenticationError, NoPermissionError, ReadOnlyErr
 from redis.exceptions import TimeoutError as TookTooLong
 from redis.retry import Retry
 
+from tests.parts.kube import APPLY, Identity, KubeApi
 from tests.parts.process import PartFailed, wait_until
 from tests.parts.redis import RedisCluster, RedisSentinel, RedisServer, run_command
 
+pytestmark = pytest.mark.anyio
+
+OWNER = {"fieldManager": "tests"}
 ONCE = Retry(NoBackoff(), 0)
 
 WRITES_THE_READER_TRIES = (
@@ -87,9 +95,7 @@ WRITES_THE_READER_TRIES = (
 
 
 @pytest.mark.parametrize("command", WRITES_THE_READER_TRIES)
-def test_the_redis_reader_may_run_no_command_that_changes_anything(
-    redis_server: RedisServer, command: str
-) -> None:
+def test_the_redis_reader_may_run_no_command_that_changes_anything(redis_server: RedisServer, command: str) -> None:
     words = command.split()
     if words[0].startswith("EVAL") and not words[0].endswith("SHA"):
         words = [words[0], " ".join(words[1:]), "0"]
@@ -138,9 +144,7 @@ def test_redis_keeps_what_was_written_through_a_crash(redis_server: RedisServer,
     assert redis_server.admin.get("arborgate:kept") == b"yes"
 
 
-def test_redis_can_be_made_to_refuse_writes_and_to_stop_answering(
-    redis_server: RedisServer, redis_url: str
-) -> None:
+def test_redis_can_be_made_to_refuse_writes_and_to_stop_answering(redis_server: RedisServer, redis_url: str) -> None:
     with redis_server.connect("arborgate") as own:
         redis_server.refuse_writes()
         with pytest.raises(ReadOnlyError):
@@ -184,3 +188,77 @@ def test_a_part_that_ends_early_says_what_it_printed(redis_server: RedisServer, 
 def test_waiting_ends_with_the_name_of_what_was_awaited() -> None:
     with pytest.raises(PartFailed, match=r"not within 0 s: the moon"):
         wait_until(lambda: False, "the moon", seconds=0)
+
+
+def make_application(name: str, namespace: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Application",
+        "metadata": {"name": name, "namespace": namespace, "finalizers": ["tests.arborgate.dev/kept"]},
+        "spec": {"project": "default", "destination": {"namespace": "shop"}},
+    }
+
+
+def test_the_api_server_knows_each_identity_and_no_stranger(kube_api: KubeApi) -> None:
+    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    names = {
+        identity: kube_api.request("POST", path, asked, identity=identity).json()["status"]["userInfo"]["username"]
+        for identity in Identity
+    }
+    assert names == {
+        Identity.ADMIN: "admin",
+        Identity.APPLIER: "system:serviceaccount:arborgate:arborgate-applier",
+        Identity.SERVE: "system:serviceaccount:arborgate:arborgate-serve",
+    }
+    bad = {"Authorization": "Bearer nobody"}
+    assert kube_api.request("POST", path, asked, headers=bad).status_code == 401
+
+
+def test_argo_cd_own_schema_refuses_an_application_without_a_project(kube_api: KubeApi, kube_namespace: str) -> None:
+    broken = make_application("shop", kube_namespace)
+    del broken["spec"]["project"]
+    answer = kube_api.request("PATCH", kube_api.find_path(broken), broken, content_type=APPLY, params=OWNER)
+    assert answer.status_code == 422
+    assert "spec.project: Required value" in answer.text
+
+
+def test_a_namespace_goes_with_all_that_was_put_into_it(kube_api: KubeApi) -> None:
+    with kube_api.fresh_namespace() as namespace:
+        path = kube_api.find_path(kube_api.apply(make_application("shop", namespace)))
+        assert kube_api.request("GET", path).status_code == 200
+    assert kube_api.request("GET", path).status_code == 404
+    assert kube_api.request("GET", f"/api/v1/namespaces/{namespace}").status_code == 404
+
+
+async def test_the_client_library_reads_as_serve_through_the_kubeconfig(kube_api: KubeApi, kube_namespace: str) -> None:
+    kube_api.apply(make_application("shop", kube_namespace))
+    settings = kubernetes_aio.client.Configuration()
+    kubeconfig = str(kube_api.kubeconfig(Identity.SERVE))
+    await load_kube_config(kubeconfig, client_configuration=settings)  # type: ignore[no-untyped-call]
+    async with kubernetes_aio.client.ApiClient(settings) as client:
+        apps = kubernetes_aio.client.CustomObjectsApi(client)
+        found = await apps.list_cluster_custom_object("argoproj.io", "v1alpha1", "applications")
+    items = cast("dict[str, Any]", found)["items"]
+    assert [item["metadata"]["name"] for item in items] == ["shop"]
+
+
+def test_the_api_server_can_forget_pause_and_come_back(kube_api: KubeApi, kube_namespace: str) -> None:
+    kept = kube_api.apply(make_application("kept", kube_namespace))
+    kube_api.apply(make_application("later", kube_namespace))
+    path = kube_api.find_path(kept)
+
+    kube_api.pause()
+    with pytest.raises(httpx2.TimeoutException):
+        kube_api.request("GET", path, timeout=0.2)
+    kube_api.resume()
+    assert kube_api.request("GET", path).status_code == 200
+
+    kube_api.forget_history()
+    kube_api.stop()
+    with pytest.raises(httpx2.TransportError):
+        kube_api.request("GET", path)
+    kube_api.start()
+    assert kube_api.request("GET", path).json()["metadata"]["uid"] == kept["metadata"]["uid"]
+    since = {"watch": "true", "timeoutSeconds": "1", "resourceVersion": kept["metadata"]["resourceVersion"]}
+    assert '"code":410' in kube_api.request("GET", path.rpartition("/")[0], params=since).text
