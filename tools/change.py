@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 import rfc8785
 from pydantic import BaseModel, ConfigDict, Field
@@ -103,6 +103,25 @@ class Rehearsal(_Closed):
         return all(change.ok for change in self.changes)
 
 
+class Writer(Protocol):
+    """One way of changing live objects, with the applier's credentials. Nothing else in Arborgate writes."""
+
+    async def read(self, target: Target) -> JsonObject | None:
+        """The live object, or None when there is none; raises `Unavailable`."""
+        ...
+
+    async def rehearse(self, target: Target, patch: JsonObject) -> Rehearsed:
+        """The system's own dry run of a JSON merge patch; raises `Unavailable`."""
+        ...
+
+    async def apply(self, target: Target, patch: JsonObject, resource_version: str) -> JsonObject:
+        """Patches that version of the object and returns what it is now.
+
+        Raises `Stale` when the object is no longer of that version, `Refused` when the system will not have the
+        patch, `Unavailable` when it does not answer (and the patch may or may not have been applied)."""
+        ...
+
+
 def fields_digest(obj: JsonObject, fields: Iterable[str]) -> str:
     """SHA-256 (hexadecimal) over the RFC 8785 form of `{pointer: value}` for the RFC 6901 pointers `fields`.
 
@@ -116,9 +135,7 @@ def digest_json(value: Any) -> str:
     try:
         return hashlib.sha256(rfc8785.dumps(value)).hexdigest()
     except rfc8785.CanonicalizationError as error:
-        raise Refused(
-            "A value in this change has no canonical JSON form, so it can't be approved."
-        ) from error
+        raise Refused("A value in this change has no canonical JSON form, so it can't be approved.") from error
 
 
 def merge(obj: JsonObject, patch: JsonObject) -> dict[str, Any]:

@@ -85,7 +85,7 @@ class Requester(_Closed):
 
 
 class Draft(_Closed):
-    """What a tool asks to have kept: the changes in order, the reason in the agent's words, the environments touched."""
+    """What a tool asks to have kept: the changes in order, the reason in the agent's words, the environments."""
 
     title: str
     reason: str
@@ -127,7 +127,7 @@ class Verdict(StrEnum):
 
 
 class Approval(_Closed):
-    """A statement about one digest by someone entitled to make it. `signature` is a compact JWS over the other fields."""
+    """A statement about one digest by someone entitled to make it. `signature` is a compact JWS over the rest."""
 
     proposal: str
     digest: str
@@ -148,6 +148,7 @@ class StepState(StrEnum):
     APPLIED = "applied"
     HEALTHY = "healthy"
     FAILED = "failed"
+    UNDOING = "undoing"
     UNDONE = "undone"
 
 

@@ -86,6 +86,7 @@ USERS: Mapping[str, tuple[str, ...]] = {
     "admin": ("~*", "&*", "+@all"),
     "arborgate": (
         "~arborgate:*",
+        "~{arborgate}:*",  # the hash tag keeps it in one slot of a cluster
         "&arborgate:*",
         "+@all",
         "-@admin",

@@ -1,0 +1,348 @@
+"""Proposals and their states: who may move one from where to where, each move on record and all or nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+import struct
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..policies.errors import ArborgateError, Conflict, Denied, Invalid, NotThere, Refused
+from ..policies.model import Action, Caller, Channel
+from ..tools.change import Rehearsal
+from ..tools.proposal import (
+    Approval,
+    Content,
+    Draft,
+    Proposal,
+    ProposalPage,
+    ProposalQuery,
+    ProposalState,
+    Requester,
+    Risk,
+    Step,
+    StepState,
+    Verdict,
+    digest_content,
+)
+from ..tools.record import Entry, Event
+from .leases import Lease
+from .proposal_store import EXPIRING, ProposalEvent, ProposalStore
+from .settings import ProposalSettings
+from .state import State
+
+if TYPE_CHECKING:
+    from .gate import Recorder
+
+TRANSITIONS: Mapping[ProposalState, frozenset[ProposalState]] = {
+    ProposalState.DRAFTED: frozenset(
+        {ProposalState.PROPOSED, ProposalState.REFUSED, ProposalState.WITHDRAWN, ProposalState.EXPIRED}
+    ),
+    ProposalState.PROPOSED: frozenset(
+        {
+            ProposalState.APPROVED,
+            ProposalState.REJECTED,
+            ProposalState.WITHDRAWN,
+            ProposalState.EXPIRED,
+            ProposalState.STALE,
+        }
+    ),
+    ProposalState.APPROVED: frozenset(
+        {
+            ProposalState.APPLYING,
+            ProposalState.REJECTED,
+            ProposalState.WITHDRAWN,
+            ProposalState.EXPIRED,
+            ProposalState.STALE,
+        }
+    ),
+    ProposalState.APPLYING: frozenset({ProposalState.APPLIED, ProposalState.FAILED}),
+    ProposalState.FAILED: frozenset({ProposalState.ROLLED_BACK}),
+}
+"""Where each state may go; one that is not here goes nowhere."""
+
+APPLIER = Caller(
+    issuer="arborgate",
+    subject="applier",
+    name="the applier",
+    groups=frozenset(),
+    roles=frozenset({"applier"}),
+    agent="",
+    channel=Channel.APPLIER,
+)
+"""Who the applier is, in policy and on record. No identity provider can issue a token for it."""
+
+_WAKES = frozenset({ProposalState.DRAFTED, ProposalState.APPROVED})
+_STEP_EVENTS: Mapping[StepState, tuple[Event, str]] = {
+    StepState.STARTED: (Event.CHANGE_STARTED, "intended"),
+    StepState.APPLIED: (Event.CHANGE_APPLIED, "ok"),
+    StepState.FAILED: (Event.CHANGE_APPLIED, "refused"),
+    StepState.UNDOING: (Event.CHANGE_UNDONE, "intended"),
+    StepState.UNDONE: (Event.CHANGE_UNDONE, "ok"),
+}
+_ACTIONS: Mapping[ProposalState, Action] = {
+    ProposalState.DRAFTED: Action.ROLLOUT_PROPOSE,
+    ProposalState.APPROVED: Action.PROPOSAL_APPROVE,
+    ProposalState.REJECTED: Action.PROPOSAL_REJECT,
+    ProposalState.WITHDRAWN: Action.PROPOSAL_WITHDRAW,
+    ProposalState.APPLYING: Action.PROPOSAL_APPLY,
+}
+_ATTEMPTS = 5
+
+Actor = Caller | Requester
+Rule = Callable[[Proposal], Proposal]
+"""What a proposal becomes; raises when it must not."""
+
+
+class ProposalBook:
+    """The proposals. Every move is recorded as intended before it is made, and with its outcome after; what can't be
+    recorded is not done. A move that lost a race is judged again by what is there now."""
+
+    def __init__(
+        self, state: State, audit: Recorder, settings: ProposalSettings, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.store = ProposalStore(state)
+        self._audit = audit
+        self._settings = settings
+        self._clock = clock
+
+    async def draft(self, caller: Caller, draft: Draft) -> Proposal:
+        """Keeps a new proposal (`drafted`) and hands it to the applier for rehearsal."""
+        now = round(self._clock(), 3)
+        content = Content(
+            id=_new_id(now),
+            title=draft.title,
+            reason=draft.reason,
+            requester=Requester.of(caller),
+            created_at=now,
+            expires_at=round(now + self._settings.expire_after, 3),
+            environments=draft.environments,
+            risk=draft.risk,
+            risk_reasons=draft.risk_reasons,
+            approvals_needed=approvals_needed(self._settings, draft.risk),
+            changes=draft.changes,
+        )
+        digest_content(content)  # what has no canonical form could never be approved: refuse it now
+        proposal = Proposal(content=content, digest="", state=ProposalState.DRAFTED, state_at=now)
+        return await asyncio.shield(self._keep(proposal, caller))
+
+    async def settle(self, proposal_id: str, timeout: float) -> Proposal:
+        """The proposal once it has left `drafted`, or as it is after `timeout` seconds."""
+        position = await self.store.last_event()
+        proposal = await self.get(proposal_id)
+        ends = time.monotonic() + timeout
+        if proposal.state is not ProposalState.DRAFTED or timeout <= 0:
+            return proposal
+        async for event in self.store.events(position):
+            if event and event.proposal == proposal_id:
+                proposal = await self.get(proposal_id)
+            if proposal.state is not ProposalState.DRAFTED or time.monotonic() >= ends:
+                break
+        return proposal
+
+    async def get(self, proposal_id: str) -> Proposal:
+        """Raises `NotThere`."""
+        return (await self.store.read(proposal_id)).proposal
+
+    async def list(self, query: ProposalQuery) -> ProposalPage:
+        """Newest first; `before` and `next` are ids."""
+        return await self.store.page(query)
+
+    async def events(self, after: str = "") -> AsyncIterator[ProposalEvent]:
+        """What happens to proposals behind a position (default: from now on), as it happens, without end."""
+        async for event in self.store.events(after or await self.store.last_event()):
+            if event:
+                yield event
+
+    async def withdraw(self, proposal_id: str, caller: Caller) -> Proposal:
+        """`drafted`, `proposed` or `approved` to `withdrawn`."""
+        return await self._move(proposal_id, self._to(ProposalState.WITHDRAWN), caller)
+
+    async def decide(self, approval: Approval) -> Proposal:
+        """Counts a signed vote on exactly one digest: enough approvals make it `approved`, one rejection `rejected`.
+
+        Raises `Denied` for the requester's own vote, `Conflict` for a second vote, another digest or a state that is
+        past deciding, and `Refused` once it has expired (which it then has, whoever noticed first)."""
+        if not approval.signature:
+            raise Invalid("An approval has to be signed.", field="signature")
+        decided = await self._move(approval.proposal, self._vote(approval), approval.approver)
+        if decided.state is ProposalState.EXPIRED:
+            raise Refused("This proposal has expired.", hint="Propose it again.")
+        return decided
+
+    async def rehearsed(self, proposal_id: str, rehearsal: Rehearsal, note: str = "") -> Proposal:
+        """`drafted` to `proposed`, or to `refused` when a dry run failed or `note` says why it can't be proposed.
+
+        The rehearsal becomes part of the content, and with it the digest is final."""
+
+        def rule(proposal: Proposal) -> Proposal:
+            refused = bool(note) or not rehearsal.ok
+            after = self._to(ProposalState.REFUSED if refused else ProposalState.PROPOSED, note)(proposal)
+            content = proposal.content.model_copy(update={"rehearsal": rehearsal})
+            return after.model_copy(update={"content": content, "digest": digest_content(content)})
+
+        return await self._move(proposal_id, rule, APPLIER)
+
+    async def close(self, proposal_id: str, state: ProposalState, note: str) -> Proposal:
+        """Ends a proposal that the applier finds stale, expired or not validly approved."""
+        return await self._move(proposal_id, self._to(state, note), APPLIER)
+
+    async def begin(self, proposal_id: str, lease: Lease) -> Proposal:
+        """`approved` to `applying`, every change pending."""
+
+        def rule(proposal: Proposal) -> Proposal:
+            steps = tuple(Step() for _ in proposal.content.changes)
+            return self._to(ProposalState.APPLYING)(proposal).model_copy(update={"steps": steps})
+
+        return await self._move(proposal_id, rule, APPLIER, lease)
+
+    async def step(self, proposal_id: str, index: int, step: Step, lease: Lease) -> Proposal:
+        """Keeps how far one change has come, recorded first. Raises `LostLease` when it is no longer ours to say."""
+        before = await self.store.read(proposal_id)
+        proposal = before.proposal
+        if proposal.state not in (ProposalState.APPLYING, ProposalState.FAILED):
+            raise _conflict(proposal, "apply")
+        change = proposal.content.changes[index]
+        if step.state in _STEP_EVENTS:
+            event, outcome = _STEP_EVENTS[step.state]
+            detail = f"{change.summary}{': ' if step.message else ''}{step.message}"
+            entry = _entry(proposal, event, APPLIER, Action.PROPOSAL_APPLY)
+            await self._audit.write(
+                replace(entry, resource=f"App::{change.target.app}", outcome=outcome, detail=detail)
+            )
+        step = step.model_copy(update={"at": step.at or self._clock()})
+        after = proposal.model_copy(update={"steps": (*proposal.steps[:index], step, *proposal.steps[index + 1 :])})
+        if not await self.store.swap(before, after, by=APPLIER.key, lease=lease):
+            raise Conflict("Somebody else has changed this proposal while it was being applied.")
+        return after
+
+    async def finish(self, proposal_id: str, state: ProposalState, note: str, lease: Lease) -> Proposal:
+        """`applying` to `applied` or `failed`, `failed` to `rolled_back`."""
+        return await self._move(proposal_id, self._to(state, note), APPLIER, lease)
+
+    async def expire_due(self) -> int:
+        """Expires every proposal whose time is up; returns how many."""
+        expired = 0
+        for proposal_id in await self.store.due(self._clock()):
+            try:
+                await self._move(proposal_id, self._to(ProposalState.EXPIRED), APPLIER)
+                expired += 1
+            except Conflict:
+                continue  # somebody was first
+            except (NotThere, Refused):
+                await self.store.forget_expiry(proposal_id)
+        return expired
+
+    def _to(self, state: ProposalState, note: str = "") -> Rule:
+        def rule(proposal: Proposal) -> Proposal:
+            if state not in TRANSITIONS.get(proposal.state, frozenset()):
+                raise _conflict(proposal, f"become {state}")
+            update = {"state": state, "state_at": round(self._clock(), 3), "state_note": note}
+            return proposal.model_copy(update=update)
+
+        return rule
+
+    def _vote(self, approval: Approval) -> Rule:
+        def rule(proposal: Proposal) -> Proposal:
+            content = proposal.content
+            if approval.approver.key == content.requester.key:
+                raise Denied("Who asked for a change never decides on it.", hint="Withdraw it, or ask somebody else.")
+            if proposal.state in EXPIRING and self._clock() >= content.expires_at:
+                return self._to(ProposalState.EXPIRED)(proposal)
+            if approval.verdict is Verdict.REJECT:
+                after = self._to(ProposalState.REJECTED, approval.comment)(proposal)
+            else:
+                after = self._approve(proposal, approval)
+            if not approval.digest == proposal.digest == digest_content(content):
+                raise Conflict("What was decided on is not what this proposal says.", field="digest")
+            return after.model_copy(update={"approvals": (*proposal.approvals, approval)})
+
+        return rule
+
+    def _approve(self, proposal: Proposal, approval: Approval) -> Proposal:
+        approved = self._to(ProposalState.APPROVED)(proposal)
+        voters = {one.approver.key for one in proposal.approvals}
+        if approval.approver.key in voters:
+            raise Conflict("You have approved this already.")
+        return approved if len(voters) + 1 >= proposal.content.approvals_needed else proposal
+
+    async def _keep(self, proposal: Proposal, caller: Caller) -> Proposal:
+        entry = _entry(proposal, Event.PROPOSAL_DRAFTED, caller, Action.ROLLOUT_PROPOSE)
+        await self._audit.write(replace(entry, outcome="intended"))
+        try:
+            await self.store.swap(None, proposal, by=caller.key, wake=True)
+        except ArborgateError as error:
+            await self._audit.write(replace(entry, outcome=error.reason, detail=error.detail))
+            raise
+        await self._audit.write(replace(entry, outcome="ok"))
+        return proposal
+
+    async def _move(self, proposal_id: str, rule: Rule, by: Actor, lease: Lease | None = None) -> Proposal:
+        """Once begun, a move is finished even when its caller goes away: its outcome belongs on the record."""
+        return await asyncio.shield(self._move_now(proposal_id, rule, by, lease))
+
+    async def _move_now(self, proposal_id: str, rule: Rule, by: Actor, lease: Lease | None) -> Proposal:
+        entry: Entry | None = None
+        try:
+            for _ in range(_ATTEMPTS):
+                before = await self.store.read(proposal_id)
+                after = rule(before.proposal)
+                if entry is None:
+                    entry = _entry_for(before.proposal, after, by)
+                    await self._audit.write(replace(entry, outcome="intended"))
+                wake = after.state in _WAKES and after.state is not before.proposal.state
+                if await self.store.swap(before, after, by=by.key, lease=lease, wake=wake):
+                    break
+            else:
+                raise Conflict("Too many decided on this proposal at once.", hint="Try again.")
+        except ArborgateError as error:
+            if entry is not None:
+                await self._audit.write(replace(entry, outcome=error.reason, detail=error.detail or error.message))
+            raise
+        await self._audit.write(replace(entry, outcome="ok"))
+        return after
+
+
+def approvals_needed(settings: ProposalSettings, risk: Risk) -> int:
+    """How many people have to approve a proposal of this risk."""
+    return settings.approvals_high if risk is Risk.HIGH else settings.approvals_low
+
+
+def _new_id(now: float) -> str:
+    """Sorts by the second it was made in; the other 48 bits can't be guessed."""
+    raw = struct.pack(">I", int(now)) + secrets.token_bytes(6)
+    return f"p-{base64.b32hexencode(raw).decode().lower()}"
+
+
+def _entry_for(before: Proposal, after: Proposal, by: Actor) -> Entry:
+    """The record of a move; a vote that is not yet enough is recorded as an approval too."""
+    voted = after.state is before.state
+    event = Event.PROPOSAL_APPROVED if voted else Event(f"proposal:{after.state}")
+    action = _ACTIONS.get(ProposalState.APPROVED if voted else after.state)
+    entry = _entry(after, event, by, action)
+    if event is Event.PROPOSAL_APPROVED:
+        return replace(entry, detail=f"{len(after.approvals)} of {after.content.approvals_needed} approvals")
+    return replace(entry, detail=after.state_note)
+
+
+def _entry(proposal: Proposal, event: Event, by: Actor, action: Action | None) -> Entry:
+    return Entry(
+        event=event,
+        caller=by.key,
+        caller_name=by.name,
+        agent=by.agent,
+        actors=by.actors,
+        channel=by.channel if isinstance(by, Caller) else "",
+        action=action or "",
+        resource=f"Proposal::{proposal.id}",
+        arguments_digest=proposal.digest,
+        proposal=proposal.id,
+    )
+
+
+def _conflict(proposal: Proposal, what: str) -> Conflict:
+    return Conflict(f"It is {str(proposal.state).replace('_', ' ')}, so it can't {what.replace('_', ' ')}.")
