@@ -1,0 +1,333 @@
+"""The cases beside the policies: who may and may not do what, on what, by which policy, and why.
+
+A case file declares a small world, the people in it, and the cases:
+
+    world:
+      environments: {prod: {strict: true}}
+      apps: {main/argocd/shop: {environment: prod}}
+    people:
+      dana: {roles: [developer], agent: copilot}
+    cases:
+      - who: dana
+        may: rollout:propose
+        of: App::main/argocd/shop
+        by: developers-propose
+        why: A proposal changes nothing by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Self
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from .engine import Engine
+from .errors import BadConfiguration
+from .model import INSTALLATION, Action, Attribute, Basis, Caller, Channel, Decision, Resource, ResourceType
+from .statements import Location
+
+NOW = 2_000_000_000
+"""The moment that cases are judged at, in seconds since the epoch."""
+
+_ISSUER = "https://issuer.example"
+
+
+def _listed(value: object) -> object:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Environment(_Closed):
+    strict: bool = False
+
+
+class _App(_Closed):
+    environment: str | None = None
+    parent: str | None = None
+    project: str = "default"
+    labels: Mapping[str, str] = Field(default_factory=dict)
+
+
+class _Workload(_Closed):
+    app: str
+    kind: str = "Deployment"
+
+
+class _Keyspace(_Closed):
+    app: str
+
+
+class _Proposal(_Closed):
+    app: str
+    requester: str
+    risk: str = "low"
+
+
+AppName = Annotated[str, StringConstraints(pattern=r"^[^/]+/[^/]+/[^/]+$")]
+SourcePrefix = Annotated[str, StringConstraints(pattern=r"^[^:]+:.+$")]
+
+
+class _World(_Closed):
+    environments: Mapping[str, _Environment] = Field(default_factory=dict)
+    apps: Mapping[AppName, _App] = Field(default_factory=dict)
+    workloads: Mapping[str, _Workload] = Field(default_factory=dict)
+    keyspaces: Mapping[SourcePrefix, _Keyspace] = Field(default_factory=dict)
+    proposals: Mapping[str, _Proposal] = Field(default_factory=dict)
+
+
+class _Person(_Closed):
+    roles: frozenset[str] = frozenset()
+    groups: frozenset[str] = frozenset()
+    agent: str = "copilot"
+    actors: tuple[str, ...] = ()
+    channel: Channel = Channel.MCP
+    login_age: int | None = Field(default=0, ge=0, description="seconds; null: the provider does not say")
+
+
+class _Case(_Closed):
+    who: Annotated[tuple[str, ...], BeforeValidator(_listed)]
+    may: Annotated[tuple[Action, ...], BeforeValidator(_listed)] = ()
+    may_not: Annotated[tuple[Action, ...], BeforeValidator(_listed)] = ()
+    of: Annotated[tuple[str, ...], BeforeValidator(_listed)] = (INSTALLATION.uid,)
+    by: Annotated[tuple[str, ...], BeforeValidator(_listed)]
+    why: Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Self:
+        if bool(self.may) == bool(self.may_not):
+            raise ValueError("a case has either `may` or `may_not`")
+        if self.by == ("nothing",) and self.may:
+            raise ValueError("`by: nothing` is for `may_not`: something must permit")
+        return self
+
+
+class _File(_Closed):
+    world: _World = _World()
+    people: Mapping[str, _Person]
+    cases: tuple[_Case, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One question with the answer that is expected: `by` are the policies that must be among the deciding ones, none
+    where nothing may permit."""
+
+    location: Location
+    caller: Caller
+    action: Action
+    resource: Resource
+    allowed: bool
+    by: tuple[str, ...]
+    why: str
+
+    @property
+    def title(self) -> str:
+        """The case as a sentence."""
+        verb = "may" if self.allowed else "may not"
+        through = f"{self.caller.channel}, {self.caller.agent or 'an unknown agent'}"
+        return f"{self.caller.name} ({through}) {verb} {self.action} on {self.resource.uid}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A case and what the policies decided."""
+
+    case: Case
+    decision: Decision
+
+    @property
+    def problem(self) -> str:
+        """How the decision differs from what the case expects; `""` when it does not."""
+        case, decision = self.case, self.decision
+        if decision.basis is Basis.ERROR:
+            return f"{case.title}: deciding failed: {decision.error}"
+        deciding = ", ".join(decision.policies) or "nothing"
+        if decision.allowed != case.allowed:
+            return f"{case.title}, but {'allowed' if decision.allowed else 'denied'} by {deciding}"
+        missing = [policy for policy in case.by if policy not in decision.policies]
+        if missing or (not case.by and decision.policies):
+            return f"{case.title} by {', '.join(case.by) or 'nothing'}, but it is by {deciding}"
+        return ""
+
+
+def read_cases(file: Path, text: str) -> list[Case]:
+    """The cases of one file, one per person, action and resource.
+
+    Raises `BadConfiguration` naming file, line and field."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        parsed = _File.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        raise BadConfiguration(f"{file}:{line}: is not YAML: {getattr(error, 'problem', None) or error}") from error
+    except ValidationError as error:
+        raise BadConfiguration("\n".join(_explain(file, node, item) for item in error.errors())) from error
+    resources = _Builder(file, node, parsed.world, parsed.people).build()
+    cases: list[Case] = []
+    for index, entry in enumerate(parsed.cases):
+        location = Location(file, _line(node, ("cases", index)))
+        for name in entry.who:
+            if name not in parsed.people:
+                raise BadConfiguration(f"{location}: who: {name!r} is not among the people of this file")
+        for uid in entry.of:
+            if uid not in resources:
+                raise BadConfiguration(f"{location}: of: {uid!r} is not in the world of this file")
+        cases += [
+            Case(
+                location=location,
+                caller=_caller(name, parsed.people[name]),
+                action=action,
+                resource=resources[uid],
+                allowed=bool(entry.may),
+                by=() if entry.by == ("nothing",) else entry.by,
+                why=entry.why,
+            )
+            for name in entry.who
+            for action in entry.may or entry.may_not
+            for uid in entry.of
+        ]
+    return cases
+
+
+def judge(engine: Engine, cases: Iterable[Case]) -> list[Answer]:
+    """What the engine decides in each case, as of `NOW`."""
+    return [Answer(case, engine.decide(case.caller, case.action, case.resource, at=NOW)) for case in cases]
+
+
+def find_gaps(cases: Sequence[Case], policies: Mapping[str, Location], file: Path) -> list[str]:
+    """One line for each policy and each action that no case is about, and for each policy that a case knows alone."""
+    named = {policy for case in cases for policy in case.by}
+    asked = {case.action for case in cases}
+    gaps = [
+        f"{at}: no case is decided by the policy {policy!r}" for policy, at in policies.items() if policy not in named
+    ]
+    gaps += [
+        f"{case.location}: by: there is no policy {policy!r}"
+        for case in cases
+        for policy in case.by
+        if policy not in policies
+    ]
+    gaps += [f"{file}: no case asks for {action}" for action in Action if action not in asked]
+    return list(dict.fromkeys(gaps))
+
+
+def _caller(name: str, person: _Person) -> Caller:
+    return Caller(
+        issuer=_ISSUER,
+        subject=name,
+        name=name,
+        groups=person.groups,
+        roles=person.roles,
+        agent=person.agent,
+        actors=person.actors,
+        channel=person.channel,
+        authenticated_at=0 if person.login_age is None else NOW - person.login_age,
+    )
+
+
+class _Builder:
+    """Makes the resources of a world, as the program makes them of the real one."""
+
+    def __init__(self, file: Path, node: yaml.Node | None, world: _World, people: Mapping[str, _Person]) -> None:
+        self._file = file
+        self._node = node
+        self._world = world
+        self._people = people
+        self._made: dict[str, Resource] = {INSTALLATION.uid: INSTALLATION}
+        self._under_way: set[str] = set()
+
+    def build(self) -> dict[str, Resource]:
+        world = self._world
+        for name, environment in world.environments.items():
+            self._add(ResourceType.ENVIRONMENT, name, (INSTALLATION,), (("name", name), ("strict", environment.strict)))
+        for name in world.apps:
+            self._app(name, ("apps", name))
+        for name, workload in world.workloads.items():
+            parent = self._app(workload.app, ("workloads", name, "app"))
+            namespace = workload.app.split("/")[1]
+            facts = ("kind", workload.kind), ("name", name.rpartition("/")[2]), ("namespace", namespace)
+            self._add(ResourceType.WORKLOAD, name, (parent,), facts)
+        for name, keyspace in world.keyspaces.items():
+            parent = self._app(keyspace.app, ("keyspaces", name, "app"))
+            source, _, prefix = name.partition(":")
+            self._add(ResourceType.KEYSPACE, name, (parent,), (("prefix", prefix), ("source", source)))
+        for name, proposal in world.proposals.items():
+            parent = self._app(proposal.app, ("proposals", name, "app"))
+            if proposal.requester not in self._people:
+                raise self._bad(("proposals", name, "requester"), f"{proposal.requester!r} is not among the people")
+            requester = f"{_ISSUER}#{proposal.requester}"
+            self._add(ResourceType.PROPOSAL, name, (parent,), (("requester", requester), ("risk", proposal.risk)))
+        return self._made
+
+    def _app(self, name: str, path: tuple[str, ...]) -> Resource:
+        if found := self._made.get(f"{ResourceType.APP}::{name}"):
+            return found
+        app = self._world.apps.get(name)
+        if app is None:
+            raise self._bad(path, f"{name!r} is not among the apps")
+        if name in self._under_way:
+            raise self._bad(path, f"{name!r} is above itself")
+        self._under_way.add(name)
+        parents: list[Resource] = []
+        if app.parent is not None:
+            parents.append(self._app(app.parent, ("apps", name, "parent")))
+        if app.environment is not None:
+            environment = self._made.get(f"{ResourceType.ENVIRONMENT}::{app.environment}")
+            if environment is None:
+                raise self._bad(("apps", name, "environment"), f"{app.environment!r} is not among the environments")
+            parents.append(environment)
+        cluster, namespace, short = name.split("/")
+        facts: tuple[tuple[str, Attribute], ...] = (
+            ("cluster", cluster),
+            ("environment", app.environment or "unassigned"),
+            ("labels", tuple(sorted(f"{key}={value}" for key, value in app.labels.items()))),
+            ("name", short),
+            ("namespace", namespace),
+            ("project", app.project),
+        )
+        return self._add(ResourceType.APP, name, tuple(parents), facts)
+
+    def _add(
+        self, kind: ResourceType, name: str, parents: tuple[Resource, ...], facts: tuple[tuple[str, Attribute], ...]
+    ) -> Resource:
+        resource = Resource(kind, name, parents, facts)
+        self._made[resource.uid] = resource
+        return resource
+
+    def _bad(self, path: tuple[str, ...], problem: str) -> BadConfiguration:
+        line = _line(self._node, ("world", *path))
+        return BadConfiguration(f"{self._file}:{line}: world.{'.'.join(path)}: {problem}")
+
+
+def _explain(file: Path, node: yaml.Node | None, item: Mapping[str, object]) -> str:
+    where = item["loc"]
+    path = where if isinstance(where, tuple) else ()
+    field = ".".join(str(part) for part in path)
+    what = "unknown field" if item["type"] == "extra_forbidden" else item["msg"]
+    return f"{file}:{_line(node, path)}: {field}: {what}"
+
+
+def _line(node: yaml.Node | None, path: Sequence[str | int]) -> int:
+    """The line of what the path leads to, or of the last of its parts that there is."""
+    line = node.start_mark.line + 1 if node else 1
+    for part in path:
+        child: yaml.Node | None = None
+        if isinstance(node, yaml.MappingNode):
+            found = [(key, value) for key, value in node.value if key.value == str(part)]
+            if found:
+                line, child = found[0][0].start_mark.line + 1, found[0][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            child = node.value[part]
+            line = child.start_mark.line + 1
+        if child is None:
+            break
+        node = child
+    return line

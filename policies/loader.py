@@ -1,0 +1,182 @@
+"""The loader: reads policies and their cases from files, refuses what is wrong in them, and takes over changed ones."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cedarpy
+
+from .casebook import Answer, Case, find_gaps, judge, read_cases
+from .engine import Engine, LoadedPolicies
+from .errors import BadConfiguration
+from .sight import find_sight
+from .statements import Statement, check_statements, read_statements
+
+__all__ = ["LoadedPolicies", "Policies", "Reload", "check_cases", "load_policies", "read_policies"]
+
+SHIPPED = Path(__file__).parent
+"""Where the shipped policies, their cases and the schema are."""
+
+SCHEMA = SHIPPED / "schema.cedarschema"
+
+_IDENTIFIER = re.compile(r"\b[A-Za-z_]\w*\b")
+
+
+def load_policies(directory: Path | None) -> LoadedPolicies:
+    """The policies in the directory's `*.cedar` files (None: the shipped ones), after all cases in its `cases/*.yaml`
+    have been decided as they say. Raises `BadConfiguration` naming file and line of every mistake."""
+    loaded, cases = read_policies(directory)
+    problems = [f"{answer.case.location}: {answer.problem}" for answer in check_cases(loaded, cases) if answer.problem]
+    problems += find_gaps(cases, loaded.locations, (directory or SHIPPED) / "cases")
+    if problems:
+        raise BadConfiguration("\n".join(problems))
+    return loaded
+
+
+def read_policies(directory: Path | None) -> tuple[LoadedPolicies, list[Case]]:
+    """The policies and the cases, both well formed and fitting the schema, the cases not decided yet."""
+    files = _read_files(directory or SHIPPED)
+    schema_text = SCHEMA.read_text(encoding="utf-8")
+    schema = cedarpy.Schema.from_str(schema_text)
+    statements: list[Statement] = []
+    cases: list[Case] = []
+    for file, content in files:
+        text = _decode(file, content)
+        if file.suffix == ".cedar":
+            statements += read_statements(file, text)
+        elif file.suffix == ".cedarschema":
+            if text != schema_text:
+                raise BadConfiguration(
+                    f"{file}:1: the schema is Arborgate's own and can't be replaced: delete the file"
+                )
+        else:
+            cases += read_cases(file, text)
+    check_statements(statements, schema, _IDENTIFIER.findall(schema_text))
+    # Each policy is given its `@id` as its id in Cedar, so that what Cedar answers names it.
+    templates = {statement.id: _renamed(statement) for statement in statements}
+    loaded = LoadedPolicies(
+        policies=cedarpy.PolicySet.from_pst(
+            cedarpy.pst.PolicySet(templates={}, static_policies=templates, template_links=())
+        ),
+        schema=schema,
+        sight=find_sight(templates.values()),
+        digest=_digest(directory or SHIPPED, [*files, (SCHEMA, schema_text.encode())]),
+        locations={statement.id: statement.location for statement in statements},
+    )
+    return loaded, cases
+
+
+def check_cases(loaded: LoadedPolicies, cases: Sequence[Case]) -> list[Answer]:
+    """What the policies decide in each case."""
+    return judge(Engine(loaded), cases)
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """What became of changed files: the set in force now, and the error that kept it, if the new one was refused."""
+
+    digest: str
+    refused: BadConfiguration | None = None
+
+
+class Policies:
+    """The engine in force. A changed set takes over whole, or not at all."""
+
+    def __init__(self, directory: Path | None, clock: Callable[[], float] = time.time) -> None:
+        """Raises `BadConfiguration` when the policies can't be loaded: there is no starting without them."""
+        self._directory = directory
+        self._clock = clock
+        self._seen = _fingerprint(directory or SHIPPED)
+        self._current = Engine(load_policies(directory), clock)
+
+    @property
+    def current(self) -> Engine:
+        """The engine to ask. A call takes it once and keeps it, so that one call is decided by one set."""
+        return self._current
+
+    async def watch(self, on_event: Callable[[Reload], Awaitable[None]], *, interval: float = 1.0) -> None:
+        """Looks for changed files every `interval` seconds until cancelled, loads them in a thread, and tells what came
+        of it. What `on_event` raises ends the watch."""
+        while True:
+            await asyncio.sleep(interval)
+            if (event := await self.reload()) is not None:
+                await on_event(event)
+
+    async def reload(self) -> Reload | None:
+        """Loads the files if they have changed since they were last looked at; None if they have not."""
+        seen = await asyncio.to_thread(_fingerprint, self._directory or SHIPPED)
+        if seen == self._seen:
+            return None
+        self._seen = seen
+        try:
+            loaded = await asyncio.to_thread(load_policies, self._directory)
+        except BadConfiguration as error:
+            return Reload(self._current.digest, error)
+        self._current = Engine(loaded, self._clock)
+        return Reload(self._current.digest)
+
+
+def _list_files(directory: Path) -> list[Path]:
+    schemas = [*directory.glob("*.cedarschema")]
+    return sorted(
+        [*directory.glob("*.cedar"), *schemas, *directory.glob("cases/*.yaml"), *directory.glob("cases/*.yml")]
+    )
+
+
+def _read_files(directory: Path) -> list[tuple[Path, bytes]]:
+    files = _list_files(directory)
+    if not any(file.suffix == ".cedar" for file in files):
+        raise BadConfiguration(f"{directory}: holds no *.cedar file, so nobody could do anything")
+    try:
+        return [(file, file.read_bytes()) for file in files]
+    except OSError as error:
+        raise BadConfiguration(f"{error.filename}: cannot be read: {error.strerror}") from error
+
+
+def _decode(file: Path, content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise BadConfiguration(f"{file}:{line}: is not UTF-8") from error
+
+
+def _renamed(statement: Statement) -> cedarpy.pst.Template:
+    policy = statement.policy
+    return cedarpy.pst.Template(
+        id=statement.id,
+        effect=policy.effect,
+        principal=policy.principal,
+        action=policy.action,
+        resource=policy.resource,
+        clauses=policy.clauses,
+        annotations=policy.annotations,
+    )
+
+
+def _digest(directory: Path, files: Sequence[tuple[Path, bytes]]) -> str:
+    """Over names and contents, each with its length, so that nothing can move from one file to another unnoticed."""
+    digest = hashlib.sha256()
+    names = {file.relative_to(directory).as_posix() if file != SCHEMA else SCHEMA.name: text for file, text in files}
+    for name, content in sorted(names.items()):
+        digest.update(f"{len(name)}:{name}:{len(content)}:".encode() + content)
+    return digest.hexdigest()
+
+
+def _fingerprint(directory: Path) -> tuple[object, ...]:
+    """What changes when a file does: behind a mounted ConfigMap, the target of a link and the times of other files."""
+    marks: list[object] = []
+    for file in _list_files(directory):
+        try:
+            status = file.stat()
+        except OSError as error:
+            marks.append((file, error.errno))
+        else:
+            marks.append((file, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+    return tuple(marks)
