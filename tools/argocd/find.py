@@ -24,9 +24,7 @@ def find_app(ctx: Context, text: str, *, field: str = "app") -> Node:
         return seen[0]
     if not seen:
         hidden = f"hidden from the caller: {candidates[0].app.id}" if candidates else ""
-        raise NotThere(
-            "There is no such app.", field=field, hint="app_list finds apps by text.", detail=hidden
-        )
+        raise NotThere("There is no such app.", field=field, hint="app_list finds apps by text.", detail=hidden)
     names = ", ".join(str(node.app.id) for node in seen[:_SHOWN])
     more = f" and {len(seen) - _SHOWN} more" if len(seen) > _SHOWN else ""
     raise Invalid(f"{len(seen)} apps have this name.", field=field, hint=f"Give one of: {names}{more}.")
