@@ -1,0 +1,223 @@
+"""Identity: a token becomes a caller only when everything about it holds."""
+
+import base64
+import hmac
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from joserfc.jwk import ECKey, OctKey, RSAKey
+
+from arborgate.policies.model import Channel
+from arborgate.server.identity import Flaw, Identity, Unauthenticated, local_caller, roles_of
+from arborgate.server.settings import IdentitySettings, IssuerSettings, LocalCaller
+from tests.server.issuing import AUDIENCE, ISSUER, Issuer
+
+pytestmark = pytest.mark.anyio
+
+ROLES = {"developer": ("arborgate-developers",), "approver": ("arborgate-approvers", "leads")}
+
+
+@pytest.fixture
+async def issuer() -> AsyncIterator[Issuer]:
+    made = Issuer()
+    async with made.client:
+        yield made
+
+
+def make_identity(issuer: Issuer, *, min_interval: float = 30.0, clock: Callable[[], float] = time.time) -> Identity:
+    settings = IdentitySettings(issuers=(IssuerSettings(issuer=ISSUER),), jwks_min_interval=min_interval)
+    return Identity(settings, ROLES, client=issuer.client, clock=clock)
+
+
+@pytest.fixture
+def identity(issuer: Issuer) -> Identity:
+    return make_identity(issuer)
+
+
+def encode(part: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
+
+
+async def test_a_good_token_names_person_agent_groups_and_roles(identity: Identity, issuer: Issuer) -> None:
+    token = issuer.token(act={"sub": "chat-bot", "act": {"client_id": "ops-desk"}}, auth_time=1_700_000_000)
+    caller = await identity.authenticate(token, audience=AUDIENCE)
+    assert (caller.key, caller.name, caller.agent) == (f"{ISSUER}#ada", "Ada", "ide-copilot")
+    assert caller.groups == {"arborgate-developers"}
+    assert caller.roles == {"developer"}
+    assert caller.actors == ("chat-bot", "ops-desk")
+    assert (caller.channel, caller.authenticated_at) == (Channel.MCP, 1_700_000_000)
+
+
+@pytest.mark.parametrize(
+    ("changes", "flaw"),
+    [
+        ({"exp": int(time.time()) - 600}, Flaw.EXPIRED),
+        ({"exp": None}, Flaw.CLAIMS),
+        ({"exp": "9999999999"}, Flaw.CLAIMS),
+        ({"exp": True}, Flaw.CLAIMS),
+        ({"nbf": int(time.time()) + 600}, Flaw.NOT_YET),
+        ({"iat": int(time.time()) + 600}, Flaw.NOT_YET),
+        ({"aud": "https://another.test"}, Flaw.AUDIENCE),
+        ({"aud": ["https://another.test"]}, Flaw.AUDIENCE),
+        ({"aud": None}, Flaw.AUDIENCE),
+        ({"aud": f"{AUDIENCE}/"}, Flaw.AUDIENCE),
+        ({"iss": "https://issuer.test.evil"}, Flaw.ISSUER),
+        ({"iss": f"{ISSUER}/"}, Flaw.ISSUER),
+        ({"iss": None}, Flaw.ISSUER),
+        ({"iss": [ISSUER]}, Flaw.ISSUER),
+        ({"sub": None}, Flaw.CLAIMS),
+        ({"sub": ""}, Flaw.CLAIMS),
+        ({"sub": ["ada"]}, Flaw.CLAIMS),
+    ],
+)
+async def test_a_token_with_a_wrong_claim_is_refused(
+    identity: Identity, issuer: Issuer, changes: dict[str, object], flaw: Flaw
+) -> None:
+    with pytest.raises(Unauthenticated) as refused:
+        await identity.authenticate(issuer.token(**changes), audience=AUDIENCE)
+    assert refused.value.flaw is flaw
+
+
+@pytest.mark.parametrize(
+    ("header", "flaw"),
+    [
+        ({"jwk": {"kty": "EC"}}, Flaw.HEADER),
+        ({"jku": "https://evil.test/jwks"}, Flaw.HEADER),
+        ({"x5u": "https://evil.test/cert"}, Flaw.HEADER),
+        ({"crit": ["exp"]}, Flaw.HEADER),
+        ({"typ": "logout+jwt"}, Flaw.HEADER),
+        ({"kid": "unknown"}, Flaw.KEY),
+        ({"kid": "../../etc/passwd"}, Flaw.KEY),
+    ],
+)
+async def test_a_token_with_a_wrong_header_is_refused(
+    identity: Identity, issuer: Issuer, header: dict[str, object], flaw: Flaw
+) -> None:
+    good = issuer.token().split(".")
+    head = {"alg": "ES256", "kid": "k1", "typ": "at+jwt", **header}
+    with pytest.raises(Unauthenticated) as refused:
+        await identity.authenticate(".".join([encode(head), *good[1:]]), audience=AUDIENCE)
+    assert refused.value.flaw is flaw
+
+
+async def test_an_unsigned_token_is_refused(identity: Identity, issuer: Issuer) -> None:
+    body = encode(issuer.claims())
+    for head in ({"alg": "none"}, {"alg": "None", "typ": "at+jwt"}):
+        for token in (f"{encode(head)}.{body}.", f"{encode(head)}.{body}.AAAA"):
+            with pytest.raises(Unauthenticated) as refused:
+                await identity.authenticate(token, audience=AUDIENCE)
+            assert refused.value.flaw in (Flaw.FORMAT, Flaw.ALGORITHM)
+
+
+async def test_an_hmac_with_the_public_key_as_its_secret_is_refused(identity: Identity, issuer: Issuer) -> None:
+    public = issuer.keys["k1"].as_pem(private=False)
+    signed = f"{encode({'alg': 'HS256', 'kid': 'k1', 'typ': 'at+jwt'})}.{encode(issuer.claims())}"
+    tag = base64.urlsafe_b64encode(hmac.digest(public, signed.encode(), "sha256")).rstrip(b"=").decode()
+    token = f"{signed}.{tag}"
+    with pytest.raises(Unauthenticated) as refused:
+        await identity.authenticate(token, audience=AUDIENCE)
+    assert refused.value.flaw is Flaw.ALGORITHM
+
+
+async def test_a_token_signed_by_another_key_is_refused(identity: Identity, issuer: Issuer) -> None:
+    token = issuer.sign(issuer.claims(), key=ECKey.generate_key("P-256", {"kid": "k1"}))
+    with pytest.raises(Unauthenticated) as refused:
+        await identity.authenticate(token, audience=AUDIENCE)
+    assert refused.value.flaw is Flaw.SIGNATURE
+
+
+async def test_a_token_whose_claims_were_swapped_is_refused(identity: Identity, issuer: Issuer) -> None:
+    head, _, signature = issuer.token().split(".")
+    forged = f"{head}.{encode(issuer.claims(groups=['arborgate-approvers']))}.{signature}"
+    with pytest.raises(Unauthenticated) as refused:
+        await identity.authenticate(forged, audience=AUDIENCE)
+    assert refused.value.flaw is Flaw.SIGNATURE
+
+
+@pytest.mark.parametrize("token", ["x", "a.b", "a.b.c", "....", "a" * 20_000, f"{encode([])}.{encode([])}.AAAA", "é.é.é"])
+async def test_what_is_no_token_is_refused_before_anything_is_fetched(
+    identity: Identity, issuer: Issuer, token: str
+) -> None:
+    with pytest.raises(Unauthenticated) as refused:
+        await identity.authenticate(token, audience=AUDIENCE)
+    assert refused.value.flaw is Flaw.FORMAT
+    assert issuer.fetches == 0
+
+
+async def test_a_token_for_the_approvals_does_not_open_mcp_nor_the_other_way_round(
+    identity: Identity, issuer: Issuer
+) -> None:
+    approvals = AUDIENCE.replace("/mcp", "/approvals")
+    with pytest.raises(Unauthenticated):
+        await identity.authenticate(issuer.token(aud=approvals), audience=AUDIENCE)
+    with pytest.raises(Unauthenticated):
+        await identity.authenticate(issuer.token(), audience=approvals, channel=Channel.TERMINAL)
+
+
+async def test_an_issuers_own_audience_never_opens_the_approvals(issuer: Issuer) -> None:
+    settings = IdentitySettings(issuers=(IssuerSettings(issuer=ISSUER, audience="api://arborgate"),))
+    identity = Identity(settings, ROLES, client=issuer.client)
+    token = issuer.token(aud="api://arborgate")
+    assert (await identity.authenticate(token, audience=AUDIENCE)).subject == "ada"
+    with pytest.raises(Unauthenticated):
+        await identity.authenticate(token, audience="http://x/approvals", channel=Channel.TERMINAL)
+
+
+async def test_a_token_seen_before_still_expires(issuer: Issuer) -> None:
+    now = time.time()
+    identity = make_identity(issuer, clock=lambda: now)
+    token = issuer.token()
+    await identity.authenticate(token, audience=AUDIENCE)
+    now += 400
+    with pytest.raises(Unauthenticated) as refused:
+        await identity.authenticate(token, audience=AUDIENCE)
+    assert refused.value.flaw is Flaw.EXPIRED
+
+
+async def test_a_rotated_key_is_found_without_a_restart(issuer: Issuer) -> None:
+    identity = make_identity(issuer, min_interval=0.000_001)
+    await identity.authenticate(issuer.token(), audience=AUDIENCE)
+    issuer.keys = {"k2": RSAKey.generate_key(2048, {"kid": "k2", "use": "sig"})}
+    token = issuer.sign(issuer.claims(), header={"alg": "RS256", "kid": "k2"}, key=issuer.keys["k2"])
+    assert (await identity.authenticate(token, audience=AUDIENCE)).subject == "ada"
+
+
+async def test_unknown_keys_do_not_hammer_the_issuer(identity: Identity, issuer: Issuer) -> None:
+    for number in range(20):
+        with pytest.raises(Unauthenticated):
+            await identity.authenticate(issuer.sign(issuer.claims(), header={"kid": f"k-{number}"}), audience=AUDIENCE)
+    assert issuer.fetches == 1
+
+
+async def test_known_keys_work_while_the_issuer_is_away(issuer: Issuer) -> None:
+    settings = IdentitySettings(issuers=(IssuerSettings(issuer=ISSUER),), jwks_max_age=0.000_001, jwks_min_interval=0.000_001)
+    identity = Identity(settings, ROLES, client=issuer.client)
+    await identity.authenticate(issuer.token(), audience=AUDIENCE)
+    issuer.away = True
+    assert (await identity.authenticate(issuer.token(jti="another"), audience=AUDIENCE)).subject == "ada"
+
+
+async def test_a_symmetric_key_in_the_key_set_is_never_used(issuer: Issuer) -> None:
+    issuer.keys["k0"] = OctKey.generate_key(256, {"kid": "k0"})
+    identity = make_identity(issuer)
+    with pytest.raises(Unauthenticated):
+        await identity.authenticate(issuer.sign(issuer.claims(), header={"kid": "k0"}), audience=AUDIENCE)
+
+
+async def test_groups_of_a_nested_claim_are_found(issuer: Issuer) -> None:
+    settings = IdentitySettings(issuers=(IssuerSettings(issuer=ISSUER, groups_claim="realm_access.roles"),))
+    identity = Identity(settings, ROLES, client=issuer.client)
+    token = issuer.token(realm_access={"roles": ["leads", 7]})
+    assert (await identity.authenticate(token, audience=AUDIENCE)).roles == {"approver"}
+
+
+def test_roles_come_from_groups_alone() -> None:
+    assert roles_of(["leads"], ROLES) == {"approver"}
+    assert roles_of(["approver"], ROLES) == frozenset()
+
+
+def test_a_local_caller_is_never_anonymous() -> None:
+    caller = local_caller("me", LocalCaller(subject="ada", groups=("arborgate-developers",)), ROLES)
+    assert (caller.key, caller.roles, caller.channel) == ("local#ada", {"developer"}, Channel.STDIO)
