@@ -1,10 +1,13 @@
 """The real parts as fixtures: each starts once a session, and each test gets it clean."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from playwright.async_api import Browser, Page
 
+from tests.parts.chromium import open_page, run_chromium
 from tests.parts.kube import KubeApi
+from tests.parts.oidc import OidcProvider
 from tests.parts.redis import RedisCluster, RedisSentinel, RedisServer, run_cluster, run_sentinel
 
 
@@ -55,3 +58,30 @@ def kube_namespace(kube_api: KubeApi) -> Iterator[str]:
     with kube_api.fresh_namespace() as name:
         yield name
         kube_api.recover()
+
+
+@pytest.fixture(scope="session")
+def oidc_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OidcProvider]:
+    with OidcProvider(tmp_path_factory.mktemp("oidc")) as provider:
+        yield provider
+
+
+@pytest.fixture
+def oidc_provider(oidc_session: OidcProvider) -> Iterator[OidcProvider]:
+    """The session's OpenID provider; faults that the test leaves behind are undone."""
+    yield oidc_session
+    oidc_session.recover()
+
+
+@pytest.fixture(scope="session")
+async def browser(anyio_backend: str) -> AsyncIterator[Browser]:
+    """One Chromium for the session, on the event loop that the asynchronous tests share."""
+    async with run_chromium() as chromium:
+        yield chromium
+
+
+@pytest.fixture
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    """A page in a browser context of this test's own."""
+    async with open_page(browser) as opened:
+        yield opened

@@ -6,7 +6,12 @@ from typing import Any, cast
 import httpx2
 import kubernetes.aio as kubernetes_aio
 import pytest
+from joserfc import jwt
+from joserfc.errors import InvalidKeyIdError
+from joserfc.jwk import KeySet
 from kubernetes.aio.config import load_kube_config
+from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Error as BrowserError
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster as ClusterClient
@@ -14,7 +19,9 @@ from redis.exceptions import AuthenticationError, NoPermissionError, ReadOnlyErr
 from redis.exceptions import TimeoutError as TookTooLong
 from redis.retry import Retry
 
+from tests.parts.chromium import open_page
 from tests.parts.kube import APPLY, Identity, KubeApi
+from tests.parts.oidc import AGENT, OidcProvider, describe_agent, describe_pages
 from tests.parts.process import PartFailed, wait_until
 from tests.parts.redis import RedisCluster, RedisSentinel, RedisServer, run_command
 
@@ -262,3 +269,108 @@ def test_the_api_server_can_forget_pause_and_come_back(kube_api: KubeApi, kube_n
     assert kube_api.request("GET", path).json()["metadata"]["uid"] == kept["metadata"]["uid"]
     since = {"watch": "true", "timeoutSeconds": "1", "resourceVersion": kept["metadata"]["resourceVersion"]}
     assert '"code":410' in kube_api.request("GET", path.rpartition("/")[0], params=since).text
+
+
+def read_token(provider: OidcProvider, token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Header and claims, once the signature has been verified with the provider's published keys."""
+    keys = KeySet.import_key_set(httpx2.get(provider.jwks_url).json())
+    verified = jwt.decode(token, keys, algorithms=["RS256", "ES256"])
+    return verified.header, verified.claims
+
+
+def test_an_access_token_names_the_person_their_groups_the_agent_and_the_resource(
+    oidc_provider: OidcProvider,
+) -> None:
+    resource = "http://127.0.0.1:8080/mcp"
+    header, claims = read_token(oidc_provider, oidc_provider.log_in("dev", resource=resource)["access_token"])
+    assert (header["typ"], header["alg"]) == ("at+jwt", "RS256")
+    expected = {
+        "iss": oidc_provider.issuer,
+        "sub": "dev",
+        "name": "Dev Developer",
+        "groups": ["arborgate-developers"],
+        "client_id": AGENT,
+        "aud": resource,
+    }
+    assert {claim: claims[claim] for claim in expected} == expected
+
+
+def test_an_app_gets_a_token_for_itself_without_groups(oidc_provider: OidcProvider) -> None:
+    _, claims = read_token(oidc_provider, oidc_provider.log_in_service()["access_token"])
+    assert (claims["sub"], claims["client_id"], claims["aud"]) == ("parent-app", "parent-app", oidc_provider.audience)
+    assert "groups" not in claims
+
+
+def test_nobody_logs_in_under_a_name_that_is_not_there(oidc_provider: OidcProvider) -> None:
+    with pytest.raises(PartFailed, match="mallory could not log in: 400"):
+        oidc_provider.log_in("mallory")
+
+
+def test_old_tokens_verify_after_a_rotation_until_the_old_keys_are_dropped(oidc_provider: OidcProvider) -> None:
+    old = oidc_provider.log_in("dev")["access_token"]
+    oidc_provider.rotate_keys()
+    new = oidc_provider.log_in("dev")["access_token"]
+    assert read_token(oidc_provider, old)[0]["kid"] != read_token(oidc_provider, new)[0]["kid"]
+    oidc_provider.rotate_keys(keep_old=False)
+    with pytest.raises(InvalidKeyIdError):
+        read_token(oidc_provider, old)
+
+
+def test_access_tokens_can_be_signed_with_elliptic_curves_by_a_provider_of_ones_own(tmp_path: Path) -> None:
+    with OidcProvider(tmp_path, algorithm="ES256", clients=[describe_agent("ide")]) as provider:
+        header, claims = read_token(provider, provider.log_in("vera", client_id="ide")["access_token"])
+    assert (header["alg"], claims["client_id"]) == ("ES256", "ide")
+
+
+def test_the_provider_can_be_gone(oidc_provider: OidcProvider) -> None:
+    oidc_provider.stop()
+    with pytest.raises(httpx2.ConnectError):
+        httpx2.get(oidc_provider.jwks_url)
+
+
+async def test_a_person_logs_in_with_the_browser(oidc_provider: OidcProvider, page: Page) -> None:
+    pages = describe_pages("pages", "not-a-secret", "http://127.0.0.1:1/callback")
+    oidc_provider.add_client(pages)
+    await page.route("http://127.0.0.1:1/**", lambda route: route.fulfill(body="back"))
+    query = (
+        "client_id=pages&response_type=code&scope=openid+profile&state=s&redirect_uri=http://127.0.0.1:1/callback"
+        "&code_challenge_method=S256&code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+    )
+    await page.goto(f"{oidc_provider.issuer}/auth?{query}")
+    await page.get_by_label("User name").fill("nobody-here")
+    await page.get_by_role("button", name="Log in").click()
+    await expect(page.get_by_text("Nobody has that name.")).to_be_visible()
+    await page.get_by_label("User name").fill("april")
+    await page.get_by_role("button", name="Log in").click()
+    await page.wait_for_url("http://127.0.0.1:1/callback?code=*")
+
+
+async def test_a_device_is_let_in_with_the_browser(oidc_provider: OidcProvider, page: Page) -> None:
+    started = httpx2.post(
+        f"{oidc_provider.issuer}/device/auth", data={"client_id": AGENT, "scope": "openid profile"}
+    ).json()
+    await page.goto(started["verification_uri_complete"])
+    await page.get_by_role("button", name="Continue").click()
+    await page.get_by_label("User name").fill("april")
+    await page.get_by_role("button", name="Log in").click()
+    await expect(page.get_by_text("Sign-in Success")).to_be_visible()
+    exchange = {
+        "grant_type": "urn:ietf:params:oauth:grant-type:device_code",
+        "client_id": AGENT,
+        "device_code": started["device_code"],
+    }
+    tokens = httpx2.post(f"{oidc_provider.issuer}/token", data=exchange).json()
+    _, claims = read_token(oidc_provider, tokens["access_token"])
+    assert claims["sub"] == "april"
+
+
+async def test_each_page_starts_without_the_cookies_of_another(page: Page, browser: Browser) -> None:
+    await page.context.add_cookies([{"name": "session", "value": "1", "url": "http://127.0.0.1:1"}])
+    async with open_page(browser) as other:
+        assert await other.context.cookies() == []
+    assert len(await page.context.cookies()) == 1
+
+
+async def test_the_browser_reaches_nothing_beyond_loopback(page: Page) -> None:
+    with pytest.raises(BrowserError, match="ERR_NAME_NOT_RESOLVED"):
+        await page.goto("http://arborgate.example/")
