@@ -23,75 +23,23 @@ from pathlib import Path
 from typing import Annotated, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BeforeValidator, StringConstraints, ValidationError, model_validator
 
 from .engine import Engine
 from .errors import BadConfiguration
-from .model import INSTALLATION, Action, Attribute, Basis, Caller, Channel, Decision, Resource, ResourceType
+from .model import INSTALLATION, Action, Basis, Caller, Decision, Resource
 from .statements import Location
+from .world import Closed, Misplaced, Person, World
 
 NOW = 2_000_000_000
 """The moment that cases are judged at, in seconds since the epoch."""
-
-_ISSUER = "https://issuer.example"
 
 
 def _listed(value: object) -> object:
     return value if isinstance(value, list | tuple) else [value]
 
 
-class _Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Environment(_Closed):
-    strict: bool = False
-
-
-class _App(_Closed):
-    environment: str | None = None
-    parent: str | None = None
-    project: str = "default"
-    labels: Mapping[str, str] = Field(default_factory=dict)
-
-
-class _Workload(_Closed):
-    app: str
-    kind: str = "Deployment"
-
-
-class _Keyspace(_Closed):
-    app: str
-
-
-class _Proposal(_Closed):
-    app: str
-    requester: str
-    risk: str = "low"
-
-
-AppName = Annotated[str, StringConstraints(pattern=r"^[^/]+/[^/]+/[^/]+$")]
-SourcePrefix = Annotated[str, StringConstraints(pattern=r"^[^:]+:.+$")]
-
-
-class _World(_Closed):
-    environments: Mapping[str, _Environment] = Field(default_factory=dict)
-    apps: Mapping[AppName, _App] = Field(default_factory=dict)
-    workloads: Mapping[str, _Workload] = Field(default_factory=dict)
-    keyspaces: Mapping[SourcePrefix, _Keyspace] = Field(default_factory=dict)
-    proposals: Mapping[str, _Proposal] = Field(default_factory=dict)
-
-
-class _Person(_Closed):
-    roles: frozenset[str] = frozenset()
-    groups: frozenset[str] = frozenset()
-    agent: str = "copilot"
-    actors: tuple[str, ...] = ()
-    channel: Channel = Channel.MCP
-    login_age: int | None = Field(default=0, ge=0, description="seconds; null: the provider does not say")
-
-
-class _Case(_Closed):
+class _Case(Closed):
     who: Annotated[tuple[str, ...], BeforeValidator(_listed)]
     may: Annotated[tuple[Action, ...], BeforeValidator(_listed)] = ()
     may_not: Annotated[tuple[Action, ...], BeforeValidator(_listed)] = ()
@@ -108,9 +56,9 @@ class _Case(_Closed):
         return self
 
 
-class _File(_Closed):
-    world: _World = _World()
-    people: Mapping[str, _Person]
+class _File(Closed):
+    world: World = World()
+    people: Mapping[str, Person]
     cases: tuple[_Case, ...]
 
 
@@ -170,7 +118,11 @@ def read_cases(file: Path, text: str) -> list[Case]:
         raise BadConfiguration(f"{file}:{line}: is not YAML: {getattr(error, 'problem', None) or error}") from error
     except ValidationError as error:
         raise BadConfiguration("\n".join(_explain(file, node, item) for item in error.errors())) from error
-    resources = _Builder(file, node, parsed.world, parsed.people).build()
+    try:
+        resources = parsed.world.resources()
+    except Misplaced as error:
+        path = ("world", *error.path)
+        raise BadConfiguration(f"{file}:{_line(node, path)}: {'.'.join(path)}: {error}") from error
     cases: list[Case] = []
     for index, entry in enumerate(parsed.cases):
         location = Location(file, _line(node, ("cases", index)))
@@ -183,7 +135,7 @@ def read_cases(file: Path, text: str) -> list[Case]:
         cases += [
             Case(
                 location=location,
-                caller=_caller(name, parsed.people[name]),
+                caller=parsed.people[name].caller(name, NOW),
                 action=action,
                 resource=resources[uid],
                 allowed=bool(entry.may),
@@ -217,94 +169,6 @@ def find_gaps(cases: Sequence[Case], policies: Mapping[str, Location], file: Pat
     ]
     gaps += [f"{file}: no case asks for {action}" for action in Action if action not in asked]
     return list(dict.fromkeys(gaps))
-
-
-def _caller(name: str, person: _Person) -> Caller:
-    return Caller(
-        issuer=_ISSUER,
-        subject=name,
-        name=name,
-        groups=person.groups,
-        roles=person.roles,
-        agent=person.agent,
-        actors=person.actors,
-        channel=person.channel,
-        authenticated_at=0 if person.login_age is None else NOW - person.login_age,
-    )
-
-
-class _Builder:
-    """Makes the resources of a world, as the program makes them of the real one."""
-
-    def __init__(self, file: Path, node: yaml.Node | None, world: _World, people: Mapping[str, _Person]) -> None:
-        self._file = file
-        self._node = node
-        self._world = world
-        self._people = people
-        self._made: dict[str, Resource] = {INSTALLATION.uid: INSTALLATION}
-        self._under_way: set[str] = set()
-
-    def build(self) -> dict[str, Resource]:
-        world = self._world
-        for name, environment in world.environments.items():
-            self._add(ResourceType.ENVIRONMENT, name, (INSTALLATION,), (("name", name), ("strict", environment.strict)))
-        for name in world.apps:
-            self._app(name, ("apps", name))
-        for name, workload in world.workloads.items():
-            parent = self._app(workload.app, ("workloads", name, "app"))
-            namespace = workload.app.split("/")[1]
-            facts = ("kind", workload.kind), ("name", name.rpartition("/")[2]), ("namespace", namespace)
-            self._add(ResourceType.WORKLOAD, name, (parent,), facts)
-        for name, keyspace in world.keyspaces.items():
-            parent = self._app(keyspace.app, ("keyspaces", name, "app"))
-            source, _, prefix = name.partition(":")
-            self._add(ResourceType.KEYSPACE, name, (parent,), (("prefix", prefix), ("source", source)))
-        for name, proposal in world.proposals.items():
-            parent = self._app(proposal.app, ("proposals", name, "app"))
-            if proposal.requester not in self._people:
-                raise self._bad(("proposals", name, "requester"), f"{proposal.requester!r} is not among the people")
-            requester = f"{_ISSUER}#{proposal.requester}"
-            self._add(ResourceType.PROPOSAL, name, (parent,), (("requester", requester), ("risk", proposal.risk)))
-        return self._made
-
-    def _app(self, name: str, path: tuple[str, ...]) -> Resource:
-        if found := self._made.get(f"{ResourceType.APP}::{name}"):
-            return found
-        app = self._world.apps.get(name)
-        if app is None:
-            raise self._bad(path, f"{name!r} is not among the apps")
-        if name in self._under_way:
-            raise self._bad(path, f"{name!r} is above itself")
-        self._under_way.add(name)
-        parents: list[Resource] = []
-        if app.parent is not None:
-            parents.append(self._app(app.parent, ("apps", name, "parent")))
-        if app.environment is not None:
-            environment = self._made.get(f"{ResourceType.ENVIRONMENT}::{app.environment}")
-            if environment is None:
-                raise self._bad(("apps", name, "environment"), f"{app.environment!r} is not among the environments")
-            parents.append(environment)
-        cluster, namespace, short = name.split("/")
-        facts: tuple[tuple[str, Attribute], ...] = (
-            ("cluster", cluster),
-            ("environment", app.environment or "unassigned"),
-            ("labels", tuple(sorted(f"{key}={value}" for key, value in app.labels.items()))),
-            ("name", short),
-            ("namespace", namespace),
-            ("project", app.project),
-        )
-        return self._add(ResourceType.APP, name, tuple(parents), facts)
-
-    def _add(
-        self, kind: ResourceType, name: str, parents: tuple[Resource, ...], facts: tuple[tuple[str, Attribute], ...]
-    ) -> Resource:
-        resource = Resource(kind, name, parents, facts)
-        self._made[resource.uid] = resource
-        return resource
-
-    def _bad(self, path: tuple[str, ...], problem: str) -> BadConfiguration:
-        line = _line(self._node, ("world", *path))
-        return BadConfiguration(f"{self._file}:{line}: world.{'.'.join(path)}: {problem}")
 
 
 def _explain(file: Path, node: yaml.Node | None, item: Mapping[str, object]) -> str:

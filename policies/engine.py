@@ -41,9 +41,11 @@ _Extra = tuple[tuple[str, Attribute], ...]
 
 @dataclass(frozen=True, slots=True)
 class LoadedPolicies:
-    """A checked set of policies; `load_policies` makes it. `digest` is hexadecimal SHA-256 over all of its files."""
+    """A checked set of policies; `load_policies` makes it. `digest` is hexadecimal SHA-256 over all of its files.
 
-    policies: cedarpy.PolicySet
+    `policies` holds for each action those whose scope takes it in: the others could not matter to its decisions."""
+
+    policies: Mapping[Action, cedarpy.PolicySet]
     schema: cedarpy.Schema
     sight: Sight
     digest: str
@@ -82,11 +84,10 @@ class Engine:
     def __init__(self, loaded: LoadedPolicies, clock: Callable[[], float] = time.time) -> None:
         self._loaded = loaded
         self._clock = clock
-        self._actions = cedarpy.Entities.from_json_str("[]", loaded.schema)
         self._stand_in = "caller"
         while ("Person", self._stand_in) in loaded.sight.named:
             self._stand_in += "'"
-        self._callers: _Recent[tuple[object, ...], cedarpy.Entities] = _Recent(1_024)
+        self._askers: _Recent[tuple[object, ...], cedarpy.Entities] = _Recent(4_096)
         self._places: _Recent[int, _Place] = _Recent(65_536)
         self._views: _Recent[tuple[object, ...], _View] = _Recent(16_384)
         self._decisions: _Recent[tuple[object, ...], Decision] = _Recent(65_536)
@@ -159,22 +160,22 @@ class Engine:
         return decision
 
     def _ask(self, caller: Caller, action: Action, place: _Place, extra: _Extra) -> Decision:
-        resource = place.resource
+        resource, view = place.resource, place.view
         uid = {"type": str(resource.type), "id": resource.id}
-        entity = {
-            "uid": uid,
-            "attrs": dict(place.view.attributes),
-            "parents": [{"type": kind, "id": name} for kind, name in place.view.above],
-        }
+        entities = self._entities(caller, action)
+        if view.attributes or view.above:
+            parents = [{"type": kind, "id": name} for kind, name in view.above]
+            entity = {"uid": uid, "attrs": dict(view.attributes), "parents": parents}
+            entities = entities.with_added_json_str(_json([entity]))
         answer = cedarpy.is_authorized(
             {
                 "principal": {"type": "Person", "id": caller.key},
                 "action": {"type": "Action", "id": str(action)},
                 "resource": uid,
-                "context": _json(_context(caller, place.view.strict, extra)),
+                "context": _json(_context(caller, view.strict, extra)),
             },
-            self._loaded.policies,
-            self._caller_entities(caller).with_added_json_str(_json([entity])),
+            self._loaded.policies[action],
+            entities,
             self._loaded.schema,
         )
         found = answer.diagnostics
@@ -197,20 +198,21 @@ class Engine:
                 "resource": None,
                 "context": _context(caller, strict, extra),
             },
-            self._loaded.policies,
-            self._actions.with_added_json_str(_json([_person(caller, name)])),
+            self._loaded.policies[action],
+            _json([_action(action), _person(caller, name)]),
             self._loaded.schema,
         )
         if answer.diagnostics.errors:
             raise ValueError("; ".join(answer.diagnostics.errors))
         return answer.decision is not cedarpy.Decision.Deny
 
-    def _caller_entities(self, caller: Caller) -> cedarpy.Entities:
-        key = _key(caller)
-        entities = self._callers.get(key)
+    def _entities(self, caller: Caller, action: Action) -> cedarpy.Entities:
+        """The part of a question that stays the same for all resources."""
+        key = (_key(caller), action)
+        entities = self._askers.get(key)
         if entities is None:
-            entities = self._actions.with_added_json_str(_json([_person(caller, caller.key)]))
-            self._callers.put(key, entities)
+            entities = cedarpy.Entities.from_json_str(_json([_action(action), _person(caller, caller.key)]))
+            self._askers.put(key, entities)
         return entities
 
     def _place(self, resource: Resource) -> _Place:
@@ -262,6 +264,11 @@ def _key(caller: Caller) -> tuple[object, ...]:
 def _exact(attributes: _Extra) -> tuple[tuple[str, type, Attribute], ...]:
     """The attributes as part of a key: in Python `True == 1`, in Cedar not."""
     return tuple((name, type(value), value) for name, value in attributes)
+
+
+def _action(action: Action) -> dict[str, object]:
+    parents = [{"type": "Action", "id": str(action.group)}]
+    return {"uid": {"type": "Action", "id": str(action)}, "attrs": {}, "parents": parents}
 
 
 def _person(caller: Caller, name: str) -> dict[str, object]:

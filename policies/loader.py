@@ -6,15 +6,17 @@ import asyncio
 import hashlib
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cedarpy
+from cedarpy import pst
 
 from .casebook import Answer, Case, find_gaps, judge, read_cases
 from .engine import Engine, LoadedPolicies
 from .errors import BadConfiguration
+from .model import Action
 from .sight import find_sight
 from .statements import Statement, check_statements, read_statements
 
@@ -61,9 +63,7 @@ def read_policies(directory: Path | None) -> tuple[LoadedPolicies, list[Case]]:
     # Each policy is given its `@id` as its id in Cedar, so that what Cedar answers names it.
     templates = {statement.id: _renamed(statement) for statement in statements}
     loaded = LoadedPolicies(
-        policies=cedarpy.PolicySet.from_pst(
-            cedarpy.pst.PolicySet(templates={}, static_policies=templates, template_links=())
-        ),
+        policies={action: _policies_for(action, templates) for action in Action},
         schema=schema,
         sight=find_sight(templates.values()),
         digest=_digest(directory or SHIPPED, [*files, (SCHEMA, schema_text.encode())]),
@@ -147,9 +147,9 @@ def _decode(file: Path, content: bytes) -> str:
         raise BadConfiguration(f"{file}:{line}: is not UTF-8") from error
 
 
-def _renamed(statement: Statement) -> cedarpy.pst.Template:
+def _renamed(statement: Statement) -> pst.Template:
     policy = statement.policy
-    return cedarpy.pst.Template(
+    return pst.Template(
         id=statement.id,
         effect=policy.effect,
         principal=policy.principal,
@@ -158,6 +158,22 @@ def _renamed(statement: Statement) -> cedarpy.pst.Template:
         clauses=policy.clauses,
         annotations=policy.annotations,
     )
+
+
+def _policies_for(action: Action, templates: Mapping[str, pst.Template]) -> cedarpy.PolicySet:
+    """The policies that can have a say in this action."""
+    chosen = {name: policy for name, policy in templates.items() if _takes_in(policy.action, action)}
+    return cedarpy.PolicySet.from_pst(pst.PolicySet(templates={}, static_policies=chosen, template_links=()))
+
+
+def _takes_in(scope: pst.ActionConstraint, action: Action) -> bool:
+    match scope:
+        case pst.ActionEq(entity=entity):
+            return entity.id == action
+        case pst.ActionIn(entities=entities):
+            return any(entity.id in (action, action.group) for entity in entities)
+        case _:
+            return True
 
 
 def _digest(directory: Path, files: Sequence[tuple[Path, bytes]]) -> str:
