@@ -1,0 +1,203 @@
+"""What the proposal tools answer, and how a proposal is put into words."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..change import Change, ChangeKind
+from ..proposal import Approval, Proposal, ProposalState, Risk, StepState, Verdict
+from ..times import write_time
+from ..tool import Context, Result, Untrusted
+
+_DIFFS = 9_000
+"""Characters of diffs in one answer."""
+
+_DIGEST = 12
+
+_NEXT = {
+    ProposalState.DRAFTED: "The applier rehearses it now; ask again in a few seconds.",
+    ProposalState.APPROVED: "The applier applies it next, in the order of the sync waves.",
+    ProposalState.APPLYING: "The applier is at work: the steps of the changes say how far. Ask again.",
+    ProposalState.APPLIED: "Nothing: it is done. app_get shows the apps as they are now.",
+    ProposalState.FAILED: "The applier undoes what was changed, in reverse. Ask again.",
+    ProposalState.ROLLED_BACK: "It failed and was undone: see the steps and app_diagnose, then propose another way.",
+    ProposalState.REJECTED: "An approver said no: see the comment before proposing anything else.",
+    ProposalState.WITHDRAWN: "Nothing: it was withdrawn.",
+    ProposalState.EXPIRED: "Nobody decided in time: propose again if it is still wanted.",
+    ProposalState.STALE: "The target moved after the plan was made: look at it again, and propose again.",
+    ProposalState.REFUSED: "The rehearsal failed: see the refusal, mend the plan, and propose again.",
+}
+"""What has to happen in every state but `proposed`."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ProposalRow(_Part):
+    proposal: str
+    title: Untrusted
+    state: ProposalState
+    risk: Risk
+    requester: Untrusted
+    agent: str
+    apps: list[str]
+    environments: list[str]
+    created_at: str
+    approvals: str = Field(description="given/needed")
+
+
+class ProposalRows(Result):
+    proposals: list[ProposalRow] = Field(description="newest first")
+    cursor: str | None = Field(default=None, description="of the next page")
+
+
+class Vote(_Part):
+    verdict: Verdict
+    approver: Untrusted
+    comment: Untrusted
+    at: str
+
+
+class ChangeRow(_Part):
+    kind: ChangeKind
+    app: str
+    target: str
+    summary: Untrusted
+    wave: int
+    diff: Untrusted
+    undo: str
+    rehearsed: bool | None = Field(default=None, description="whether the dry run passed")
+    warnings: list[Untrusted]
+    refusal: Untrusted | None = None
+    step: StepState | None = None
+    step_message: Untrusted | None = None
+
+
+class ProposalDetail(Result):
+    proposal: str
+    title: Untrusted
+    reason: Untrusted
+    state: ProposalState
+    state_at: str
+    note: Untrusted | None = None
+    next: str
+    page: str | None = None
+    risk: Risk
+    risk_reasons: list[Untrusted]
+    requester: Untrusted
+    agent: str
+    environments: list[str]
+    created_at: str
+    expires_at: str
+    short_digest: str
+    digest: str
+    approvals_needed: int
+    approvals: list[Vote]
+    changes: list[ChangeRow]
+
+
+class Withdrawal(Result):
+    proposal: str
+    state: ProposalState
+    next: str
+
+
+def list_app_ids(proposal: Proposal) -> list[str]:
+    """The apps that the changes touch, each once, in the order of the changes."""
+    return list(dict.fromkeys(change.target.app for change in proposal.content.changes))
+
+
+def show_row(proposal: Proposal) -> ProposalRow:
+    content = proposal.content
+    return ProposalRow(
+        proposal=proposal.id,
+        title=content.title,
+        state=proposal.state,
+        risk=content.risk,
+        requester=content.requester.name,
+        agent=content.requester.agent,
+        apps=list_app_ids(proposal),
+        environments=list(content.environments),
+        created_at=write_time(content.created_at),
+        approvals=f"{_count_approvals(proposal)}/{content.approvals_needed}",
+    )
+
+
+def show_proposal(ctx: Context, proposal: Proposal) -> ProposalDetail:
+    content = proposal.content
+    changes = [_show_change(proposal, index) for index in range(len(content.changes))]
+    cut = any(len(row.diff) < len(change.diff) for row, change in zip(changes, content.changes, strict=True))
+    return ProposalDetail(
+        proposal=proposal.id,
+        title=content.title,
+        reason=content.reason,
+        state=proposal.state,
+        state_at=write_time(proposal.state_at),
+        note=proposal.state_note or None,
+        next=say_next(proposal),
+        page=f"{ctx.pages}/proposals/{proposal.id}" if ctx.pages else None,
+        risk=content.risk,
+        risk_reasons=list(content.risk_reasons),
+        requester=content.requester.name,
+        agent=content.requester.agent,
+        environments=list(content.environments),
+        created_at=write_time(content.created_at),
+        expires_at=write_time(content.expires_at),
+        short_digest=proposal.digest[:_DIGEST],
+        digest=proposal.digest,
+        approvals_needed=content.approvals_needed,
+        approvals=[_show_vote(approval) for approval in proposal.approvals],
+        changes=changes,
+        cut="Diffs are shortened; the approval page shows them whole." if cut else None,
+    )
+
+
+def say_next(proposal: Proposal) -> str:
+    """What has to happen now, and by whom, in our words."""
+    if proposal.state is not ProposalState.PROPOSED:
+        return _NEXT[proposal.state]
+    missing = proposal.content.approvals_needed - _count_approvals(proposal)
+    until = write_time(proposal.content.expires_at)
+    return f"{missing} approval(s) by people other than the requester, on the approval page, until {until}. No tool approves."
+
+
+def _count_approvals(proposal: Proposal) -> int:
+    return sum(
+        approval.verdict is Verdict.APPROVE and approval.digest == proposal.digest for approval in proposal.approvals
+    )
+
+
+def _show_vote(approval: Approval) -> Vote:
+    return Vote(
+        verdict=approval.verdict,
+        approver=approval.approver.name,
+        comment=approval.comment,
+        at=write_time(approval.at),
+    )
+
+
+def _show_change(proposal: Proposal, index: int) -> ChangeRow:
+    content = proposal.content
+    change = content.changes[index]
+    rehearsals = content.rehearsal.changes if content.rehearsal else ()
+    rehearsed = rehearsals[index] if index < len(rehearsals) else None
+    step = proposal.steps[index] if index < len(proposal.steps) else None
+    return ChangeRow(
+        kind=change.kind,
+        app=change.target.app,
+        target=str(change.target),
+        summary=change.summary,
+        wave=change.wave,
+        diff=change.diff[: _DIFFS // len(content.changes)],
+        undo=_say_undo(change),
+        rehearsed=rehearsed.ok if rehearsed else None,
+        warnings=list(rehearsed.warnings) if rehearsed else [],
+        refusal=rehearsed.refusal or None if rehearsed else None,
+        step=step.state if step else None,
+        step_message=step.message or None if step else None,
+    )
+
+
+def _say_undo(change: Change) -> str:
+    return "on failure, by itself" if change.undo is not None else change.undo_note or "not possible"
