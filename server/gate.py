@@ -6,7 +6,7 @@ import asyncio
 import difflib
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -95,7 +95,7 @@ class Gate:
         tools: Sequence[AnyTool],
         *,
         engine: Callable[[], Engine],
-        context: Callable[[Caller, CallerPolicy], Context],
+        context: Callable[[Caller, CallerPolicy], Awaitable[Context]],
         recorder: Recorder,
         cleaner: Cleaner,
         metrics: Metrics,
@@ -116,7 +116,7 @@ class Gate:
             async with asyncio.timeout(self._timeout):
                 tool = self._find(call)
                 params = call.params = _validate(tool, arguments)
-                context = self._enter(call)
+                context = await self._enter(call)
                 call.resources = await _name_resources(tool, context, params)
                 _decide(call, tool, context)
                 if tool.effect is Effect.PROPOSES:
@@ -153,10 +153,10 @@ class Gate:
         call.tool = tool
         return tool
 
-    def _enter(self, call: _Call) -> Context:
+    async def _enter(self, call: _Call) -> Context:
         engine = self._engine()
         call.policy_set = engine.digest
-        return self._context(call.caller, CallerPolicy(engine, call.caller))
+        return await self._context(call.caller, CallerPolicy(engine, call.caller))
 
     def _clean(self, call: _Call, tool: AnyTool, data: dict[str, Any]) -> Answer:
         """Redacts, neutralises and cuts; what leaves fits the result model again, or does not leave."""

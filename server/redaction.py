@@ -11,8 +11,15 @@ import re2
 from ..tools.secrets import SHAPES, is_secret_name, redact
 from ..tools.text import neutralise
 
-_NAMES = r'"[^"]*(?:pass|pwd|secret|token|credential|key|auth|cookie|string|dsn|kubeconfig|dockerconfigjson)[^"]*":'
-_UNPLAIN = r"[^\x20-\x7e]|\\u|\\r|\\f|\\b"
+_TELLING = r"pass|pwd|secret|token|credential|key|auth|cookie|string|dsn|kubeconfig|dockerconfigjson"
+_STRUCTURES = (
+    rf'(?i:"[^"]*(?:{_TELLING})[^"]*":)',
+    rf'(?i:"name":"[^"]*(?:{_TELLING}))',
+    r'"kind":"Secret"',
+    # Anything escaped in JSON, or not plain ASCII: the shapes below could miss what such a text says.
+    r"\\|[^\x20-\x7e]",
+)
+"""What makes an answer worth a closer look, as patterns over its compact JSON."""
 
 
 class Redactor:
@@ -21,7 +28,7 @@ class Redactor:
 
     def __init__(self, *, text_limit: int = 12_000) -> None:
         self._limit = text_limit
-        self._suspicious = re2.compile("|".join([_UNPLAIN, f"(?i:{_NAMES})", *(pattern for _, pattern in SHAPES)]))
+        self._suspicious = re2.compile("|".join([*_STRUCTURES, *(pattern for _, pattern in SHAPES)]))
 
     def clean(self, value: Any) -> tuple[Any, int]:
         """The JSON value, cleaned, and how many secrets were taken out. The value given is not changed."""

@@ -136,7 +136,9 @@ async def test_a_token_whose_claims_were_swapped_is_refused(identity: Identity, 
     assert refused.value.flaw is Flaw.SIGNATURE
 
 
-@pytest.mark.parametrize("token", ["x", "a.b", "a.b.c", "....", "a" * 20_000, f"{encode([])}.{encode([])}.AAAA", "é.é.é"])
+@pytest.mark.parametrize(
+    "token", ["x", "a.b", "a.b.c", "....", "a" * 20_000, f"{encode([])}.{encode([])}.AAAA", "é.é.é"]
+)
 async def test_what_is_no_token_is_refused_before_anything_is_fetched(
     identity: Identity, issuer: Issuer, token: str
 ) -> None:
@@ -192,7 +194,9 @@ async def test_unknown_keys_do_not_hammer_the_issuer(identity: Identity, issuer:
 
 
 async def test_known_keys_work_while_the_issuer_is_away(issuer: Issuer) -> None:
-    settings = IdentitySettings(issuers=(IssuerSettings(issuer=ISSUER),), jwks_max_age=0.000_001, jwks_min_interval=0.000_001)
+    settings = IdentitySettings(
+        issuers=(IssuerSettings(issuer=ISSUER),), jwks_max_age=0.000_001, jwks_min_interval=0.000_001
+    )
     identity = Identity(settings, ROLES, client=issuer.client)
     await identity.authenticate(issuer.token(), audience=AUDIENCE)
     issuer.away = True

@@ -1,0 +1,215 @@
+"""The composition root: builds every object from the settings and hands each what it needs; nothing else does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+from mcp.server.lowlevel import Server
+
+from ..policies.errors import BadConfiguration
+from ..policies.loader import Policies, Reload
+from ..policies.model import Caller
+from ..tools.all import TOOLS
+from ..tools.argocd.source import ArgoCD
+from ..tools.environments import Environments
+from ..tools.kubernetes.source import Clusters, connect
+from ..tools.record import Entry, Event
+from ..tools.redis.source import RedisState, open_redis_state
+from ..tools.tool import Context
+from ..tools.tree import AppTree
+from .audit import AuditLog
+from .cursors import Cursors
+from .gate import CallerPolicy, Gate
+from .http import build_app, caller_of
+from .identity import Identity, local_caller
+from .mcp import build_server
+from .metrics import Metrics
+from .proposals import ProposalBook
+from .readiness import Readiness
+from .record_stream import RecordStream
+from .redaction import Redactor
+from .settings import ClusterSettings, Settings
+from .state import State, open_state
+
+_FIRST_SYNC_SECONDS = 5.0
+"""How long a call may wait for the first list of the clusters; afterwards it answers and says how old its facts are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything one process serves with."""
+
+    settings: Settings
+    gate: Gate
+    identity: Identity
+    policies: Policies
+    audit: AuditLog
+    records: RecordStream
+    proposals: ProposalBook
+    state: State
+    tree: AppTree
+    metrics: Metrics
+    redactor: Redactor
+    readiness: Readiness
+    web: httpx2.AsyncClient
+
+
+@asynccontextmanager
+async def open_clusters(configured: tuple[ClusterSettings, ...]) -> AsyncIterator[Clusters]:
+    """The clusters of the settings, connected (nothing is sent yet), closed at the end."""
+    clients = {one.name: await connect(one.name, one.kubeconfig, one.context) for one in configured}
+    clusters = Clusters(clients)
+    try:
+        yield clusters
+    finally:
+        await clusters.close()
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Services]:
+    """Builds everything and runs what runs by itself: the watches, the reload of policies, the searchable record."""
+    redactor = Redactor()
+    metrics = Metrics()
+    policies = Policies(settings.policies.dir)
+    async with AsyncExitStack() as stack:
+        audit = await stack.enter_async_context(AuditLog.open(settings.record.dir, replica, redactor.clean_text))
+        state = open_state(settings.state)
+        stack.push_async_callback(state.redis.aclose)
+        records = RecordStream(state, longest=settings.record.stream_length)
+        await stack.enter_async_context(records.following(audit))
+        await audit.write(Entry(event=Event.POLICY_LOADED, policy_set=policies.current.digest))
+        clusters = await stack.enter_async_context(open_clusters(settings.clusters))
+        environments = Environments(settings.environments)
+        tree = AppTree(environments, stale_after=settings.stale_after)
+        argocd = ArgoCD(
+            clusters,
+            tree,
+            environments,
+            settings.ownership,
+            namespaces={one.name: one.namespaces for one in settings.clusters},
+            workloads={one.name for one in settings.clusters if one.workloads},
+        )
+        redis = open_redis_state(settings.redis)
+        stack.push_async_callback(redis.close)
+        proposals = ProposalBook(state, audit, settings.proposals)
+        cursors = await Cursors.shared(state)
+        sources: Mapping[type[Any], Any] = {ArgoCD: argocd, Clusters: clusters, RedisState: redis}
+        began = time.monotonic()
+
+        async def enter(caller: Caller, policy: CallerPolicy) -> Context:
+            patience = began + _FIRST_SYNC_SECONDS - time.monotonic()
+            if patience > 0 and not argocd.synced:
+                await argocd.wait_synced(patience)
+            return Context(
+                caller=caller,
+                policy=policy,
+                tree=tree,
+                environments=environments,
+                proposals=proposals,
+                records=records,
+                sources=sources,
+                seal=cursors,
+                now=time.time(),
+                pages=settings.http.url if settings.identity.pages else "",
+            )
+
+        gate = Gate(
+            TOOLS,
+            engine=lambda: policies.current,
+            context=enter,
+            recorder=audit,
+            cleaner=redactor,
+            metrics=metrics,
+            timeout=settings.http.call_timeout,
+        )
+        web = await stack.enter_async_context(httpx2.AsyncClient(timeout=5.0, follow_redirects=False))
+        identity = Identity(settings.identity, settings.roles, client=web)
+        await stack.enter_async_context(running(argocd.run()))
+        if settings.policies.reload:
+            await stack.enter_async_context(running(_watch_policies(policies, audit)))
+        yield Services(
+            settings=settings,
+            gate=gate,
+            identity=identity,
+            policies=policies,
+            audit=audit,
+            records=records,
+            proposals=proposals,
+            state=state,
+            tree=tree,
+            metrics=metrics,
+            redactor=redactor,
+            readiness=Readiness(argocd, redis, state, policies, metrics),
+            web=web,
+        )
+
+
+async def serve_http(settings: Settings, stop: asyncio.Event) -> None:
+    """Serves until `stop` is set, then finishes the calls in flight."""
+    from .listen import listen, serve_until
+    from .web.pages import open_pages
+
+    with listen(settings.http.host, settings.http.port) as socket:
+        async with open_services(settings, replica=settings.replica) as services:
+            app = build_app(
+                settings=settings.http,
+                server=build_server(services.gate, TOOLS, lambda ctx: caller_of(ctx.request.scope)),
+                identity=services.identity,
+                recorder=services.audit,
+                metrics=services.metrics,
+                readiness=services.readiness.check,
+                pages=open_pages(services),
+            )
+            await serve_until(stop, app, settings.http, socket)
+
+
+async def serve_stdio(settings: Settings, acting_as: str, stop: asyncio.Event) -> None:
+    """Serves one local copilot as the configured caller until its end of the pipe closes or `stop` is set."""
+    from mcp.server.stdio import stdio_server
+
+    local = settings.identity.stdio.get(acting_as)
+    if local is None:
+        known = ", ".join(settings.identity.stdio) or "none yet"
+        raise BadConfiguration(f"--as: {acting_as!r} is not in identity.stdio of the settings (there: {known})")
+    caller = local_caller(acting_as, local, settings.roles)
+    async with open_services(settings, replica=_stdio_replica(settings.replica)) as services:
+        server: Server[Any] = build_server(services.gate, TOOLS, lambda _ctx: caller)
+        async with stdio_server() as (read, write):
+            serving = asyncio.create_task(server.run(read, write, server.create_initialization_options()))
+            stopping = asyncio.create_task(stop.wait())
+            await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (serving, stopping):
+                task.cancel()
+            await asyncio.gather(serving, stopping, return_exceptions=True)
+
+
+def _stdio_replica(replica: str) -> str:
+    """A chain of its own for each local session: several may run at once, beside a server."""
+    return f"{replica}-stdio-{os.getpid()}"
+
+
+async def _watch_policies(policies: Policies, audit: AuditLog) -> None:
+    async def tell(event: Reload) -> None:
+        kind = Event.POLICY_KEPT if event.refused else Event.POLICY_LOADED
+        await audit.write(Entry(event=kind, policy_set=event.digest, detail=str(event.refused or "")))
+
+    await policies.watch(tell)
+
+
+@asynccontextmanager
+async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs a coroutine beside the block; ends it with the block, and the block with it should it fail."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(work)
+        yield
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

@@ -1,0 +1,116 @@
+"""The command line: `arborgate serve | applier | demo | policy | proposals | record`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..policies.errors import ArborgateError
+
+# Each command imports what it runs: a copilot that starts `serve --stdio` waits for nothing it does not need.
+
+commands = typer.Typer(
+    name="arborgate",
+    help="The gate between AI agents and a tree of applications.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+class Level(StrEnum):
+    """How much is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+Config = Annotated[
+    Path | None, typer.Option("--config", "-c", help="The settings, a YAML file (default: $ARBORGATE_CONFIG).")
+]
+LogLevel = Annotated[Level, typer.Option("--log-level", help="How much goes to standard error.")]
+
+
+@commands.command()
+def serve(
+    config: Config = None,
+    stdio: Annotated[bool, typer.Option("--stdio", help="Speak MCP over standard input and output.")] = False,
+    acting_as: Annotated[str, typer.Option("--as", help="With --stdio: who calls, a name in identity.stdio.")] = "",
+    log_level: LogLevel = Level.WARNING,
+) -> None:
+    """Serves MCP, the approval pages and the probes; changes nothing outside its own keyspace."""
+    from .app import serve_http, serve_stdio
+    from .settings import read_settings
+
+    settings = read_settings(config)
+    if stdio:
+        _run(lambda stop: serve_stdio(settings, acting_as, stop), log_level)
+    elif acting_as:
+        raise typer.BadParameter("goes with --stdio", param_hint="--as")
+    else:
+        _run(lambda stop: serve_http(settings, stop), log_level)
+
+
+@commands.command()
+def applier(config: Config = None, log_level: LogLevel = Level.WARNING) -> None:
+    """Rehearses proposals and applies approved ones; the only process with write credentials."""
+    from .applier import run_applier
+    from .settings import read_settings
+
+    settings = read_settings(config)
+    _run(lambda stop: run_applier(settings, stop), log_level)
+
+
+def _run(start: Callable[[asyncio.Event], Coroutine[Any, Any, None]], level: Level) -> None:
+    """Runs until done, or until SIGINT or SIGTERM asks to stop; the work in hand is finished first."""
+    import uvloop
+
+    from .logs import set_up_logging
+    from .redaction import Redactor
+
+    set_up_logging(level, Redactor().clean_text)
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        await start(stop)
+
+    uvloop.run(run())
+
+
+def _mount() -> None:
+    from .cli_policy import commands as policy
+    from .cli_proposals import commands as proposals
+    from .cli_record import commands as record
+    from .demo.cli import commands as demo
+
+    commands.add_typer(demo, name="demo")
+    commands.add_typer(policy, name="policy")
+    commands.add_typer(proposals, name="proposals")
+    commands.add_typer(record, name="record")
+
+
+def main() -> None:
+    """Runs the command; what the person did wrong is said in one line each, without a stack trace."""
+    _mount()
+    try:
+        commands()
+    except ArborgateError as error:
+        for line in (error.message, error.hint):
+            if line:
+                print(f"arborgate: {line}", file=sys.stderr)  # noqa: T201  # the one place that speaks before logging is up
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

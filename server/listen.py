@@ -1,0 +1,63 @@
+"""Listening: the socket, taken before anything else is built, and uvicorn on it until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from ..policies.errors import BadConfiguration
+from .settings import HttpSettings
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """The listening socket; raises `BadConfiguration` when the address can't be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2_048)
+    except OSError as error:
+        raise BadConfiguration(
+            f"http.port: can't listen on {host}:{port}: {error.strerror}",
+            hint="Stop what uses the port, or choose another in the settings.",
+        ) from error
+
+
+async def serve_until(stop: asyncio.Event, app: ASGIApp, settings: HttpSettings, sock: socket.socket) -> None:
+    """Serves until `stop` is set; then takes no new connections and finishes the calls in flight (`drain_timeout`)."""
+    server = _Server(
+        uvicorn.Config(
+            app,
+            loop="none",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=list(settings.trusted_proxies),
+            timeout_graceful_shutdown=max(1, round(settings.drain_timeout)),
+        )
+    )
+
+    async def ask_to_stop() -> None:
+        await stop.wait()
+        server.should_exit = True
+
+    asking = asyncio.create_task(ask_to_stop())
+    try:
+        await server.serve([sock])
+    finally:
+        asking.cancel()
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without signal handlers of its own: the command line has them."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]  # it is a Generator there
+        yield
