@@ -50,9 +50,8 @@ def tail_logs(
         for record, behind in read_records(path):
             offsets[path] = behind
             records.append(record)
-    for record in sorted(records, key=lambda record: record.time)[
-        len(records) - lines if lines < len(records) else 0 :
-    ]:
+    records.sort(key=lambda record: record.time)
+    for record in records[max(0, len(records) - lines) :]:
         _show(record, as_json)
     while follow:
         for path in _files(log):
@@ -100,7 +99,7 @@ def _files(log: Path) -> list[Path]:
     files = sorted(log.glob("*.jsonl")) if log.is_dir() else [log]
     if not files or not all(path.is_file() for path in files):
         typer.echo(
-            f"{log}: there is no log here; give a *.jsonl file or the folder that settings name in record.dir", err=True
+            f"{log}: no log is here; give a *.jsonl file or the folder of `record.dir` in the settings", err=True
         )
         raise typer.Exit(2)
     return files

@@ -134,7 +134,7 @@ def bearer_token(scope: Scope) -> str:
     scheme, _, token = values[0].decode("latin-1").partition(" ")
     if len(values) > 1 or scheme.lower() != "bearer":
         raise Unauthenticated(Flaw.FORMAT, detail="the Authorization header")
-    return token.strip()
+    return str(token).strip()
 
 
 def caller_of(scope: Scope) -> Caller:

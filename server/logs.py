@@ -14,7 +14,7 @@ QUIET = ("aiohttp", "httpcore2", "httpx2", "kubernetes", "mcp", "urllib3", "uvic
 
 
 class JsonFormatter(logging.Formatter):
-    """`time, level, logger, message`, and `error` with the exception's type and text; never a stack trace by default."""
+    """`time, level, logger, message`, and `error` with the exception's type and text; traces only at debug."""
 
     def __init__(self, clean: Callable[[str], str], *, traces: bool) -> None:
         super().__init__()

@@ -107,9 +107,7 @@ class RecordStream:
         read = 0
         try:
             while read < _MOST_READ:
-                entries: list[tuple[str, dict[str, Any]]] = await self._state.redis.xrevrange(
-                    self._stream, before, oldest, count=_CHUNK
-                )
+                entries: list[Any] = await self._state.redis.xrevrange(self._stream, before, oldest, count=_CHUNK) or []
                 for position, fields in entries:
                     read += 1
                     record = parse_record(orjson.loads(fields["record"]))
@@ -130,7 +128,7 @@ class RecordStream:
 
 
 def matches(record: Record, query: RecordQuery) -> bool:
-    """Whether a record is what the query asks for; `caller` means the person's key or name, `resource` a part of one."""
+    """Whether a record is what the query asks for; `caller` is the person's key or name, `resource` a part of one."""
     return (
         (not query.caller or query.caller in (record.caller, record.caller_name))
         and (not query.agent or query.agent == record.agent or query.agent in record.actors)

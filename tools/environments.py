@@ -14,7 +14,7 @@ UNASSIGNED = "unassigned"
 
 
 class EnvironmentRule(BaseModel):
-    """One environment: an app is in the first whose every given matcher matches. Patterns are shell-style (`prod-*`)."""
+    """One environment: an app is in the first whose every given matcher matches. Patterns are shell's (`prod-*`)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
