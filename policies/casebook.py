@@ -110,12 +110,14 @@ def read_cases(file: Path, text: str) -> list[Case]:
 
     Raises `BadConfiguration` naming file, line and field."""
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        parsed = _File.model_validate(yaml.safe_load(text))
+        node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+        raw = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
         raise BadConfiguration(f"{file}:{line}: is not YAML: {getattr(error, 'problem', None) or error}") from error
+    try:
+        parsed = _File.model_validate(raw)
     except ValidationError as error:
         raise BadConfiguration("\n".join(_explain(file, node, item) for item in error.errors())) from error
     try:
@@ -189,8 +191,8 @@ def _line(node: yaml.Node | None, path: Sequence[str | int]) -> int:
             if found:
                 line, child = found[0][0].start_mark.line + 1, found[0][1]
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            child = node.value[part]
-            line = child.start_mark.line + 1
+            item: yaml.Node = node.value[part]
+            line, child = item.start_mark.line + 1, item
         if child is None:
             break
         node = child

@@ -20,7 +20,15 @@ from .model import Action
 from .sight import find_sight
 from .statements import Statement, check_statements, read_statements
 
-__all__ = ["LoadedPolicies", "Policies", "Reload", "check_cases", "load_policies", "read_policies"]
+__all__ = [
+    "LoadedPolicies",
+    "Policies",
+    "Reload",
+    "check_cases",
+    "find_missing_cases",
+    "load_policies",
+    "read_policies",
+]
 
 SHIPPED = Path(__file__).parent
 """Where the shipped policies, their cases and the schema are."""
@@ -35,7 +43,7 @@ def load_policies(directory: Path | None) -> LoadedPolicies:
     have been decided as they say. Raises `BadConfiguration` naming file and line of every mistake."""
     loaded, cases = read_policies(directory)
     problems = [f"{answer.case.location}: {answer.problem}" for answer in check_cases(loaded, cases) if answer.problem]
-    problems += find_gaps(cases, loaded.locations, (directory or SHIPPED) / "cases")
+    problems += find_missing_cases(loaded, cases, directory)
     if problems:
         raise BadConfiguration("\n".join(problems))
     return loaded
@@ -75,6 +83,11 @@ def read_policies(directory: Path | None) -> tuple[LoadedPolicies, list[Case]]:
 def check_cases(loaded: LoadedPolicies, cases: Sequence[Case]) -> list[Answer]:
     """What the policies decide in each case."""
     return judge(Engine(loaded), cases)
+
+
+def find_missing_cases(loaded: LoadedPolicies, cases: Sequence[Case], directory: Path | None) -> list[str]:
+    """One line for each policy and each action that no case is about."""
+    return find_gaps(cases, loaded.locations, (directory or SHIPPED) / "cases")
 
 
 @dataclass(frozen=True, slots=True)
