@@ -1,0 +1,168 @@
+"""What a change looks like to the person who approves it: a unified diff of the fields it touches, without secrets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import unified_diff
+from typing import Any
+
+import yaml
+
+from .change import JsonObject
+
+WITHHELD = "(withheld)"
+"""What stands in a diff in the place of a secret."""
+
+_SECRET_KEY = re.compile(
+    r"passw|passphrase|secret|token|apikey|accesskey|privatekey|signingkey|credential|connectionstring"
+)
+_REFERENCE_KEY = re.compile(
+    r"(name|names|ref|refs|file|path|url|uri|endpoint|type|ttl|enabled|existingsecret|pullsecrets?|keyref)$"
+)
+_REFERENCE = re.compile(r"\s*|true|false|null|\$\{[^}]*\}|\$\([^)]*\)|\$[A-Za-z_]\w*|\{\{.*\}\}|<path:[^>]*>|ref\+\S+")
+_SHAPES = re.compile(
+    "|".join(
+        (
+            r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
+            r"\beyJ[\w-]{8,}\.[\w-]{8,}\.",
+            r"\bgh[pousr]_\w{20,}",
+            r"\bgithub_pat_\w{20,}",
+            r"\bglpat-[\w-]{16,}",
+            r"\bxox[abeoprs]-[\w-]{10,}",
+            r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
+            r"\bAIza[\w-]{30,}",
+            r"\bhvs\.[\w-]{20,}",
+            r"\bnpm_\w{20,}",
+            r"\bpypi-[\w-]{40,}",
+            r"\bsk-[\w-]{20,}",
+            r"://[^/\s:@]*:[^/\s@]+@",
+        )
+    )
+)
+_LINE = re.compile(r"^(\s*(?:- )?[\"']?([\w./-]+)[\"']?\s*[:=]\s*)(\S.*)$")
+
+
+def list_fields(patch: JsonObject) -> tuple[str, ...]:
+    """What a JSON merge patch writes, as RFC 6901 pointers: its scalars, its lists, its nulls."""
+    return tuple(_leaves(patch, ""))
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether two pointers name the same field, or one lies in the other."""
+    return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
+
+
+def diff_objects(before: JsonObject, after: JsonObject, fields: Iterable[str], *, name: str) -> str:
+    """A unified diff of the two objects as YAML, restricted to `fields` (RFC 6901 pointers through mappings).
+
+    Secrets are withheld, and whatever is not printable ASCII is escaped: nothing in it can pose as something else."""
+    pointers = tuple(fields)
+    old, new = (_write_yaml(redact(_restrict(obj, pointers))[0]) for obj in (before, after))
+    lines = unified_diff(old, new, f"{name} (live)", f"{name} (planned)", lineterm="")
+    return "\n".join(lines)
+
+
+def find_secret(value: Any) -> str | None:
+    """Where plain JSON data holds what looks like a secret, by key name or by shape; None when it holds none."""
+    found = redact(value)[1]
+    return found[0] if found else None
+
+
+def redact(value: Any) -> tuple[Any, list[str]]:
+    """The same data with its secrets withheld, and the pointers of what was withheld.
+
+    Conservative: what merely looks like a secret counts as one. A reference (`secretName`, `$VAR`, a placeholder of a
+    secrets plugin) does not."""
+    found: list[str] = []
+    return _redact(value, "", "", found), found
+
+
+def _redact(value: Any, key: str, pointer: str, found: list[str]) -> Any:
+    if isinstance(value, Mapping):
+        # A list of {name, value}: Helm parameters, environment variables.
+        named = value.get("name", value.get("key"))
+        return {
+            name: _redact(
+                inner,
+                str(named) if name == "value" and isinstance(named, str) else str(name),
+                f"{pointer}/{_escape(str(name))}",
+                found,
+            )
+            for name, inner in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_redact(inner, key, f"{pointer}/{index}", found) for index, inner in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+    kept = _redact_lines(value) if "\n" in value else WITHHELD if _is_secret(key, value) else value
+    if kept != value:
+        found.append(pointer)
+    return kept
+
+
+def _redact_lines(text: str) -> str:
+    """A block of YAML, properties or a shell file, line by line; a private key goes as a whole."""
+    if "PRIVATE KEY-----" in text:
+        return WITHHELD
+    return "\n".join(_redact_line(line) for line in text.split("\n"))
+
+
+def _redact_line(line: str) -> str:
+    pair = _LINE.match(line)
+    if pair and _is_secret(pair[2], pair[3].strip("\"'")):
+        return pair[1] + WITHHELD
+    return WITHHELD if _SHAPES.search(line) else line
+
+
+def _is_secret(key: str, value: str) -> bool:
+    if _SHAPES.search(value):
+        return True
+    if _REFERENCE.fullmatch(value):
+        return False
+    plain = re.sub(r"[^a-z0-9]", "", key.lower())
+    return bool(_SECRET_KEY.search(plain)) and not _REFERENCE_KEY.search(plain)
+
+
+def _leaves(value: Any, pointer: str) -> Iterator[str]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{pointer}/{_escape(key)}")
+    else:
+        yield pointer
+
+
+def _restrict(obj: JsonObject, pointers: Iterable[str]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for pointer in pointers:
+        source: Any = obj
+        target = kept
+        keys = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
+        for depth, key in enumerate(keys):
+            if not isinstance(source, Mapping) or key not in source:
+                break
+            source = source[key]
+            if depth + 1 == len(keys):
+                target[key] = source
+            else:
+                target = target.setdefault(key, {})
+    return kept
+
+
+def _escape(key: str) -> str:
+    return key.replace("~", "~0").replace("/", "~1")
+
+
+class _Dumper(yaml.SafeDumper):
+    """Blocks of text as blocks, so that a diff shows the line that differs."""
+
+
+def _write_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _write_text)
+
+
+def _write_yaml(value: Any) -> list[str]:
+    return yaml.dump(value, Dumper=_Dumper, default_flow_style=False, width=1_000).splitlines() if value else []

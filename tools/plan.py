@@ -1,0 +1,126 @@
+"""What every plan of a change has in common: its precondition, diff and undo, and that it carries no secret."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..policies.errors import Refused
+from .change import Change, ChangeKind, Check, JsonObject, Precondition, Target, fields_digest, merge
+from .diff import diff_objects, find_secret, list_fields, overlap
+
+_VERSION = re.compile(r"v?(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?(?:[-+.].*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One planned change, and in our words what makes it risky beyond where it happens."""
+
+    change: Change
+    risks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """How a change is undone: a merge patch, or None and the reason."""
+
+    patch: JsonObject | None
+    note: str = ""
+
+
+def make_change(
+    kind: ChangeKind,
+    target: Target,
+    live: JsonObject,
+    patch: JsonObject,
+    *,
+    summary: str,
+    check: Check,
+    wave: int,
+    depends_on: Iterable[str] = (),
+    undo: Undo | None = None,
+) -> Change:
+    """The change that the merge patch `patch` makes to `live`. Without `undo` it is the patch that restores `live`.
+
+    `depends_on` are fields (RFC 6901 pointers) that the patch does not write and that still must not move. Raises
+    `Refused` when the patch holds a secret, and `Refused` when the target is being deleted."""
+    metadata = live["metadata"]
+    if metadata.get("deletionTimestamp"):
+        raise Refused(
+            f"{target.kind} {target.name} is being deleted.",
+            field="app",
+            hint="app_get says since when, and which finalizer holds it.",
+        )
+    if where := find_secret(patch):
+        raise Refused(
+            f"The change would carry what looks like a secret ({where}), and a proposal never carries one.",
+            hint="Put the value into a Secret and refer to it by name (existingSecret, secretKeyRef), "
+            "or make the change in Git.",
+        )
+    undo = undo or Undo(invert(live, patch))
+    if undo.patch is not None and find_secret(undo.patch):
+        undo = Undo(None, "What was there looks like a secret, and a proposal never carries one.")
+    written = list_fields(patch)
+    return Change(
+        kind=kind,
+        target=target,
+        summary=summary,
+        precondition=make_precondition(live, {*written, *depends_on}),
+        patch=patch,
+        diff=diff_objects(live, merge(live, patch), written, name=f"{target.kind} {target.namespace}/{target.name}"),
+        undo=undo.patch,
+        undo_note=undo.note,
+        check=check,
+        wave=wave,
+    )
+
+
+def make_precondition(live: JsonObject, fields: Iterable[str]) -> Precondition:
+    """What must still hold of the object: who it is, and the values of `fields` without those that lie in others."""
+    every = sorted(set(fields))
+    outer = tuple(one for one in every if not any(one != other and one.startswith(f"{other}/") for other in every))
+    metadata = live["metadata"]
+    return Precondition(
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        fields=outer,
+        digest=fields_digest(live, outer),
+    )
+
+
+def follow(change: Change, live: JsonObject, earlier: Iterable[Change]) -> Change:
+    """The change as one that comes after `earlier` ones to the same object, all of the same proposal.
+
+    Its precondition leaves out what they write, so that it holds before the first and after the last of them alike.
+    `live` is the object before all of them. Raises `Refused` when two of them write the same field."""
+    written = [field for before in earlier for field in list_fields(before.patch)]
+    twice = [one for one in list_fields(change.patch) if any(overlap(one, other) for other in written)]
+    if twice:
+        raise Refused(
+            f"An earlier change of this proposal already writes this field ({twice[0]}).",
+            hint="Make two proposals, one after the other.",
+        )
+    free = [one for one in change.precondition.fields if not any(overlap(one, other) for other in written)]
+    return change.model_copy(update={"precondition": make_precondition(live, free)})
+
+
+def invert(live: JsonObject, patch: JsonObject) -> dict[str, Any]:
+    """The merge patch that turns `merge(live, patch)` back into `live` (which holds no nulls, as objects do not)."""
+    back: dict[str, Any] = {}
+    for key, value in patch.items():
+        before = live.get(key)
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            back[key] = invert(before, value)
+        elif key in live or value is not None:
+            back[key] = before
+    return back
+
+
+def goes_back(old: str, new: str) -> bool:
+    """Whether both are version numbers (`1.4`, `v1.4.2-rc1`) and the new one is the lower."""
+    was, will_be = _VERSION.fullmatch(old), _VERSION.fullmatch(new)
+    if was is None or will_be is None:
+        return False
+    return [int(part or 0) for part in will_be.groups()] < [int(part or 0) for part in was.groups()]
