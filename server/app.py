@@ -134,7 +134,7 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
         identity = Identity(settings.identity, settings.roles, client=web)
         await stack.enter_async_context(running(argocd.run()))
         if settings.policies.reload:
-            await stack.enter_async_context(running(_watch_policies(policies, audit)))
+            await stack.enter_async_context(running(watch_policies(policies, audit)))
         yield Services(
             settings=settings,
             gate=gate,
@@ -196,7 +196,7 @@ def _stdio_replica(replica: str) -> str:
     return f"{replica}-stdio-{os.getpid()}"
 
 
-async def _watch_policies(policies: Policies, audit: AuditLog) -> None:
+async def watch_policies(policies: Policies, audit: AuditLog) -> None:
     async def tell(event: Reload) -> None:
         kind = Event.POLICY_KEPT if event.refused else Event.POLICY_LOADED
         await audit.write(Entry(event=kind, policy_set=event.digest, detail=str(event.refused or "")))
