@@ -105,7 +105,7 @@ def test_the_helm_parameter_beside_the_repository_is_found() -> None:
             }
         }
     }
-    assert change.undo == {"spec": {"source": {"helm": {"parameters": HELM["helm"]["parameters"]}}}}  # type: ignore[index]
+    assert change.undo == {"spec": {"source": {"helm": {"parameters": HELM["helm"]["parameters"]}}}}
     assert change.summary == f"Set Helm parameter image.tag of api to {API}:1.5.0"
 
 

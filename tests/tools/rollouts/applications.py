@@ -13,13 +13,13 @@ Json = dict[str, Any]
 CLUSTER = "sandbox"
 COMMIT = "3f2c1ab0d4e5f60718293a4b5c6d7e8f90a1b2c3"
 OLDER = "0a1b2c3d4e5f60718293a4b5c6d7e8f903f2c1ab"
-KUSTOMIZE = {
+KUSTOMIZE: Json = {
     "repoURL": "https://git.example.org/shop.git",
     "path": "api",
     "targetRevision": "main",
     "kustomize": {"images": ["api=registry.example.org/shop/api:1.4.2", "registry.example.org/shop/proxy:2.0.0"]},
 }
-HELM = {
+HELM: Json = {
     "repoURL": "https://charts.example.org",
     "chart": "api",
     "targetRevision": "1.9.0",
@@ -28,8 +28,8 @@ HELM = {
         "valuesObject": {"image": {"repository": "registry.example.org/shop/api"}},
     },
 }
-AUTOMATED = {"automated": {}}
-SELF_HEAL = {"automated": {"selfHeal": True}}
+AUTOMATED: Json = {"automated": {}}
+SELF_HEAL: Json = {"automated": {"selfHeal": True}}
 
 ENVIRONMENTS = Environments(
     (
