@@ -1,0 +1,46 @@
+"""An HTTP application on a real socket, in the test's own loop, and MCP clients of both eras for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import httpx2
+from mcp.client.client import Client
+from mcp.client.streamable_http import streamable_http_client
+from starlette.types import ASGIApp
+
+from arborgate.server.listen import listen, serve_until
+from arborgate.server.settings import HttpSettings
+
+ERAS = ("2026-07-28", "legacy")
+"""The protocol modes of the SDK's client: single exchanges, and the initialize handshake."""
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp, settings: HttpSettings) -> AsyncIterator[asyncio.Event]:
+    """Serves on the settings' port; yields the event that stops it. Leaves once it has stopped."""
+    stop = asyncio.Event()
+    with listen(settings.host, settings.port) as socket:
+        task = asyncio.create_task(serve_until(stop, app, settings, socket))
+        try:
+            yield stop
+        finally:
+            stop.set()
+            await task
+
+
+def free_port() -> int:
+    with listen("127.0.0.1", 0) as socket:
+        port: int = socket.getsockname()[1]
+    return port
+
+
+@asynccontextmanager
+async def connected(url: str, token: str, era: str) -> AsyncIterator[Client]:
+    """The MCP SDK's own client, over HTTP."""
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}))
+        transport = streamable_http_client(url, http_client=http)
+        yield await stack.enter_async_context(Client(transport, mode=era))

@@ -1,0 +1,221 @@
+"""The HTTP doors: who may knock, who is let in, and both eras of the protocol behind them."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from mcp.shared.exceptions import MCPError
+
+from arborgate.policies.errors import BadConfiguration
+from arborgate.server.audit import AuditLog, read_records
+from arborgate.server.http import build_app, caller_of
+from arborgate.server.identity import Identity
+from arborgate.server.listen import listen
+from arborgate.server.mcp import build_server
+from arborgate.server.metrics import Metrics
+from arborgate.server.settings import HttpSettings, IdentitySettings, IssuerSettings
+from arborgate.tools.record import Event
+from arborgate.tools.tool import Context
+from tests.server.issuing import ISSUER, Issuer
+from tests.server.serving import ERAS, connected, free_port, serving
+from tests.server.test_gate import Asked, Told, make_tool, open_world
+
+pytestmark = pytest.mark.anyio
+
+DEVELOPERS = {"developer": ("arborgate-developers",)}
+PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+
+
+@dataclass
+class Doors:
+    url: str
+    issuer: Issuer
+    log: AuditLog
+    http: httpx2.AsyncClient
+    stop: asyncio.Event
+    released: asyncio.Event
+    running: asyncio.Event
+
+    def token(self, **changes: Any) -> str:
+        return self.issuer.token(**{"aud": f"{self.url}/mcp", **changes})
+
+    def bearer(self, **changes: Any) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token(**changes)}", "Accept": "application/json, text/event-stream"}
+
+
+@asynccontextmanager
+async def open_doors(tmp_path: Path, **changes: Any) -> AsyncIterator[Doors]:
+    settings = HttpSettings(port=free_port(), **changes)
+    issuer = Issuer()
+    metrics = Metrics()
+    released, running = asyncio.Event(), asyncio.Event()
+
+    async def run(_ctx: Context, params: Asked) -> Told:
+        if params.note == "wait":
+            running.set()
+            await released.wait()
+        return Told(app=params.app, note=params.note or "fine")
+
+    async def readiness() -> tuple[bool, Mapping[str, Any]]:
+        return True, {"ready": True}
+
+    tool = make_tool(run)
+    async with open_world(tmp_path, tool) as world, httpx2.AsyncClient(base_url=settings.url) as http, issuer.client:
+        identity = Identity(
+            IdentitySettings(issuers=(IssuerSettings(issuer=ISSUER),)), DEVELOPERS, client=issuer.client
+        )
+        app = build_app(
+            settings=settings,
+            server=build_server(world.gate, [tool], lambda ctx: caller_of(ctx.request.scope)),
+            identity=identity,
+            recorder=world.log,
+            metrics=metrics,
+            readiness=readiness,
+        )
+        async with serving(app, settings) as stop:
+            yield Doors(settings.url, issuer, world.log, http, stop, released, running)
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_client_of_either_era_lists_and_calls_tools(tmp_path: Path, era: str) -> None:
+    async with open_doors(tmp_path) as doors, connected(f"{doors.url}/mcp", doors.token(), era) as client:
+        tools = await client.list_tools()
+        result = await client.call_tool("app_get", {"app": "api"})
+    assert [tool.name for tool in tools.tools] == ["app_get"]
+    assert result.structured_content == {"app": "api", "note": "fine", "rows": []}
+    assert [block.text for block in result.content if block.type == "text"] == ["api: fine"]
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_wrong_argument_is_an_error_that_an_agent_can_act_on(tmp_path: Path, era: str) -> None:
+    async with open_doors(tmp_path) as doors, connected(f"{doors.url}/mcp", doors.token(), era) as client:
+        result = await client.call_tool("app_get", {"ap": "api"})
+    assert result.is_error
+    assert result.content[0].type == "text"
+    assert result.content[0].text == (
+        "invalid [app]: app: is needed; ap: unknown field, did you mean 'app'?\nKnown here: app, note."
+    )
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_an_unknown_tool_is_a_protocol_error(tmp_path: Path, era: str) -> None:
+    async with open_doors(tmp_path) as doors, connected(f"{doors.url}/mcp", doors.token(), era) as client:
+        with pytest.raises(MCPError, match="no tool of that name"):
+            await client.call_tool("rm_rf", {})
+
+
+async def test_no_token_gets_a_challenge_that_names_the_metadata(tmp_path: Path) -> None:
+    async with open_doors(tmp_path) as doors:
+        refused = await doors.http.post("/mcp", json=PING)
+        metadata = f"{doors.url}/.well-known/oauth-protected-resource/mcp"
+        assert refused.status_code == 401
+        assert refused.headers["www-authenticate"] == f'Bearer resource_metadata="{metadata}"'
+        found = (await doors.http.get(metadata)).json()
+        assert (found["resource"], found["authorization_servers"]) == (f"{doors.url}/mcp", [ISSUER])
+        assert [record.event for record, _ in read_records(doors.log.path)] == [Event.LOG_OPENED]
+
+
+@pytest.mark.parametrize("changes", [{"aud": "https://another.test"}, {"exp": 1}, {"iss": "https://evil.test"}])
+async def test_a_bad_token_gets_401_and_is_on_record(tmp_path: Path, changes: dict[str, Any]) -> None:
+    async with open_doors(tmp_path) as doors:
+        refused = await doors.http.post("/mcp", json=PING, headers=doors.bearer(**changes))
+        records = [record for record, _ in read_records(doors.log.path)]
+    assert refused.status_code == 401
+    assert 'error="invalid_token"' in refused.headers["www-authenticate"]
+    assert records[-1].event is Event.CALLER_REJECTED
+    assert records[-1].outcome in ("audience", "expired", "issuer")
+
+
+@pytest.mark.parametrize("value", ["Basic YTpi", "Bearer", "Token x"])
+async def test_another_scheme_is_refused(tmp_path: Path, value: str) -> None:
+    async with open_doors(tmp_path) as doors:
+        assert (await doors.http.post("/mcp", json=PING, headers={"Authorization": value})).status_code == 401
+
+
+async def test_a_token_in_the_query_or_twice_in_the_headers_is_refused(tmp_path: Path) -> None:
+    async with open_doors(tmp_path) as doors:
+        token = doors.token()
+        assert (await doors.http.post("/mcp", params={"access_token": token}, json=PING)).status_code == 401
+        twice = [("Authorization", f"Bearer {token}"), ("Authorization", f"Bearer {token}")]
+        assert (await doors.http.post("/mcp", json=PING, headers=twice)).status_code == 401
+
+
+async def test_a_foreign_host_or_origin_is_refused(tmp_path: Path) -> None:
+    async with open_doors(tmp_path) as doors:
+        host = await doors.http.post("/mcp", json=PING, headers={**doors.bearer(), "Host": "evil.test"})
+        origin = await doors.http.post("/mcp", json=PING, headers={**doors.bearer(), "Origin": "https://evil.test"})
+        probe = await doors.http.get("/healthz", headers={"Host": "10.1.2.3:8484"})
+    assert (host.status_code, origin.status_code, probe.status_code) == (421, 403, 200)
+
+
+async def test_a_body_over_the_limit_is_refused_with_and_without_a_length(tmp_path: Path) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield b"x" * 100
+
+    async with open_doors(tmp_path, body_limit=2_000) as doors:
+        known = await doors.http.post("/mcp", content=b"x" * 3_000, headers=doors.bearer())
+        unknown = await doors.http.post("/mcp", content=pieces(), headers=doors.bearer())
+    assert (known.status_code, unknown.status_code) == (413, 413)
+
+
+async def test_more_requests_at_once_than_allowed_are_told_to_come_back(tmp_path: Path) -> None:
+    async with (
+        open_doors(tmp_path, max_in_flight=1) as doors,
+        connected(f"{doors.url}/mcp", doors.token(), "2026-07-28") as client,
+    ):
+        waiting = asyncio.create_task(client.call_tool("app_get", {"app": "api", "note": "wait"}))
+        await doors.running.wait()
+        refused = await doors.http.post("/mcp", json=PING, headers=doors.bearer())
+        healthy = await doors.http.get("/healthz")
+        doors.released.set()
+        assert (await waiting).structured_content is not None
+    assert (refused.status_code, refused.headers["retry-after"], healthy.status_code) == (503, "1", 200)
+
+
+async def test_stopping_finishes_the_calls_in_flight(tmp_path: Path) -> None:
+    async with (
+        open_doors(tmp_path) as doors,
+        connected(f"{doors.url}/mcp", doors.token(), "2026-07-28") as client,
+    ):
+        waiting = asyncio.create_task(client.call_tool("app_get", {"app": "api", "note": "wait"}))
+        await doors.running.wait()
+        doors.stop.set()
+        doors.released.set()
+        assert (await waiting).structured_content is not None
+
+
+async def test_the_probes_answer_without_a_token(tmp_path: Path) -> None:
+    async with open_doors(tmp_path) as doors:
+        await doors.http.post("/mcp", json=PING)
+        answers = [await doors.http.get(path) for path in ("/healthz", "/readyz", "/metrics")]
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    assert 'arborgate_tokens_refused_total{flaw="missing"} 1.0' in answers[2].text
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_trace_id_of_the_client_is_on_record(tmp_path: Path, era: str) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    async with open_doors(tmp_path) as doors, connected(f"{doors.url}/mcp", doors.token(), era) as client:
+        await client.call_tool("app_get", {"app": "api"}, meta={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
+        records = [record for record, _ in read_records(doors.log.path)]
+    assert records[-1].trace_id == trace
+
+
+def test_a_port_in_use_is_a_clear_error() -> None:
+    with listen("127.0.0.1", 0) as taken, pytest.raises(BadConfiguration, match="can't listen on"):
+        listen("127.0.0.1", taken.getsockname()[1])
+
+
+async def test_json_that_is_none_and_batches_are_refused(tmp_path: Path) -> None:
+    async with open_doors(tmp_path) as doors:
+        headers = {**doors.bearer(), "Content-Type": "application/json", "MCP-Protocol-Version": "2026-07-28"}
+        nonsense = await doors.http.post("/mcp", content=b"{nonsense", headers=headers)
+        batch = await doors.http.post("/mcp", content=json.dumps([PING, PING]).encode(), headers=headers)
+    assert (nonsense.status_code, batch.status_code) == (400, 400)
