@@ -48,7 +48,7 @@ class Sight:
         return found
 
     def path(self, top: Node, node: Node) -> list[Node]:
-        """From `top` down to `node`, both included; just the node where no visible links lead to it from the top."""
+        """From `top` down to `node`, both visible; just the node where no visible links lead to it from the top."""
         path = [node]
         while path[-1].app.id != top.app.id:
             above = self.parent(path[-1])
@@ -74,7 +74,7 @@ class Sight:
     def deepest_failing(self, node: Node) -> Node | None:
         """The failing app furthest down that the caller may see, the visible node itself included."""
         deepest = self._tree.deepest_failing(node)
-        if deepest is None or self.path(node, deepest)[0] is node:
+        if deepest is None or (self.keep([deepest]) and self.path(node, deepest)[0] is node):
             return deepest
         return next(iter(self.failing(node)), None)
 
