@@ -38,8 +38,7 @@ class Sync(StrEnum):
     SYNCED = "Synced"
 
 
-@dataclass(frozen=True, slots=True)
-class AppSource:
+class AppSource(NamedTuple):
     """One source of an app (Argo CD `spec.source`)."""
 
     repo: str
@@ -50,8 +49,7 @@ class AppSource:
     parameters: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Deployed:
+class Deployed(NamedTuple):
     """One entry of an app's history. `at` is RFC 3339 as Argo CD wrote it; `revision` a commit or chart version."""
 
     id: int
@@ -61,8 +59,7 @@ class Deployed:
     source: AppSource | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Managed:
+class Managed(NamedTuple):
     """One object that an app manages (Argo CD `status.resources`)."""
 
     group: str
@@ -76,8 +73,7 @@ class Managed:
     wave: int
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(NamedTuple):
     """One condition of an app. `message` is untrusted."""
 
     type: str

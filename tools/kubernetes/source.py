@@ -30,7 +30,6 @@ PLURALS: Mapping[str, str] = {
     "AppProject": "appprojects",
     "Application": "applications",
     "ApplicationSet": "applicationsets",
-    "ControllerRevision": "controllerrevisions",
     "DaemonSet": "daemonsets",
     "Deployment": "deployments",
     "Event": "events",
@@ -39,7 +38,7 @@ PLURALS: Mapping[str, str] = {
     "Rollout": "rollouts",
     "StatefulSet": "statefulsets",
 }
-"""The kinds that are read, and what the API calls them in a path. A closed list: none of them holds a secret."""
+"""The kinds that are read, and what the API calls them in a path. A closed list, without Secrets and ConfigMaps."""
 
 _SEGMENT = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _API = re.compile(r"([a-z0-9.-]{1,253}/)?v[0-9][a-z0-9]{0,31}")

@@ -1,0 +1,149 @@
+"""Writing to clusters, for the applier alone: dry runs, and merge patches of the few fields that a change may touch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from aiohttp import ClientTimeout
+from kubernetes.aio.client import ApiClient
+
+from ...policies.errors import Refused, Stale, Unavailable
+from ..change import JsonObject, Rehearsed, Target
+from ..diff import list_fields
+from .source import FAULTS, Clusters, object_path
+
+WRITE_TIMEOUT = ClientTimeout(total=30.0, connect=5.0)
+"""Admission webhooks may take ten seconds each."""
+
+FIELD_MANAGER = "arborgate"
+
+_REPLICAS, _RESTARTED = "/spec/replicas", "/spec/template/metadata/annotations/kubectl.kubernetes.io~1restartedAt"
+WRITABLE: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("argoproj.io/v1alpha1", "Application"): ("/operation", "/spec/source", "/spec/sources"),
+    ("argoproj.io/v1alpha1", "Rollout"): (_REPLICAS, "/spec/restartAt"),
+    ("apps/v1", "DaemonSet"): (_RESTARTED,),
+    ("apps/v1", "Deployment"): (_REPLICAS, _RESTARTED),
+    ("apps/v1", "StatefulSet"): (_REPLICAS, _RESTARTED),
+}
+"""All that can be written, by apiVersion and kind: fields (RFC 6901 pointers) and what is in them. Whatever a proposal
+says, nothing else leaves: the second check, behind the planner's."""
+
+_LONGEST = 500
+_WARNING = re.compile(r'\d{3} \S+ "((?:[^"\\]|\\.)*)"')
+_ADDRESS = re.compile(r"\bhttps?://\S+|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b|\[[0-9a-f:]+\]:\d+", re.IGNORECASE)
+_FORBIDDEN = re.compile(r'User ".*" cannot patch')
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    warnings: tuple[str, ...]
+    body: Any
+
+    @property
+    def message(self) -> str:
+        return str(self.body.get("message", "")) if isinstance(self.body, dict) else ""
+
+
+class ClusterWriter:
+    """The clusters by name, with credentials that may write. Closing it closes their clients."""
+
+    def __init__(self, clients: Mapping[str, ApiClient]) -> None:
+        self._clusters = Clusters(clients)
+
+    async def read(self, target: Target) -> JsonObject | None:
+        """The live object, or None when it does not exist; as `Clusters.read`."""
+        return await self._clusters.read(target)
+
+    async def rehearse(self, target: Target, patch: JsonObject) -> Rehearsed:
+        """What the API server and its admission say to the patch in a dry run; an unknown field is a refusal.
+
+        Raises `Unavailable` when the cluster can't answer."""
+        try:
+            answer = await self._patch(target, patch, [("dryRun", "All")])
+        except Refused as refused:
+            return Rehearsed(ok=False, refusal=refused.message)
+        if answer.status == 200:
+            return Rehearsed(ok=True, warnings=answer.warnings)
+        return Rehearsed(ok=False, warnings=answer.warnings, refusal=_explain(target, answer))
+
+    async def apply(self, target: Target, patch: JsonObject, resource_version: str) -> JsonObject:
+        """Applies the merge patch if the object still has this version; returns it as it is afterwards.
+
+        Raises `Stale` when the object moved or is gone, `Refused` with the server's reason, `Unavailable` when the
+        cluster can't answer: then whether it was applied is not known, and must be looked up."""
+        locked = {**patch, "metadata": {**patch.get("metadata", {}), "resourceVersion": resource_version}}
+        answer = await self._patch(target, locked, ())
+        if answer.status == 200 and isinstance(answer.body, dict):
+            return answer.body
+        if answer.status in (404, 409, 410):
+            raise Stale(f"{target} moved or is gone.", hint="Propose again.", detail=_clean(answer.message))
+        raise Refused(_explain(target, answer))
+
+    async def close(self) -> None:
+        await self._clusters.close()
+
+    async def _patch(self, target: Target, patch: JsonObject, query: Iterable[tuple[str, str]]) -> _Answer:
+        _require_writable(target, patch)
+        client = self._clusters.client(target.cluster)
+        try:
+            method, url, headers, body, _form = await client.param_serialize(
+                "PATCH",
+                object_path(target),
+                query_params=[("fieldManager", FIELD_MANAGER), ("fieldValidation", "Strict"), *query],
+                header_params={"Accept": "application/json", "Content-Type": "application/merge-patch+json"},
+                body=patch,
+                auth_settings=["BearerToken"],
+            )
+            sent = await client.call_api(method, url, headers, body, _request_timeout=WRITE_TIMEOUT)
+            async with sent.response as response:
+                answer = _Answer(
+                    response.status,
+                    tuple(_read_warnings(response.headers.getall("Warning", ()))),
+                    orjson.loads(await response.read() or b"null"),
+                )
+        except FAULTS as error:
+            raise Unavailable(
+                f"The cluster {target.cluster} does not answer.", detail=f"{type(error).__name__}: {error}"
+            ) from error
+        if answer.status in (401, 429) or answer.status >= 500:
+            raise Unavailable(
+                f"The cluster {target.cluster} could not answer.",
+                detail=f"HTTP {answer.status}: {_clean(answer.message)}",
+            )
+        return answer
+
+
+def _require_writable(target: Target, patch: JsonObject) -> None:
+    allowed = WRITABLE.get((target.api, target.kind), ())
+    for field in list_fields(patch):
+        if field == "/metadata/resourceVersion":
+            continue
+        if not any(f"{field}/".startswith(f"{one}/") for one in allowed):
+            raise Refused(f"{field or 'The whole object'} of {target.kind} {target.name} is never written.")
+
+
+def _explain(target: Target, answer: _Answer) -> str:
+    """Why the server said no: its own words, without addresses; for a missing permission ours, which name nobody."""
+    if answer.status == 404:
+        return f"{target.kind} {target.name} is not there any more."
+    if answer.status == 403 and _FORBIDDEN.search(answer.message):
+        return f"The applier may not change {target.kind} {target.name} in the cluster {target.cluster}."
+    return _clean(answer.message) or f"The cluster {target.cluster} refused it (HTTP {answer.status})."
+
+
+def _read_warnings(headers: Iterable[str]) -> Iterable[str]:
+    """The texts of RFC 7234 warning headers, which Kubernetes uses for deprecations and admission."""
+    for header in headers:
+        for text in _WARNING.findall(header):
+            yield _clean(re.sub(r"\\(.)", r"\1", text))
+
+
+def _clean(text: str) -> str:
+    plain = "".join(char if char.isprintable() else " " for char in text)
+    plain = _ADDRESS.sub("(address)", " ".join(plain.split()))
+    return plain if len(plain) <= _LONGEST else f"{plain[: _LONGEST - 1]}…"
