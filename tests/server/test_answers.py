@@ -1,0 +1,115 @@
+"""What an answer may cost and carry: budgets, cursors, schemas and errors."""
+
+from typing import Any, Literal
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, Field
+
+from arborgate.policies.errors import Invalid
+from arborgate.policies.model import Caller
+from arborgate.server.budget import cut_to_budget
+from arborgate.server.cursors import Cursors
+from arborgate.server.schemas import input_schema, output_schema
+from arborgate.server.settings import StateSettings
+from arborgate.server.state import open_state
+from tests.server.test_gate import make_caller
+
+pytestmark = pytest.mark.anyio
+
+
+class Inner(BaseModel):
+    """Never shown."""
+
+    name: str = Field(description="what it is called")
+    kind: Literal["a", "b"] = "a"
+
+
+class Outer(BaseModel):
+    once: Inner | None = None
+    many: list[int] = []
+
+
+class Shared(BaseModel):
+    one: Inner
+    two: list[Inner]
+
+
+def test_a_small_answer_is_not_touched() -> None:
+    data = {"rows": [1, 2]}
+    assert cut_to_budget(data, 1_000) == ({"rows": [1, 2]}, len(orjson.dumps(data)))
+
+
+@given(st.integers(50, 400), st.integers(600, 4_000))
+def test_a_big_answer_is_cut_to_its_budget_and_says_what_is_missing(rows: int, budget: int) -> None:
+    data: dict[str, Any] = {"app": "api", "rows": [{"n": n, "text": "row " * 5} for n in range(rows)]}
+    cut, size = cut_to_budget(data, budget)
+    assert size == len(orjson.dumps(cut)) <= max(budget, size if "cut" not in cut else budget)
+    if "cut" in cut:
+        lost = rows - len(cut["rows"])
+        assert f"{lost} of rows" in cut["cut"]
+
+
+def test_a_long_text_is_shortened_when_no_list_is_longer() -> None:
+    cut, size = cut_to_budget({"diff": "x" * 50_000, "rows": [1, 2]}, 2_000)
+    assert size <= 2_000
+    assert len(cut["rows"]) == 2
+    assert "1 of diff" in cut["cut"]
+
+
+def test_a_schema_is_closed_and_says_nothing_twice() -> None:
+    assert input_schema(Outer) == {
+        "properties": {
+            "once": {
+                "properties": {
+                    "name": {"description": "what it is called", "type": "string"},
+                    "kind": {"enum": ["a", "b"], "type": "string"},
+                },
+                "required": ["name"],
+                "type": "object",
+            },
+            "many": {"items": {"type": "integer"}, "type": "array"},
+        },
+        "type": "object",
+        "additionalProperties": False,
+    }
+
+
+def test_a_definition_used_twice_is_kept_once() -> None:
+    schema = output_schema(Shared)
+    assert schema["properties"]["one"] == {"$ref": "#/$defs/Inner"}
+    assert schema["properties"]["two"]["items"] == {"$ref": "#/$defs/Inner"}
+    assert list(schema["$defs"]) == ["Inner"]
+
+
+async def test_a_cursor_opens_for_its_caller_agent_and_purpose_alone(redis_url: str) -> None:
+    state = open_state(StateSettings(url=redis_url))
+    cursors = await Cursors.shared(state)
+    ada = make_caller("viewer")
+    cursor = cursors.seal(ada, "app_list", "position 7")
+    assert cursors.open(ada, "app_list", cursor) == "position 7"
+    assert (await Cursors.shared(state)).open(ada, "app_list", cursor) == "position 7"
+    others: list[tuple[Caller, str, str]] = [
+        (make_caller("viewer", agent="another"), "app_list", cursor),
+        (ada, "redis_keys", cursor),
+        (ada, "app_list", cursor[:-2] + "AA"),
+        (ada, "app_list", "nonsense"),
+        (ada, "app_list", "x" * 5_000),
+        (ada, "app_list", ""),
+    ]
+    for caller, purpose, given_cursor in others:
+        with pytest.raises(Invalid) as refused:
+            cursors.open(caller, purpose, given_cursor)
+        assert refused.value.field == "cursor"
+    assert "position" not in cursor
+    await state.redis.aclose()
+
+
+async def test_cursors_work_while_redis_is_away() -> None:
+    state = open_state(StateSettings(url="redis://127.0.0.1:1/0", timeout=0.2))
+    cursors = await Cursors.shared(state)
+    ada = make_caller("viewer")
+    assert cursors.open(ada, "p", cursors.seal(ada, "p", "x")) == "x"
+    await state.redis.aclose()

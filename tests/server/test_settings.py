@@ -1,0 +1,76 @@
+"""Settings: read once, and refused with the key, the file and the way out."""
+
+from pathlib import Path
+
+import pytest
+
+from arborgate.policies.errors import BadConfiguration
+from arborgate.server.settings import Settings, parse_settings, read_settings
+from arborgate.tools.environments import UNASSIGNED, EnvironmentRule, Environments
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        ({"htp": {}}, "htp: unknown setting; did you mean 'http'?"),
+        ({"http": {"prot": 1}}, "http.prot: unknown setting; did you mean 'port'?"),
+        ({"clusters": [{"nam": "x"}]}, "clusters.0.nam: unknown setting; did you mean 'name'?"),
+        ({"http": {"port": 70_000}}, "http.port:"),
+        ({"http": []}, "http:"),
+        ({"identity": {"issuers": [{"issuer": "http://sso.example.com"}]}}, "neither https nor on loopback"),
+        ({"identity": {"issuers": [{"issuer": "https://x", "algorithms": ["HS256"]}]}}, "algorithms"),
+        ({"clusters": [{"name": "a"}, {"name": "a"}]}, "same name"),
+        ([], "must be a mapping"),
+    ],
+)
+def test_a_mistake_names_its_key_and_the_way_out(raw: object, words: str) -> None:
+    with pytest.raises(BadConfiguration) as refused:
+        parse_settings(raw, origin="arborgate.yaml")
+    assert words in refused.value.message
+    assert refused.value.message.startswith("arborgate.yaml: ")
+
+
+def test_every_mistake_is_told_at_once() -> None:
+    with pytest.raises(BadConfiguration) as refused:
+        parse_settings({"a": 1, "b": 2})
+    assert len(refused.value.message.splitlines()) == 2
+
+
+def test_the_file_is_found_by_argument_environment_or_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read_settings(None, {}) == Settings()
+    (tmp_path / "arborgate.yaml").write_text("replica: by-name")
+    (tmp_path / "other.yaml").write_text("replica: by-environment")
+    (tmp_path / "third.yaml").write_text("replica: by-argument")
+    assert read_settings(None, {}).replica == "by-name"
+    assert read_settings(None, {"ARBORGATE_CONFIG": "other.yaml"}).replica == "by-environment"
+    assert read_settings(Path("third.yaml"), {"ARBORGATE_CONFIG": "other.yaml"}).replica == "by-argument"
+
+
+def test_a_file_that_is_away_or_no_yaml_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(BadConfiguration, match="cannot be read"):
+        read_settings(tmp_path / "none.yaml", {})
+    (tmp_path / "bad.yaml").write_text("a: [")
+    with pytest.raises(BadConfiguration, match="is not YAML"):
+        read_settings(tmp_path / "bad.yaml", {})
+
+
+def test_an_app_is_in_the_first_environment_whose_matchers_all_match() -> None:
+    environments = Environments(
+        [
+            EnvironmentRule(name="production", strict=True, namespaces=("prod-*",), labels={"tier": "*"}),
+            EnvironmentRule(name="staging", projects=("shop",)),
+        ]
+    )
+
+    def assign(**changes: object) -> str:
+        given = {"cluster": "c", "project": "shop", "namespace": "prod-a", "labels": {"tier": "web"}, **changes}
+        return environments.assign(**given)  # type: ignore[arg-type]  # spelled out above
+
+    assert assign() == "production"
+    assert assign(labels={}) == "staging"
+    assert assign(namespace="dev", project="other") == UNASSIGNED
+
+
+def test_an_unassigned_app_is_as_strict_as_production() -> None:
+    assert Environments([]).strict(UNASSIGNED)
