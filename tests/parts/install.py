@@ -65,7 +65,7 @@ CRD_MODULES = (
 
 def find_program(name: str) -> Path:
     """Path of a program from Debian; PartFailed when it is missing."""
-    found = shutil.which(name)
+    found = _search(name)
     if found is None:
         raise PartFailed(f"{name} is missing: run tests/install-parts")
     return Path(found)
@@ -106,7 +106,7 @@ def install_all() -> None:
 
 
 def _install_debian_packages() -> None:
-    missing = sorted({package for program, package in DEBIAN_PACKAGES.items() if not shutil.which(program)})
+    missing = sorted({package for program, package in DEBIAN_PACKAGES.items() if not _search(program)})
     if not missing:
         return
     install = ("apt-get", "install", "-qq", "--no-install-recommends", *missing)
@@ -116,6 +116,11 @@ def _install_debian_packages() -> None:
     noninteractive = {"DEBIAN_FRONTEND": "noninteractive"}
     _run(("apt-get", "update", "-qq"), env=noninteractive)
     _run((*install, "-y"), env=noninteractive)
+
+
+def _search(program: str) -> str | None:
+    """Debian keeps servers where only root's PATH looks."""
+    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 
 def _install_oidc_provider() -> None:
