@@ -4,7 +4,7 @@ PORT ?= 8484
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test check bench lock parts
+.PHONY: help demo test check bench lock parts golden
 .DELETE_ON_ERROR:
 
 help:
@@ -47,3 +47,6 @@ parts: .venv/.installed-dev
 	@echo "Installing into .venv what checks and tests need"
 	@$(PIP) --require-hashes -r requirements-dev.lock
 	@touch $@
+
+golden: .venv/.installed-dev  ## write the golden files and generated documents anew
+	@ARBORGATE_GOLDEN=write $(BIN)/python -m pytest -q tests/test_tools.py tests/test_documents.py

@@ -13,10 +13,11 @@ from typing import Any
 
 import httpx2
 from mcp.server.lowlevel import Server
+from starlette.routing import BaseRoute
 
 from ..policies.errors import BadConfiguration
 from ..policies.loader import Policies, Reload
-from ..policies.model import Caller
+from ..policies.model import Caller, Channel
 from ..tools.all import TOOLS
 from ..tools.argocd.source import ArgoCD
 from ..tools.environments import Environments
@@ -25,6 +26,7 @@ from ..tools.record import Entry, Event
 from ..tools.redis.source import RedisState, open_redis_state
 from ..tools.tool import Context
 from ..tools.tree import AppTree
+from .approvals import load_signing_key, sign_approval
 from .audit import AuditLog
 from .cursors import Cursors
 from .gate import CallerPolicy, Gate
@@ -102,12 +104,12 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
         proposals = ProposalBook(state, audit, settings.proposals)
         cursors = await Cursors.shared(state)
         sources: Mapping[type[Any], Any] = {ArgoCD: argocd, Clusters: clusters, RedisState: redis}
-        began = time.monotonic()
+        first_sync = asyncio.create_task(argocd.wait_synced(_FIRST_SYNC_SECONDS))
+        stack.callback(first_sync.cancel)
 
         async def enter(caller: Caller, policy: CallerPolicy) -> Context:
-            patience = began + _FIRST_SYNC_SECONDS - time.monotonic()
-            if patience > 0 and not argocd.synced:
-                await argocd.wait_synced(patience)
+            if not first_sync.done():
+                await asyncio.shield(first_sync)
             return Context(
                 caller=caller,
                 policy=policy,
@@ -147,7 +149,7 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
             tree=tree,
             metrics=metrics,
             redactor=redactor,
-            readiness=Readiness(argocd, redis, state, policies, metrics),
+            readiness=Readiness(argocd, state, policies, metrics),
             web=web,
         )
 
@@ -155,8 +157,6 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
 async def serve_http(settings: Settings, stop: asyncio.Event) -> None:
     """Serves until `stop` is set, then finishes the calls in flight."""
     from .listen import listen, serve_until
-    from .web.pages import open_pages
-
     with listen(settings.http.host, settings.http.port) as socket:
         async with open_services(settings, replica=settings.replica) as services:
             app = build_app(
@@ -166,9 +166,42 @@ async def serve_http(settings: Settings, stop: asyncio.Event) -> None:
                 recorder=services.audit,
                 metrics=services.metrics,
                 readiness=services.readiness.check,
-                pages=open_pages(services),
+                pages=build_pages(services),
             )
             await serve_until(stop, app, settings.http, socket)
+
+
+def build_pages(services: Services) -> list[BaseRoute]:
+    """The approval pages and the terminal's endpoints; none when the settings name no login for them."""
+    from .web.pages import Pages
+
+    settings = services.settings
+    login = settings.identity.pages
+    if login is None:
+        return []
+    key = load_signing_key(settings.proposals.signing_key_file)
+    url = settings.http.url
+    audience = login.terminal_audience or f"{url}/approvals"
+
+    async def verify(token: str) -> Caller:
+        return await services.identity.authenticate(token, audience=audience, channel=Channel.TERMINAL)
+
+    return Pages(
+        settings=login,
+        url=url,
+        roles=settings.roles,
+        state=services.state,
+        engine=lambda: services.policies.current,
+        tree=services.tree,
+        book=services.proposals,
+        records=services.records,
+        audit=services.audit,
+        sign=lambda approval: sign_approval(approval, key),
+        verify_terminal_token=verify,
+        client=services.web,
+        clean=services.redactor.clean_text,
+        demo=settings.demo,
+    ).routes()
 
 
 async def serve_stdio(settings: Settings, acting_as: str, stop: asyncio.Event) -> None:

@@ -115,7 +115,7 @@ class Doors:
             )
             for row in page["apps"]
         ]
-        return types.ListResourcesResult(resources=resources, next_cursor=page.get("next_cursor"))
+        return types.ListResourcesResult(resources=resources, next_cursor=page.get("cursor"))
 
     async def list_templates(
         self, ctx: RequestContext, _params: types.PaginatedRequestParams | None

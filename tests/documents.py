@@ -1,0 +1,103 @@
+"""The reference documents, written from the code they describe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from arborgate.server.settings import Settings
+
+HEAD = """# Settings
+
+One YAML file: `--config`, else `$ARBORGATE_CONFIG`, else `arborgate.yaml`. An unknown key refuses to start and names the
+nearest known one. Secrets are never in it: it names files that hold them. This page is written from the code.
+"""
+
+
+def settings_page() -> str:
+    """docs/settings.md: every setting with its type, default and meaning."""
+    return HEAD + "".join(_sections(Settings, "", "Settings"))
+
+
+def _sections(model: type[BaseModel], path: str, title: str) -> Iterator[str]:
+    doc = (model.__doc__ or "").strip() if model is not Settings else ""
+    inner: list[tuple[type[BaseModel], str]] = []
+    rows = []
+    for name, field in model.model_fields.items():
+        nested = _model_in(field.annotation)
+        where = f"{path}{name}"
+        if nested is not None:
+            suffix = "[]" if _is_many(field.annotation) else ".<name>" if _is_mapping(field.annotation) else ""
+            inner.append((nested, f"{where}{suffix}."))
+            rows.append(
+                (where, "section" if not suffix else "list" if suffix == "[]" else "mapping", "", _meaning(field))
+            )
+        else:
+            rows.append((where, _type(field.annotation), _default(field), _meaning(field)))
+    yield f"\n## {title}\n"
+    if doc:
+        yield "\n" + " ".join(doc.split()) + "\n"
+    yield "\n| setting | type | default | meaning |\n|---|---|---|---|\n"
+    for where, kind, default, meaning in rows:
+        yield f"| `{where}` | {kind} | {default} | {meaning} |\n"
+    for nested, prefix in inner:
+        yield from _sections(nested, prefix, f"`{prefix.rstrip('.')}`")
+
+
+def _meaning(field: FieldInfo) -> str:
+    return (field.description or "").replace("|", "\\|")
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default_factory is not None:
+        value: Any = field.default_factory()  # type: ignore[call-arg]  # ours take no data
+        return f"`{_plain(value)}`" if value else ""
+    if field.default is PydanticUndefined:
+        return "**needed**"
+    return "" if field.default in (None, "", ()) else f"`{_plain(field.default)}`"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    if isinstance(value, dict):
+        return "; ".join(f"{name}: {_plain(inner)}" for name, inner in value.items())
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _type(annotation: Any) -> str:
+    origin, inner = get_origin(annotation), [one for one in get_args(annotation) if one not in (type(None), Ellipsis)]
+    if origin is Literal:
+        return " or ".join(map(str, inner))
+    if origin in (Union, UnionType):
+        return " or ".join(_type(one) for one in inner)
+    if origin is tuple:
+        return f"list of {_type(inner[0])}"
+    if origin is not None and inner and hasattr(annotation, "__metadata__"):
+        return _type(inner[0])
+    if origin is not None:
+        return f"mapping to {_type(inner[1])}"
+    names = {str: "text", bool: "true or false", int: "number", float: "number"}
+    return names.get(annotation, str(getattr(annotation, "__name__", annotation)).lower())
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for one in get_args(annotation):
+        if (found := _model_in(one)) is not None:
+            return found
+    return None
+
+
+def _is_many(annotation: Any) -> bool:
+    return get_origin(annotation) is tuple
+
+
+def _is_mapping(annotation: Any) -> bool:
+    return get_origin(annotation) not in (None, tuple, Union, UnionType)
