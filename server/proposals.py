@@ -224,6 +224,16 @@ class ProposalBook:
         """`applying` to `applied` or `failed`, `failed` to `rolled_back`."""
         return await self._move(proposal_id, self._to(state, note), APPLIER, lease)
 
+    async def remark(self, proposal_id: str, note: str, lease: Lease) -> Proposal:
+        """Says more about why a proposal `failed`: what could not be undone."""
+
+        def rule(proposal: Proposal) -> Proposal:
+            if proposal.state is not ProposalState.FAILED:
+                raise _conflict(proposal, "be remarked on")
+            return proposal.model_copy(update={"state_note": note})
+
+        return await self._move(proposal_id, rule, APPLIER, lease)
+
     async def expire_due(self) -> int:
         """Expires every proposal whose time is up; returns how many."""
         expired = 0
@@ -320,7 +330,7 @@ def _new_id(now: float) -> str:
 
 def _entry_for(before: Proposal, after: Proposal, by: Actor) -> Entry:
     """The record of a move; a vote that is not yet enough is recorded as an approval too."""
-    voted = after.state is before.state
+    voted = after.state is before.state is ProposalState.PROPOSED
     event = Event.PROPOSAL_APPROVED if voted else Event(f"proposal:{after.state}")
     action = _ACTIONS.get(ProposalState.APPROVED if voted else after.state)
     entry = _entry(after, event, by, action)

@@ -1,0 +1,286 @@
+"""Applying one approved proposal: wave by wave, each gated on health, undone in reverse when one fails.
+
+It can be stopped between any two lines and begun again by another process: what was done is told by the objects
+themselves (each patch leaves the mark of its change on the object it patches), never by memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from itertools import groupby
+
+from ..policies.errors import Refused, Stale, Unavailable
+from ..tools.app import AppId
+from ..tools.argocd.changes import API
+from ..tools.change import Change, JsonObject, Target, Writer, fields_digest, merge
+from ..tools.proposal import Proposal, ProposalState, Step, StepState
+from .leases import Lease
+from .progress import Progress, judge_progress, operation_digest, writes_operation
+from .proposals import ProposalBook
+
+MARK = "arborgate.dev/change"
+"""The annotation that a patch leaves: `<proposal>/<number of the change>`, with `/undone` after its undo."""
+
+_ATTEMPTS = 8
+"""How often a patch is tried on an object whose other fields keep moving."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long to wait: seconds between two looks (growing up to `longest`), and for health at most."""
+
+    sleep: Callable[[float], Awaitable[None]]
+    clock: Callable[[], float]
+    shortest: float
+    longest: float
+    health_timeout: float
+
+
+class Applying:
+    """One proposal at work under one lease. `permit` raises when a change may not be started (any more)."""
+
+    def __init__(
+        self,
+        book: ProposalBook,
+        writer: Writer,
+        proposal: Proposal,
+        lease: Lease,
+        pace: Pace,
+        permit: Callable[[], None],
+    ) -> None:
+        self._book = book
+        self._writer = writer
+        self._proposal = proposal
+        self._lease = lease
+        self._pace = pace
+        self._permit = permit
+        self._changes = proposal.content.changes
+        self._order = sorted(range(len(self._changes)), key=lambda index: (self._changes[index].wave, index))
+
+    async def run(self) -> None:
+        """From where it stands to its end; raises `Unavailable`, `Unrecorded` or `LostLease` when that must wait."""
+        if self._proposal.state is ProposalState.APPROVED and not await self._begin():
+            return
+        if self._proposal.state is ProposalState.APPLYING:
+            try:
+                await self._apply_all()
+            except (Refused, Stale) as error:
+                await self._finish(ProposalState.FAILED, error.message)
+            else:
+                await self._finish(ProposalState.APPLIED, "")
+        if self._proposal.state is ProposalState.FAILED:
+            await self._undo_all()
+
+    async def _begin(self) -> bool:
+        """Checks every precondition before anything is changed; False when a target has moved."""
+        try:
+            for index, change in enumerate(self._changes):
+                live = await self._read(change.target)
+                if not self._took(index, live):
+                    _require_precondition(change, live)
+                    self._require_not_undone(index, live)
+        except Stale as error:
+            await self._book.close(self._proposal.id, ProposalState.STALE, error.message)
+            return False
+        self._proposal = await self._book.begin(self._proposal.id, self._lease)
+        return True
+
+    async def _apply_all(self) -> None:
+        for _, group in groupby(self._order, key=lambda index: self._changes[index].wave):
+            wave = list(group)
+            for step in (self._apply, self._wait_until_healthy):
+                for index in wave:
+                    try:
+                        await step(index)
+                    except (Refused, Stale) as error:
+                        await self._keep(index, state=StepState.FAILED, message=error.message)
+                        raise
+
+    async def _apply(self, index: int) -> None:
+        change = self._changes[index]
+        step = self._step(index)
+        if step.state in (StepState.APPLIED, StepState.HEALTHY):
+            return
+        if step.state is StepState.FAILED:
+            raise Refused(step.message)
+        for _ in range(_ATTEMPTS):
+            live = await self._read(change.target)
+            if self._took(index, live):
+                await self._keep_applied(index, live, "found done")
+                return
+            _require_precondition(change, live)
+            self._permit()
+            if self._step(index).state is StepState.PENDING:
+                await self._keep(index, state=StepState.STARTED, seen=operation_digest(live))
+            try:
+                after = await self._patch(index, change.patch, live)
+            except Stale:
+                continue  # some field moved since it was read: look again whether it was one of ours
+            await self._keep_applied(index, after)
+            return
+        raise Stale(f"{change.target} keeps moving, so it could not be changed.")
+
+    async def _wait_until_healthy(self, index: int) -> None:
+        change, step = self._changes[index], self._step(index)
+        if step.state is StepState.HEALTHY:
+            return
+        ends = step.at + min(change.check.timeout, self._pace.health_timeout)
+        pause = self._pace.shortest
+        while True:
+            late = self._pace.clock() >= ends
+            try:
+                progress, message = await self._look(change, step)
+            except Unavailable:
+                if late:
+                    raise
+                progress, message = Progress.WAITING, ""
+            if progress is Progress.DONE:
+                await self._keep(index, state=StepState.HEALTHY, message="")
+                return
+            if progress is Progress.FAILED:
+                raise Refused(message)
+            if late:
+                raise Refused(f"It did not get there in {ends - step.at:g} seconds. {message}")
+            await self._pace.sleep(pause)
+            pause = min(pause * 1.5, self._pace.longest)
+
+    async def _look(self, change: Change, step: Step) -> tuple[Progress, str]:
+        cluster, namespace, name = AppId(*change.check.app.split("/"))
+        app_target = Target(
+            app=change.check.app, cluster=cluster, api=API, kind="Application", namespace=namespace, name=name
+        )
+        app = await self._read(app_target)
+        target = app if change.target == app_target else await self._read(change.target)
+        return judge_progress(change, step.seen, app, target)
+
+    async def _undo_all(self) -> None:
+        """In reverse, as far as it goes: what comes before a change that stays is what that change stands on."""
+        note = self._proposal.state_note
+        for index in reversed(self._order):
+            change = self._changes[index]
+            try:
+                if not await self._is_to_undo(index):
+                    continue
+                if change.undo is None:
+                    raise Refused(change.undo_note or "It has no undo.")
+                await self._undo(index)
+            except (Refused, Stale) as error:
+                left = f"{note} Not undone: {change.summary}: {error.message}"
+                if left != self._proposal.state_note:
+                    self._proposal = await self._book.remark(self._proposal.id, left, self._lease)
+                return
+        await self._finish(ProposalState.ROLLED_BACK, note)
+
+    async def _is_to_undo(self, index: int) -> bool:
+        """Whether the change is there. A patch may have taken although its answer never came."""
+        step = self._step(index)
+        if step.state is StepState.UNDONE or (step.state is StepState.PENDING and not step.digest):
+            return False
+        if step.digest:
+            return True
+        live = await self._writer.read(self._changes[index].target)
+        if live is None or not self._took(index, live):
+            return False
+        await self._keep_applied(index, live, "found done")
+        return True
+
+    async def _undo(self, index: int) -> None:
+        change = self._changes[index]
+        undo = change.undo or {}
+        for _ in range(_ATTEMPTS):
+            live = await self._read(change.target)
+            if self._mark_on(live) == (index, True):
+                await self._keep(index, state=StepState.UNDONE)
+                return
+            self._require_ours(index, live)
+            if self._step(index).state is not StepState.UNDOING:
+                await self._keep(index, state=StepState.UNDOING)
+            try:
+                await self._patch(index, undo, live, undone=True)
+            except Stale:
+                continue
+            await self._keep(index, state=StepState.UNDONE)
+            return
+        raise Stale(f"{change.target} keeps moving.")
+
+    def _require_ours(self, index: int, live: JsonObject) -> None:
+        """An undo must not run over what somebody did since, nor undo what the object itself does not show as done."""
+        change = self._changes[index]
+        fields = fields_digest(live, change.precondition.fields)
+        known = (self._step(index).digest, change.precondition.digest)  # an operation leaves the object when it is done
+        if live["metadata"].get("uid") != change.precondition.uid or fields not in known:
+            raise Refused("somebody has changed it since.")
+        if not (self._took(index, live) or merge(live, change.patch) == live):
+            raise Refused("the object does not show that it was done.")
+        if writes_operation(change.undo or {}) and live.get("operation"):
+            raise Refused("its operation is still running.")
+
+    def _require_not_undone(self, index: int, live: JsonObject) -> None:
+        """An old state of a proposal, put back into Redis, must not apply it once more."""
+        if (mark := self._mark_on(live)) is not None and mark[1]:
+            raise Stale(f"{self._changes[index].target} had this change already, and it was undone.")
+
+    def _took(self, index: int, live: JsonObject) -> bool:
+        """Whether the object shows that the change was made: by its mark, or the mark of a later one of ours on it.
+
+        Where somebody removes marks (an ApplicationSet does), an operation is known by what Argo CD last ran."""
+        change, mark = self._changes[index], self._mark_on(live)
+        if mark is not None:
+            return mark != (index, True) and self._order.index(mark[0]) >= self._order.index(index)
+        step, ran = self._step(index), ((live.get("status") or {}).get("operationState") or {}).get("operation")
+        return (
+            writes_operation(change.patch)
+            and bool(step.seen)
+            and operation_digest(live) != step.seen
+            and isinstance(ran, dict)
+            and merge(ran, change.patch["operation"]) == ran
+        )
+
+    def _mark_on(self, live: JsonObject) -> tuple[int, bool] | None:
+        """The change of this proposal that the object was last patched for, and whether that was its undo."""
+        mark = str(((live.get("metadata") or {}).get("annotations") or {}).get(MARK, ""))
+        proposal, _, rest = mark.partition("/")
+        number, _, undone = rest.partition("/")
+        if proposal != self._proposal.id or not number.isdecimal() or int(number) >= len(self._changes):
+            return None
+        return int(number), undone == "undone"
+
+    async def _read(self, target: Target) -> JsonObject:
+        live = await self._writer.read(target)
+        if live is None:
+            raise Stale(f"{target} is gone.")
+        return live
+
+    async def _patch(self, index: int, patch: JsonObject, live: JsonObject, *, undone: bool = False) -> JsonObject:
+        marked = mark_patch(patch, self._proposal.id, index, undone=undone)
+        return await self._writer.apply(self._changes[index].target, marked, live["metadata"]["resourceVersion"])
+
+    def _step(self, index: int) -> Step:
+        return self._proposal.steps[index] if self._proposal.steps else Step()
+
+    async def _keep_applied(self, index: int, live: JsonObject, message: str = "") -> None:
+        digest = fields_digest(live, self._changes[index].precondition.fields)
+        await self._keep(index, state=StepState.APPLIED, digest=digest, message=message)
+
+    async def _keep(self, index: int, *, state: StepState, message: str = "", **more: str) -> None:
+        update = {"state": state, "message": message, "at": round(self._pace.clock(), 3), **more}
+        step = self._step(index).model_copy(update=update)
+        self._proposal = await self._book.step(self._proposal.id, index, step, self._lease)
+
+    async def _finish(self, state: ProposalState, note: str) -> None:
+        self._proposal = await self._book.finish(self._proposal.id, state, note, self._lease)
+
+
+def mark_patch(patch: JsonObject, proposal_id: str, index: int, *, undone: bool = False) -> JsonObject:
+    """The patch, which also leaves its mark on the object, in one and the same write."""
+    mark = f"{proposal_id}/{index}{'/undone' if undone else ''}"
+    return merge(patch, {"metadata": {"annotations": {MARK: mark}}})
+
+
+def _require_precondition(change: Change, live: JsonObject) -> None:
+    """Raises `Stale` unless the object is the one, and its fields are as, when the change was planned."""
+    if live["metadata"].get("uid") != change.precondition.uid:
+        raise Stale(f"{change.target} is another object than it was.")
+    if fields_digest(live, change.precondition.fields) != change.precondition.digest:
+        raise Stale(f"{change.target} has changed since this was proposed.")

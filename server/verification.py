@@ -1,0 +1,179 @@
+"""What the applier checks by itself before it believes a proposal: its shape, its approvals, and policy once more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from itertools import combinations
+
+from joserfc.jwk import OKPKey
+
+from ..policies.engine import Engine
+from ..policies.errors import Invalid, Refused, Unavailable
+from ..policies.model import Action, Caller, Channel, Resource
+from ..tools.app import AppId
+from ..tools.argocd.changes import app_target
+from ..tools.change import Change
+from ..tools.diff import list_fields, overlap
+from ..tools.environments import Environments
+from ..tools.proposal import (
+    Approval,
+    Content,
+    Proposal,
+    Requester,
+    Risk,
+    Verdict,
+    digest_content,
+    proposal_resources,
+)
+from ..tools.rollouts.changes import workload_target
+from ..tools.tree import AppTree, Node
+from .approvals import verify_approval
+from .identity import roles_of
+from .proposals import APPLIER, approvals_needed
+from .settings import Settings
+
+
+class Verifier:
+    """Judges proposals by the applier's own tree, settings, policies and key; nothing is taken from Redis on trust.
+
+    Every check raises `Refused` with a reason that people can read, or `Unavailable` when it can't be told now."""
+
+    def __init__(
+        self,
+        *,
+        engine: Callable[[], Engine],
+        tree: AppTree,
+        environments: Environments,
+        key: OKPKey,
+        settings: Settings,
+        clusters: Collection[str],
+    ) -> None:
+        self._engine = engine
+        self._tree = tree
+        self._environments = environments
+        self._key = key
+        self._settings = settings
+        self._clusters = clusters
+
+    def check_content(self, content: Content) -> None:
+        """The changes are what they claim to be: each of an object of its app, touching only what its precondition
+        watches, none touching what another relies on; and the requester may ask for them."""
+        if not content.changes:
+            raise Refused("The proposal changes nothing.")
+        for change in content.changes:
+            self._check_target(change)
+            _check_fields(change)
+        for one, other in combinations(content.changes, 2):
+            _check_apart(one, other)
+        requester = self._caller(content.requester, Channel.MCP)
+        for app in self._apps(content):
+            decision = self._engine().decide(requester, Action.ROLLOUT_PROPOSE, app)
+            if not decision.allowed:
+                raise Refused(f"Policy does not let {content.requester.name} propose changes of {app.id}.")
+
+    def check_approvals(self, proposal: Proposal) -> Sequence[Approval]:
+        """The content is what was approved, by enough people other than the requester, each by a valid signature.
+        Says nothing about whether policy still lets them. Returns the approvals that count, one per person."""
+        content = proposal.content
+        digest = digest_content(content)
+        rehearsal = content.rehearsal
+        rehearsed = rehearsal is not None and rehearsal.ok and len(rehearsal.changes) == len(content.changes)
+        if not rehearsed or proposal.digest != digest:
+            raise Refused("What this proposal says now is not what its digest stands for.")
+        counted: dict[str, Approval] = {}
+        for approval in proposal.approvals:
+            self._check_approval(approval, content, digest)
+            counted[approval.approver.key] = approval
+        needed = self._needed(content)
+        if len(counted) < needed:
+            raise Refused(f"It has {len(counted)} of the {needed} approvals that it needs.")
+        return tuple(counted.values())
+
+    def check_policy(self, proposal: Proposal, approvals: Sequence[Approval]) -> None:
+        """Policy still lets the approvers approve (as of when they did) and the applier apply."""
+        engine = self._engine()
+        for resource in proposal_resources(proposal, self._apps(proposal.content)):
+            for approval in approvals:
+                approver = self._caller(approval.approver, Channel.PAGES, int(approval.authenticated_at))
+                if not engine.decide(approver, Action.PROPOSAL_APPROVE, resource, at=approval.at).allowed:
+                    raise Refused(f"Policy does not let {approval.approver.name} approve this.")
+            if not engine.decide(APPLIER, Action.PROPOSAL_APPLY, resource).allowed:
+                raise Refused("Policy does not let the applier apply this.")
+
+    def _check_approval(self, approval: Approval, content: Content, digest: str) -> None:
+        verify_approval(approval, self._key)
+        name = approval.approver.name
+        if approval.proposal != content.id or approval.digest != digest:
+            raise Refused(f"The approval by {name} is about something else.")
+        if approval.verdict is not Verdict.APPROVE:
+            raise Refused(f"{name} has rejected it.")
+        if approval.approver.key == content.requester.key:
+            raise Refused("It was approved by the one who asked for it.")
+        if not content.created_at <= approval.at < content.expires_at:
+            raise Refused(f"The approval by {name} was given outside the time for it.")
+
+    def _needed(self, content: Content) -> int:
+        """By what the applier itself knows of the environments, never less than what the approvers were shown."""
+        nodes = [self._node(change.target.app) for change in content.changes]
+        strict = any(self._environments.strict(node.app.environment) for node in nodes)
+        risk = Risk.HIGH if strict else content.risk
+        return max(content.approvals_needed, approvals_needed(self._settings.proposals, risk))
+
+    def _check_target(self, change: Change) -> None:
+        node, target = self._node(change.target.app), change.target
+        if change.check.app != target.app:
+            raise Refused(f"The change of {target} would be judged by another app.")
+        if target == app_target(node.app):
+            return
+        for name in (f"{target.kind}/{target.namespace}/{target.name}", f"{target.kind}/{target.name}"):
+            try:
+                if workload_target(node, name, self._clusters) == target:
+                    return
+            except Invalid:
+                continue
+        raise Refused(f"{target} is not an object of {target.app}.")
+
+    def _node(self, app: str) -> Node:
+        parts = app.split("/")
+        node = self._tree.get(AppId(*parts)) if len(parts) == 3 else None
+        if node is None:
+            raise Refused(f"There is no app {app[:200]}.")
+        if self._tree.freshness(node.app.id.cluster).stale:
+            raise Unavailable(f"What is known of {node.app.id.cluster} is too old to judge by.")
+        return node
+
+    def _apps(self, content: Content) -> list[Resource]:
+        apps = dict.fromkeys(change.target.app for change in content.changes)
+        return [self._node(app).resource for app in apps]
+
+    def _caller(self, who: Requester, channel: Channel, authenticated_at: int = 0) -> Caller:
+        """The person as policy knows them here: roles follow from groups by the applier's own settings."""
+        return Caller(
+            issuer=who.issuer,
+            subject=who.subject,
+            name=who.name,
+            groups=frozenset(who.groups),
+            roles=roles_of(who.groups, self._settings.roles),
+            agent=who.agent,
+            channel=channel,
+            actors=who.actors,
+            authenticated_at=authenticated_at,
+        )
+
+
+def _check_fields(change: Change) -> None:
+    """A field that the precondition does not watch could be changed under somebody's hands unseen."""
+    for patch in (change.patch, *([] if change.undo is None else [change.undo])):
+        for written in list_fields(patch):
+            if not any(f"{written}/".startswith(f"{field}/") for field in change.precondition.fields):
+                raise Refused(f"The change of {change.target} writes {written}, which its precondition does not watch.")
+
+
+def _check_apart(one: Change, other: Change) -> None:
+    """Two changes of one object must leave each other's precondition alone, or neither could be checked or undone."""
+    if one.target != other.target:
+        return
+    for first, second in ((one, other), (other, one)):
+        watched = second.precondition.fields
+        if any(overlap(written, field) for written in list_fields(first.patch) for field in watched):
+            raise Refused(f"Two changes of {one.target} touch the same field.", hint="Propose them one by one.")

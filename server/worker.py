@@ -1,0 +1,220 @@
+"""The applier's work: it takes the ids of proposals from a stream, and reads, checks and applies them by itself.
+
+An id that it can't deal with now stays in the stream and is taken up again, by whichever applier comes first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from typing import cast
+
+from redis.exceptions import ResponseError
+
+from ..policies.errors import ArborgateError, NotThere, Refused, Unavailable, Unrecorded
+from ..tools.change import JsonObject, Rehearsal, Rehearsed, Target, Writer
+from ..tools.proposal import Proposal, ProposalState
+from .applying import Applying, Pace, mark_patch
+from .leases import Lease, Leases, LostLease
+from .proposals import ProposalBook
+from .state import State, reaching_state
+from .verification import Verifier
+
+GROUP = "appliers"
+
+_TAKEN = 16
+_AT_ONCE = 16
+_BLOCK_MS = 300
+_ROUND = 0.3
+_APPLIED_FROM = (ProposalState.APPROVED, ProposalState.APPLYING, ProposalState.FAILED)
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Rehearses what is drafted, applies what is approved, finishes what was interrupted, expires what is due."""
+
+    def __init__(
+        self, *, state: State, book: ProposalBook, leases: Leases, verifier: Verifier, writer: Writer, pace: Pace
+    ) -> None:
+        self._state = state
+        self._book = book
+        self._leases = leases
+        self._verifier = verifier
+        self._writer = writer
+        self._pace = pace
+        self._consumer = secrets.token_hex(8)
+        self._at_work: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`. What is at work then is left where it stands, for the next applier to resume."""
+        joined = False
+        try:
+            while not stop.is_set():
+                try:
+                    if not joined:
+                        await self._join()
+                        joined = True
+                    await self._book.expire_due()
+                    for entry, proposal_id in await self._take():
+                        self._start(entry, proposal_id)
+                except (Unavailable, Unrecorded) as error:
+                    log.warning("waiting: %s %s", error.message, error.detail)
+                    joined = False
+                    await asyncio.sleep(_ROUND)
+        finally:
+            tasks = list(self._at_work.values())
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def advance(self, proposal_id: str) -> None:
+        """Takes one proposal as far as it can go. Raises what keeps it from its end for now."""
+        try:
+            proposal = await self._book.get(proposal_id)
+        except (NotThere, Refused) as error:
+            log.warning("proposal %s is left alone: %s", proposal_id[:40], error.message)
+            return
+        if proposal.state is ProposalState.DRAFTED:
+            await self._rehearse(proposal)
+        elif proposal.state in _APPLIED_FROM:
+            await self._apply(proposal)
+        else:
+            await self._leases.release(proposal_id, _targets(proposal))
+
+    async def _rehearse(self, proposal: Proposal) -> None:
+        """Dry runs only; what the systems say becomes part of what is approved."""
+        content = proposal.content
+        rehearsed: list[Rehearsed] = []
+        note = ""
+        try:
+            self._verifier.check_content(content)
+            for index, change in enumerate(content.changes):
+                rehearsed.append(await self._rehearse_patch(change.target, mark_patch(change.patch, content.id, index)))
+            note = next((one.refusal for one in rehearsed if not one.ok), "")
+        except Refused as error:
+            note = error.message
+        rehearsal = Rehearsal(changes=tuple(rehearsed), at=round(self._pace.clock(), 3))
+        await self._book.rehearsed(proposal.id, rehearsal, note)
+
+    async def _rehearse_patch(self, target: Target, patch: JsonObject) -> Rehearsed:
+        try:
+            return await self._writer.rehearse(target, patch)
+        except Refused as error:
+            return Rehearsed(ok=False, refusal=error.message)
+
+    async def _apply(self, proposal: Proposal) -> None:
+        lease = await self._leases.acquire(proposal.id, _targets(proposal))
+        try:
+            proposal = await self._book.get(proposal.id)  # what was read before the lease may be history
+            if proposal.state in _APPLIED_FROM and await self._believe(proposal, lease):
+                permit = partial(self._permit, proposal)
+                await self._hold(lease, Applying(self._book, self._writer, proposal, lease, self._pace, permit))
+            await self._leases.release(proposal.id, _targets(proposal))
+        except BaseException:
+            with suppress(Unavailable):
+                await self._leases.let_go(lease)
+            raise
+
+    async def _believe(self, proposal: Proposal, lease: Lease) -> bool:
+        """Whether people approved exactly this. If not, nothing at all is done about it, not even an undo."""
+        try:
+            approvals = self._verifier.check_approvals(proposal)
+            if proposal.state is ProposalState.APPROVED:
+                if self._pace.clock() >= proposal.content.expires_at:
+                    await self._book.close(proposal.id, ProposalState.EXPIRED, "")
+                    return False
+                self._verifier.check_content(proposal.content)
+                self._verifier.check_policy(proposal, approvals)
+        except Refused as error:
+            log.warning("proposal %s is not applied: %s %s", proposal.id, error.message, error.detail)
+            if proposal.state is ProposalState.APPROVED:
+                await self._book.close(proposal.id, ProposalState.REJECTED, error.message)
+            elif proposal.state is ProposalState.APPLYING:
+                await self._book.finish(
+                    proposal.id, ProposalState.FAILED, f"{error.message} Nothing was undone.", lease
+                )
+            return False
+        return True
+
+    def _permit(self, proposal: Proposal) -> None:
+        """Each change is started under the policies of that moment, and never after the approval's time."""
+        if self._pace.clock() >= proposal.content.expires_at:
+            raise Refused("The approval had expired before this change was started.")
+        self._verifier.check_content(proposal.content)
+        self._verifier.check_policy(proposal, self._verifier.check_approvals(proposal))
+
+    async def _hold(self, lease: Lease, applying: Applying) -> None:
+        """Runs it as long as the lease is held, and not a moment longer."""
+        work, renewal = asyncio.create_task(applying.run()), asyncio.create_task(self._renew(lease))
+        try:
+            await asyncio.wait((work, renewal), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            finished = work if work.done() else renewal
+            for task in (work, renewal):
+                task.cancel()
+            await asyncio.gather(work, renewal, return_exceptions=True)
+        finished.result()
+
+    async def _renew(self, lease: Lease) -> None:
+        """Ends only by `LostLease`: another took over, or for a whole term it could not be told whether one did."""
+        loop = asyncio.get_running_loop()
+        held = loop.time()
+        while True:
+            await asyncio.sleep(self._leases.seconds / 3)
+            asked = loop.time()
+            try:
+                await self._leases.renew(lease)
+                held = asked
+            except Unavailable as error:
+                if loop.time() - held >= self._leases.seconds:
+                    raise LostLease("The lease could not be renewed in time.") from error
+
+    async def _join(self) -> None:
+        with reaching_state():
+            try:
+                await self._state.redis.xgroup_create(self._book.store.work, GROUP, id="0", mkstream=True)
+            except ResponseError as error:
+                if not str(error).startswith("BUSYGROUP"):
+                    raise
+
+    async def _take(self) -> Sequence[tuple[str, str]]:
+        """New entries, and those not finished within the time of a lease: each an entry id and a proposal id."""
+        idle, work, redis = int(self._leases.seconds * 1000), self._book.store.work, self._state.redis
+        free = _AT_ONCE - len(self._at_work)
+        if free <= 0:
+            await asyncio.sleep(_ROUND)
+            return ()
+        with reaching_state():
+            claimed = await redis.xautoclaim(work, GROUP, self._consumer, idle, "0-0", count=_TAKEN)
+            fresh = await redis.xreadgroup(GROUP, self._consumer, {work: ">"}, count=free, block=_BLOCK_MS)
+        entries = list(cast("list[tuple[str, dict[str, str] | None]]", claimed[1]))
+        for _, more in cast("list[tuple[str, list[tuple[str, dict[str, str]]]]]", fresh or []):
+            entries.extend(more)
+        return [(entry, (fields or {}).get("proposal", "")) for entry, fields in entries if entry]
+
+    def _start(self, entry: str, proposal_id: str) -> None:
+        """One task per proposal; another entry for it waits in the stream."""
+        if proposal_id not in self._at_work:
+            task = asyncio.create_task(self._finish(entry, proposal_id), name=f"proposal {proposal_id}")
+            self._at_work[proposal_id] = task
+            task.add_done_callback(lambda _: self._at_work.pop(proposal_id, None))
+
+    async def _finish(self, entry: str, proposal_id: str) -> None:
+        try:
+            await self.advance(proposal_id)
+            with reaching_state():
+                await self._state.redis.xack(self._book.store.work, GROUP, entry)
+                await self._state.redis.xdel(self._book.store.work, entry)
+        except ArborgateError as error:
+            log.info("proposal %s waits: %s %s", proposal_id, error.message, error.detail)
+        except Exception:
+            log.exception("proposal %s waits: something unforeseen", proposal_id)
+
+
+def _targets(proposal: Proposal) -> list[Target]:
+    return [change.target for change in proposal.content.changes]

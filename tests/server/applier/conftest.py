@@ -1,0 +1,19 @@
+"""A world for each test, on the real Redis."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from tests.server.applier.world import World
+
+
+@pytest.fixture
+async def redis(redis_url: str, anyio_backend: str) -> AsyncIterator[Redis]:
+    async with Redis.from_url(redis_url, decode_responses=True, socket_timeout=5) as client:
+        yield client
+
+
+@pytest.fixture
+async def world(redis: Redis) -> World:
+    return World(redis)

@@ -1,0 +1,192 @@
+"""An approved proposal is applied: in waves, each gated on health, each undone when one fails, and never twice."""
+
+import pytest
+
+from arborgate.policies.errors import Unavailable
+from arborgate.server.applying import MARK
+from arborgate.tools.change import Target
+from tests.server.applier.world import World
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_an_approved_change_is_applied_and_on_record(world: World) -> None:
+    proposal = await world.approved(world.scale("api"))
+    world.audit.entries.clear()
+    await world.worker.advance(proposal.id)
+    applied = await world.book.get(proposal.id)
+    assert (applied.state, applied.state_note) == ("applied", "")
+    assert [step.state for step in applied.steps] == ["healthy"]
+    assert world.replicas() == {"db": 1, "api": 3, "web": 1}
+    assert world.audit.told() == [
+        ("proposal:applying", "intended"),
+        ("proposal:applying", "ok"),
+        ("change:started", "intended"),
+        ("change:applied", "ok"),
+        ("proposal:applied", "intended"),
+        ("proposal:applied", "ok"),
+    ]
+
+
+async def test_the_patch_leaves_the_mark_of_its_change_on_the_object(world: World) -> None:
+    proposal = await world.approved(world.scale("api"))
+    await world.worker.advance(proposal.id)
+    assert world.cluster.get("Deployment", "api")["metadata"]["annotations"] == {MARK: f"{proposal.id}/0"}
+
+
+async def test_changes_are_applied_in_the_order_of_waves_and_not_as_listed(world: World) -> None:
+    proposal = await world.approved(world.scale("web"), world.scale("db"), world.scale("api"))
+    await world.worker.advance(proposal.id)
+    assert [name for name, _ in world.cluster.patched] == ["db", "api", "web"]
+    assert (await world.book.get(proposal.id)).state == "applied"
+
+
+async def test_a_wave_begins_only_when_the_one_before_is_healthy(world: World) -> None:
+    world.cluster.breaks.add("db")
+    proposal = await world.approved(world.scale("db"), world.scale("api"))
+    began = world.clock()
+    await world.worker.advance(proposal.id)
+    failed = await world.book.get(proposal.id)
+    assert "api" not in [name for name, _ in world.cluster.patched]
+    assert failed.state == "rolled_back"
+    assert "The app is Degraded, not Healthy" in failed.state_note
+    assert 300 <= world.clock() - began < 310
+
+
+async def test_a_failure_undoes_what_was_done_in_reverse(world: World) -> None:
+    world.cluster.breaks.add("web")
+    proposal = await world.approved(world.scale("db"), world.scale("api"), world.scale("web"))
+    world.audit.entries.clear()
+    await world.worker.advance(proposal.id)
+    assert (await world.book.get(proposal.id)).state == "rolled_back"
+    assert [name for name, _ in world.cluster.patched] == ["db", "api", "web", "web", "api", "db"]
+    assert world.replicas() == {"db": 1, "api": 1, "web": 1}
+    assert [entry.event for entry in world.audit.entries if entry.outcome == "ok"] == [
+        "proposal:applying",
+        "change:applied",
+        "change:applied",
+        "change:applied",
+        "proposal:failed",
+        "change:undone",
+        "change:undone",
+        "change:undone",
+        "proposal:rolled_back",
+    ]
+
+
+async def test_a_patch_that_the_system_refuses_ends_it_and_undoes_the_rest(world: World) -> None:
+    proposal = await world.approved(world.scale("db"), world.scale("api"))
+    world.cluster.refuses.add("api")
+    await world.worker.advance(proposal.id)
+    failed = await world.book.get(proposal.id)
+    assert (failed.state, failed.state_note) == ("rolled_back", "admission webhook says no")
+    assert world.replicas() == {"db": 1, "api": 1, "web": 1}
+
+
+async def test_undoing_stops_at_a_change_that_has_no_undo_and_says_so(world: World) -> None:
+    stays = world.scale("api").model_copy(update={"undo": None, "undo_note": "The data was migrated."})
+    world.cluster.breaks.add("web")
+    proposal = await world.approved(world.scale("db"), stays, world.scale("web"))
+    await world.worker.advance(proposal.id)
+    failed = await world.book.get(proposal.id)
+    assert failed.state == "failed"
+    assert failed.state_note.endswith(f"Not undone: {stays.summary}: The data was migrated.")
+    assert world.replicas() == {"db": 3, "api": 3, "web": 1}, "what it stands on stays as well"
+
+
+async def test_what_somebody_changed_since_is_not_undone_over_them(world: World) -> None:
+    world.cluster.breaks.add("api")
+    proposal = await world.approved(world.scale("db"), world.scale("api"))
+
+    def scale_by_hand(target: Target) -> None:
+        if target.name == "api":
+            world.cluster.edit("Deployment", "db", {"spec": {"replicas": 7}})
+
+    world.cluster.before_patch = scale_by_hand
+    await world.worker.advance(proposal.id)
+    failed = await world.book.get(proposal.id)
+    assert failed.state == "failed"
+    assert "somebody has changed it since" in failed.state_note
+    assert world.replicas() == {"db": 7, "api": 1, "web": 1}
+
+
+@pytest.mark.parametrize("name", ["db", "web"])
+async def test_a_target_that_moved_after_approval_makes_it_stale_before_anything_is_changed(
+    world: World, name: str
+) -> None:
+    proposal = await world.approved(world.scale("db"), world.scale("web"))
+    world.cluster.edit("Deployment", name, {"spec": {"replicas": 2}})
+    await world.worker.advance(proposal.id)
+    stale = await world.book.get(proposal.id)
+    assert stale.state == "stale"
+    assert world.cluster.patched == []
+
+
+async def test_a_target_that_was_made_anew_is_another_object(world: World) -> None:
+    proposal = await world.approved(world.scale("db"))
+    world.cluster.edit("Deployment", "db", {"metadata": {"uid": "another"}})
+    await world.worker.advance(proposal.id)
+    assert (await world.book.get(proposal.id)).state == "stale"
+
+
+async def test_a_target_that_is_gone_makes_it_stale(world: World) -> None:
+    proposal = await world.approved(world.scale("db"))
+    del world.cluster.objects[("Deployment", "shop", "db")]
+    await world.worker.advance(proposal.id)
+    assert (await world.book.get(proposal.id)).state == "stale"
+
+
+async def test_a_status_update_between_reading_and_patching_does_not_matter(world: World) -> None:
+    proposal = await world.approved(world.scale("db"))
+    updates = iter(range(3))
+
+    def update_status(_: Target) -> None:
+        if next(updates, None) is not None:
+            world.cluster.edit("Deployment", "db", {"status": {"seen": str(world.clock())}})
+
+    world.cluster.before_patch = update_status
+    await world.worker.advance(proposal.id)
+    assert (await world.book.get(proposal.id)).state == "applied"
+    assert len(world.cluster.patched) == 1
+
+
+async def test_a_field_that_moves_between_reading_and_patching_is_never_overwritten(world: World) -> None:
+    proposal = await world.approved(world.scale("db"))
+    world.cluster.before_patch = lambda _: world.cluster.edit("Deployment", "db", {"spec": {"replicas": 9}})
+    await world.worker.advance(proposal.id)
+    assert (await world.book.get(proposal.id)).state == "rolled_back"
+    assert world.replicas()["db"] == 9
+    assert world.cluster.patched == []
+
+
+async def test_setting_a_revision_and_then_syncing_the_same_app_is_one_proposal(world: World) -> None:
+    from arborgate.tools.plan import follow
+
+    live = world.cluster.get("Application", "api")
+    revision = world.set_revision("api")
+    proposal = await world.approved(revision, follow(world.sync("api"), live, [revision]))
+    await world.worker.advance(proposal.id)
+    assert (await world.book.get(proposal.id)).state == "applied"
+    assert [list(patch) for _, patch in world.cluster.patched] == [["spec"], ["operation"]]
+
+
+async def test_a_sync_waits_for_its_own_operation_and_not_for_the_last_one(world: World) -> None:
+    old = {"phase": "Succeeded", "operation": {"sync": {"revision": "old"}}}
+    world.cluster.edit("Application", "api", {"status": {"operationState": old}})
+    world.relist("api")
+    proposal = await world.approved(world.sync("api"))
+    await world.worker.advance(proposal.id)
+    applied = await world.book.get(proposal.id)
+    assert applied.state == "applied"
+    assert world.cluster.get("Application", "api")["status"]["operationState"]["operation"]["sync"]["prune"] is False
+
+
+async def test_while_the_cluster_does_not_answer_nothing_is_decided(world: World) -> None:
+    proposal = await world.approved(world.scale("db"))
+    world.cluster.answers = False
+    with pytest.raises(Unavailable):
+        await world.worker.advance(proposal.id)
+    assert (await world.book.get(proposal.id)).state == "approved"
+    world.cluster.answers = True
+    await world.worker.advance(proposal.id)
+    assert (await world.book.get(proposal.id)).state == "applied"

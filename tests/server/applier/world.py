@@ -1,0 +1,220 @@
+"""A small world for the applier: three apps in waves, people who ask and approve, real Redis, shipped policies."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import asdict
+from functools import cache
+
+import orjson
+from joserfc.jwk import OKPKey
+from redis.asyncio import Redis
+
+from arborgate.policies.engine import Engine
+from arborgate.policies.errors import Unrecorded
+from arborgate.policies.loader import read_policies
+from arborgate.policies.model import Caller, Channel
+from arborgate.server.applying import Pace
+from arborgate.server.approvals import new_signing_key, sign_approval
+from arborgate.server.identity import roles_of
+from arborgate.server.leases import Leases
+from arborgate.server.proposals import ProposalBook
+from arborgate.server.settings import ProposalSettings, Settings
+from arborgate.server.state import State
+from arborgate.server.verification import Verifier
+from arborgate.server.worker import Worker
+from arborgate.tools.argocd.changes import app_target, plan_set_revision, plan_sync
+from arborgate.tools.argocd.parse import AppParser
+from arborgate.tools.change import Change
+from arborgate.tools.environments import EnvironmentRule, Environments
+from arborgate.tools.proposal import Approval, Draft, Proposal, Requester, Risk, Verdict
+from arborgate.tools.record import Entry, Record
+from arborgate.tools.rollouts.changes import plan_scale, workload_target
+from arborgate.tools.tree import AppId, AppTree, Node
+from tests.server.applier.cluster import StandInCluster, make_app, make_deployment
+
+PREFIX = "{arborgate}:"
+CLUSTER = "main"
+APPS = {"db": 0, "api": 1, "web": 2}
+LEASE = 0.05
+DEADLINE = 20.0
+
+
+class Clock:
+    """Time that only passes when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        await asyncio.sleep(0)
+
+
+class Recorded:
+    """An audit log in memory, which can be full."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.full = False
+
+    async def write(self, entry: Entry) -> Record:
+        if self.full:
+            raise Unrecorded("The audit log can't be written.")
+        self.entries.append(entry)
+        return Record(**asdict(entry), seq=len(self.entries), time="", replica="test", prev="", hash="")
+
+    def told(self, *, outcome: str = "") -> list[tuple[str, str]]:
+        """Event and outcome of each entry, in order."""
+        return [(one.event, one.outcome) for one in self.entries if not outcome or one.outcome == outcome]
+
+
+def make_person(name: str, group: str, *, channel: Channel = Channel.MCP, logged_in: float = 0) -> Caller:
+    return Caller(
+        issuer="https://issuer.test",
+        subject=name,
+        name=name.title(),
+        groups=frozenset({group}),
+        roles=roles_of({group}, Settings().roles),
+        agent="" if channel is Channel.PAGES else "copilot",
+        channel=channel,
+        authenticated_at=int(logged_in),
+    )
+
+
+DEV = make_person("dev", "arborgate-developers")
+
+
+@cache
+def signing_key() -> OKPKey:
+    return OKPKey.import_key(orjson.loads(new_signing_key()[0]))
+
+
+@cache
+def load_engine() -> Engine:
+    return Engine(read_policies(None)[0])
+
+
+class World:
+    """Everything one applier works with; `make_worker` makes another one, as another process would be."""
+
+    def __init__(self, redis: Redis, *, environment: str = "production", approvals: int = 1) -> None:
+        self.redis = redis
+        self.clock = Clock()
+        self.audit = Recorded()
+        self.cluster = StandInCluster()
+        self.state = State(redis, PREFIX)
+        rules = (EnvironmentRule(name="production", strict=True, labels={"env": "production"}),)
+        self.environments = Environments((*rules, EnvironmentRule(name="staging", labels={"env": "staging"})))
+        self.settings = Settings(
+            environments=rules,
+            proposals=ProposalSettings(expire_after=3600, approvals_low=1, approvals_high=approvals),
+        )
+        self.tree = AppTree(self.environments, now=self.clock)
+        self.tree.heard(CLUSTER, "1", time.monotonic())
+        for name, wave in APPS.items():
+            self.cluster.add(make_app(name, wave=wave, environment=environment))
+            self.cluster.add(make_deployment(name))
+            self.relist(name)
+        self.book = self.make_book()
+        self.worker = self.make_worker()
+
+    def relist(self, name: str) -> None:
+        parser = AppParser(CLUSTER, self.environments, {})
+        self.tree.put(parser.parse(self.cluster.get("Application", name)))
+
+    def node(self, name: str) -> Node:
+        node = self.tree.get(AppId(CLUSTER, "argocd", name))
+        assert node is not None
+        return node
+
+    def make_book(self) -> ProposalBook:
+        return ProposalBook(self.state, self.audit, self.settings.proposals, self.clock)
+
+    def make_worker(self, book: ProposalBook | None = None, *, seconds: float = LEASE, owner: str = "") -> Worker:
+        key = OKPKey.import_key(signing_key().as_dict(private=False))
+        return Worker(
+            state=self.state,
+            book=book or self.book,
+            leases=Leases(self.state, owner or f"owner-{id(object())}-{time.monotonic_ns()}", seconds),
+            verifier=Verifier(
+                engine=load_engine,
+                tree=self.tree,
+                environments=self.environments,
+                key=key,
+                settings=self.settings,
+                clusters=(CLUSTER,),
+            ),
+            writer=self.cluster,
+            pace=Pace(self.clock.sleep, self.clock, 1.0, 5.0, 300.0),
+        )
+
+    def scale(self, name: str, replicas: int = 3) -> Change:
+        node = self.node(name)
+        live = self.cluster.get("Deployment", name)
+        return plan_scale(node, workload_target(node, f"Deployment/{name}", ()), live, replicas=replicas).change
+
+    def sync(self, name: str) -> Change:
+        return plan_sync(self.node(name), self.cluster.get("Application", name)).change
+
+    def set_revision(self, name: str, revision: str = "v2") -> Change:
+        node = self.node(name)
+        live = self.cluster.get("Application", app_target(node.app).name)
+        return plan_set_revision(node, live, revision=revision).change
+
+    async def draft(self, changes: Iterable[Change], *, by: Caller = DEV, risk: Risk = Risk.HIGH) -> Proposal:
+        draft = Draft(title="More", reason="It is slow.", changes=tuple(changes), environments=("x",), risk=risk)
+        return await self.book.draft(by, draft)
+
+    async def propose(self, *changes: Change) -> Proposal:
+        """Drafted and rehearsed."""
+        drafted = await self.draft(changes)
+        await self.worker.advance(drafted.id)
+        return await self.book.get(drafted.id)
+
+    async def approved(self, *changes: Change) -> Proposal:
+        proposal = await self.propose(*changes)
+        assert proposal.state == "proposed", proposal.state_note
+        return await self.book.decide(self.vote(proposal))
+
+    def approver(self, name: str = "ana") -> Caller:
+        return make_person(name, "arborgate-approvers", channel=Channel.PAGES, logged_in=self.clock() - 60)
+
+    def vote(
+        self,
+        proposal: Proposal,
+        verdict: Verdict = Verdict.APPROVE,
+        *,
+        by: Caller | None = None,
+        key: OKPKey | None = None,
+    ) -> Approval:
+        caller = by or self.approver()
+        approval = Approval(
+            proposal=proposal.id,
+            digest=proposal.digest,
+            verdict=verdict,
+            approver=Requester.of(caller),
+            comment="",
+            at=self.clock(),
+            authenticated_at=caller.authenticated_at,
+            session="session",
+        )
+        return sign_approval(approval, key or signing_key())
+
+    def replicas(self) -> dict[str, int]:
+        return {name: self.cluster.get("Deployment", name)["spec"]["replicas"] for name in APPS}
+
+    async def forge(self, proposal_id: str, **fields: str) -> None:
+        """What somebody with write access to Redis could do by hand."""
+        await self.redis.hset(f"{PREFIX}proposal:{proposal_id}", mapping=dict(fields))
+
+
+async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
+    """Looks until it holds; fails naming `what` when that takes too long."""
+    ends = time.monotonic() + DEADLINE
+    while not await condition():
+        assert time.monotonic() < ends, f"not in time: {what}"
+        await asyncio.sleep(0.005)
