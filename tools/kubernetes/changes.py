@@ -32,9 +32,11 @@ WRITABLE: Mapping[tuple[str, str], tuple[str, ...]] = {
 """All that can be written, by apiVersion and kind: fields (RFC 6901 pointers) and what is in them. Whatever a proposal
 says, nothing else leaves: the second check, behind the planner's."""
 
+_HOW = [("fieldManager", FIELD_MANAGER), ("fieldValidation", "Strict")]
 _LONGEST = 500
 _WARNING = re.compile(r'\d{3} \S+ "((?:[^"\\]|\\.)*)"')
 _ADDRESS = re.compile(r"\bhttps?://\S+|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b|\[[0-9a-f:]+\]:\d+", re.IGNORECASE)
+_VALUE = re.compile(r'((?:Invalid|Duplicate|Unsupported) value: )("(?:[^"\\]|\\.)*"|[{\[].*[}\]]): ')
 _FORBIDDEN = re.compile(r'User ".*" cannot patch')
 
 
@@ -64,7 +66,7 @@ class ClusterWriter:
 
         Raises `Unavailable` when the cluster can't answer."""
         try:
-            answer = await self._patch(target, patch, [("dryRun", "All")])
+            answer = await self._patch(target, patch)
         except Refused as refused:
             return Rehearsed(ok=False, refusal=refused.message)
         if answer.status == 200:
@@ -76,8 +78,7 @@ class ClusterWriter:
 
         Raises `Stale` when the object moved or is gone, `Refused` with the server's reason, `Unavailable` when the
         cluster can't answer: then whether it was applied is not known, and must be looked up."""
-        locked = {**patch, "metadata": {**patch.get("metadata", {}), "resourceVersion": resource_version}}
-        answer = await self._patch(target, locked, ())
+        answer = await self._patch(target, patch, version=resource_version)
         if answer.status == 200 and isinstance(answer.body, dict):
             return answer.body
         if answer.status in (404, 409, 410):
@@ -87,16 +88,17 @@ class ClusterWriter:
     async def close(self) -> None:
         await self._clusters.close()
 
-    async def _patch(self, target: Target, patch: JsonObject, query: Iterable[tuple[str, str]]) -> _Answer:
+    async def _patch(self, target: Target, patch: JsonObject, *, version: str = "") -> _Answer:
+        """One merge patch, locked on a resource version; without one it is a dry run."""
         _require_writable(target, patch)
         client = self._clusters.client(target.cluster)
         try:
             method, url, headers, body, _form = await client.param_serialize(
                 "PATCH",
                 object_path(target),
-                query_params=[("fieldManager", FIELD_MANAGER), ("fieldValidation", "Strict"), *query],
+                query_params=_HOW if version else [*_HOW, ("dryRun", "All")],
                 header_params={"Accept": "application/json", "Content-Type": "application/merge-patch+json"},
-                body=patch,
+                body={**patch, "metadata": {"resourceVersion": version}} if version else patch,
                 auth_settings=["BearerToken"],
             )
             sent = await client.call_api(method, url, headers, body, _request_timeout=WRITE_TIMEOUT)
@@ -121,8 +123,6 @@ class ClusterWriter:
 def _require_writable(target: Target, patch: JsonObject) -> None:
     allowed = WRITABLE.get((target.api, target.kind), ())
     for field in list_fields(patch):
-        if field == "/metadata/resourceVersion":
-            continue
         if not any(f"{field}/".startswith(f"{one}/") for one in allowed):
             raise Refused(f"{field or 'The whole object'} of {target.kind} {target.name} is never written.")
 
@@ -144,6 +144,8 @@ def _read_warnings(headers: Iterable[str]) -> Iterable[str]:
 
 
 def _clean(text: str) -> str:
+    """Server text for people: without the values it echoes (the whole object, at times), addresses and odd characters."""
+    text = _VALUE.sub(r"\1", text)
     plain = "".join(char if char.isprintable() else " " for char in text)
     plain = _ADDRESS.sub("(address)", " ".join(plain.split()))
     return plain if len(plain) <= _LONGEST else f"{plain[: _LONGEST - 1]}…"
