@@ -8,15 +8,18 @@ from pydantic import JsonValue
 
 from ...policies.model import Action
 from ..change import ChangeKind
+from ..kubernetes.workloads import Workload
 from ..times import read_time
 from ..tool import Context, Params
-from ..tree import Node, Sync
+from ..tree import App, Health, Node, Sync
 from .detail import AppName, failing_resources, newest_first
 from .find import find_app
 from .results import (
     Diagnosis,
     Failure,
+    Happening,
     NextCall,
+    WorkloadRow,
     count_health,
     fresh,
     shorten,
@@ -27,11 +30,15 @@ from .results import (
     show_operation,
 )
 from .sight import Sight
+from .source import ArgoCD
 
 _FAILURES = 4
 _FINDINGS = 10
 _RESOURCES = 5
 _NEXT = 8
+_WORKLOADS = 4
+_EVENTS = 5
+_EVENT_TEXT = 300
 
 
 class AppDiagnoseParams(Params):
@@ -43,7 +50,8 @@ async def diagnose_app(ctx: Context, params: AppDiagnoseParams) -> Diagnosis:
     sight = Sight(ctx)
     below = sight.below(node)
     failing = sight.failing(node)
-    shown = [(each, _show_failure(sight, node, each)) for each in failing[:_FAILURES]]
+    argocd = ctx.sources.get(ArgoCD)
+    shown = [(each, _show_failure(sight, argocd, node, each)) for each in failing[:_FAILURES]]
     findings = [problem for each in (node, *below) for problem in show_findings(sight, each)]
     return Diagnosis(
         app=str(node.app.id),
@@ -60,20 +68,22 @@ async def diagnose_app(ctx: Context, params: AppDiagnoseParams) -> Diagnosis:
 
 def _judge(node: Node, below: Sequence[Node], failing: Sequence[Node]) -> str:
     """One sentence of ours; it names apps by id, and quotes nothing."""
-    everything = [node, *below]
-    where = f"{node.app.id} and the {len(below)} apps below it" if below else str(node.app.id)
+    apps = f"{len(below)} apps" if len(below) > 1 else "1 app"
+    where = f"{node.app.id} and the {apps} below it" if below else str(node.app.id)
     if failing:
-        broken = sum(each.app.failing for each in everything)
-        return f"Of {where}, {broken} failing; the cause is deepest at {failing[0].app.id}."
-    unrest = [f"{count} {health}" for health, count in count_health(everything).items() if health != "Healthy"]
-    drifted = sum(each.app.sync is Sync.OUT_OF_SYNC for each in everything)
+        broken = sum(each.app.failing for each in (node, *below))
+        return f"{broken} failing of {where}; the deepest is {failing[0].app.id}."
+    counts = count_health([node, *below])
+    unrest = [f"{count} {health}" for health, count in counts.items() if health != Health.HEALTHY]
+    drifted = sum(each.app.sync is Sync.OUT_OF_SYNC for each in (node, *below))
     unrest += [f"{drifted} OutOfSync"] if drifted else []
     return f"Nothing is failing in {where}" + (f", but {', '.join(unrest)}." if unrest else ".")
 
 
-def _show_failure(sight: Sight, top: Node, node: Node) -> Failure:
+def _show_failure(sight: Sight, argocd: ArgoCD | None, top: Node, node: Node) -> Failure:
     app = node.app
     deploys = newest_first(app)
+    workloads, events = _observe(argocd, app) if argocd else ([], [])
     return Failure(
         app=str(app.id),
         path=[str(each.app.id) for each in sight.path(top, node)],
@@ -84,9 +94,45 @@ def _show_failure(sight: Sight, top: Node, node: Node) -> Failure:
         operation=show_operation(sight, node),
         conditions=show_conditions(sight, node),
         resources=[show_managed(each) for each in failing_resources(sight.managed(node))[:_RESOURCES]],
-        workloads=[],
-        events=[],
+        workloads=workloads,
+        events=events,
         last_deploy=show_deploy(deploys[0]) if deploys else None,
+    )
+
+
+def _observe(argocd: ArgoCD, app: App) -> tuple[list[WorkloadRow], list[Happening]]:
+    """The app's workloads, those short of ready pods first, and the newest warnings about them."""
+    cluster = argocd.cluster_of(app)
+    if cluster is None:
+        return [], []
+    places = [(cluster, each.kind, each.namespace or app.destination_namespace, each.name) for each in app.managed]
+    workloads = [found for place in places if (found := argocd.workload(*place)) is not None]
+    workloads.sort(key=lambda workload: (workload.ready >= workload.desired, workload.kind, workload.name))
+    events = [
+        event
+        for workload in workloads
+        for event in argocd.events(cluster, workload.kind, workload.namespace, workload.name)
+    ]
+    events.sort(key=lambda event: event.seconds, reverse=True)
+    return [_show_workload(workload) for workload in workloads[:_WORKLOADS]], [
+        Happening(type=event.reason, message=shorten(event.message, _EVENT_TEXT), at=event.at)
+        for event in events[:_EVENTS]
+    ]
+
+
+def _show_workload(workload: Workload) -> WorkloadRow:
+    # A condition like Available complains when it is False, one like ReplicaFailure when it is True.
+    complaints = (
+        condition.message
+        for condition in workload.conditions
+        if condition.status == ("True" if condition.type.endswith("Failure") else "False")
+    )
+    return WorkloadRow(
+        kind=workload.kind,
+        name=f"{workload.namespace}/{workload.name}",
+        replicas=workload.desired,
+        ready=workload.ready,
+        message=shorten(next(complaints, ""), _EVENT_TEXT),
     )
 
 

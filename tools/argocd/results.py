@@ -15,6 +15,7 @@ from .sight import Sight
 _TEXT = 600
 _REASON = 100
 _ABOUT = 8
+_CONDITIONS = 5
 _FINE = frozenset({"", "Running", "Succeeded"})
 
 
@@ -74,7 +75,7 @@ class Source(_Part):
 class Happening(_Part):
     """A condition, an operation or an event."""
 
-    type: str
+    type: Untrusted
     message: Untrusted | None = None
     at: str
 
@@ -205,7 +206,7 @@ def fresh(freshness: Freshness) -> Fresh:
 def shorten(text: str, length: int = _TEXT) -> str | None:
     """The text in at most that many characters; None when there is none."""
     text = text.strip()
-    return text if len(text) <= length else text[: length - 1] + "…" if text else None
+    return text[: length - 1] + "…" if len(text) > length else text or None
 
 
 def summarise(sight: Sight, node: Node) -> str | None:
@@ -237,7 +238,7 @@ def show_source(source: AppSource) -> Source:
 def show_conditions(sight: Sight, node: Node) -> list[Happening]:
     return [
         Happening(type=condition.type, message=shorten(sight.quote(node, condition.message)), at=condition.at)
-        for condition in node.app.conditions
+        for condition in node.app.conditions[:_CONDITIONS]
     ]
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import orjson
 import pytest
-from tests.tools.world import ADA, AUDITOR, World, make_app, make_caller, make_condition, names
 
 from arborgate.policies.errors import Reason
 from arborgate.tools.tree import Health, Sync
+from tests.tools.world import ADA, AUDITOR, World, make_app, make_caller, make_condition, names
 
 pytestmark = pytest.mark.anyio
 
@@ -52,7 +52,7 @@ async def test_every_filter_narrows_the_list(tmp_path: Path, filters: dict[str, 
         make_app("bill", project="billing", labels={"team": "core"}),
         make_app("web", health=Health.MISSING, sync=Sync.OUT_OF_SYNC),
     )
-    answer = await world.ask("app_list", **filters)
+    answer = await world.ask("app_list", ADA, **filters)
     assert names(answer["apps"]) == found
     assert answer["total"] == len(found)
 
@@ -170,9 +170,10 @@ async def test_a_label_without_a_value_is_refused(tmp_path: Path) -> None:
 
 async def test_an_old_view_of_a_cluster_says_so(tmp_path: Path) -> None:
     world = World(tmp_path, make_app("api"), stale=True)
-    for tool, arguments in (("app_list", {}), ("app_tree", {}), ("app_get", {"app": "api"})):
-        answer = await world.call(tool, **arguments)
-        assert "STALE" in answer.text
+    for tool in ("app_list", "app_tree"):
+        assert "STALE" in (await world.call(tool)).text
+    for tool in ("app_get", "app_diagnose"):
+        assert "STALE" in (await world.call(tool, app="api")).text
     assert (await world.ask("app_list"))["fresh"][0]["stale"] is True
 
 
