@@ -30,7 +30,7 @@ from .approvals import load_signing_key, sign_approval
 from .audit import AuditLog
 from .cursors import Cursors
 from .gate import CallerPolicy, Gate
-from .http import build_app, caller_of
+from .http import build_app, requester
 from .identity import Identity, local_caller
 from .mcp import build_server
 from .metrics import Metrics
@@ -157,11 +157,12 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
 async def serve_http(settings: Settings, stop: asyncio.Event) -> None:
     """Serves until `stop` is set, then finishes the calls in flight."""
     from .listen import listen, serve_until
+
     with listen(settings.http.host, settings.http.port) as socket:
         async with open_services(settings, replica=settings.replica) as services:
             app = build_app(
                 settings=settings.http,
-                server=build_server(services.gate, TOOLS, lambda ctx: caller_of(ctx.request.scope)),
+                server=build_server(services.gate, TOOLS, requester),
                 identity=services.identity,
                 recorder=services.audit,
                 metrics=services.metrics,

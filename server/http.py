@@ -22,6 +22,7 @@ from ..policies.model import Caller, Channel
 from ..tools.record import Entry, Event
 from .gate import Recorder
 from .identity import Flaw, Identity, Unauthenticated
+from .mcp import RequestContext
 from .metrics import Metrics
 from .settings import HttpSettings
 
@@ -30,7 +31,6 @@ CALLER = "arborgate.caller"
 
 METADATA_PATH = "/.well-known/oauth-protected-resource"
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
-_UNREADABLE = frozenset({"proxy-authorization"})
 
 Readiness = Callable[[], Awaitable[tuple[bool, Mapping[str, Any]]]]
 
@@ -137,9 +137,9 @@ def bearer_token(scope: Scope) -> str:
     return str(token).strip()
 
 
-def caller_of(scope: Scope) -> Caller:
+def requester(ctx: RequestContext) -> Caller:
     """The caller of an authenticated request; a request that has none never gets here."""
-    caller = scope.get(CALLER)
+    caller = ctx.request.scope.get(CALLER) if ctx.request is not None else None
     if not isinstance(caller, Caller):
         raise ArborgateError("This request has no caller.")
     return caller

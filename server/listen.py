@@ -59,5 +59,5 @@ class _Server(uvicorn.Server):
     """Uvicorn without signal handlers of its own: the command line has them."""
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]  # it is a Generator there
+    def capture_signals(self) -> Iterator[None]:
         yield

@@ -6,15 +6,16 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 import pytest
 from mcp.shared.exceptions import MCPError
+from mcp_types import RequestParamsMeta
 
 from arborgate.policies.errors import BadConfiguration
 from arborgate.server.audit import AuditLog, read_records
-from arborgate.server.http import build_app, caller_of
+from arborgate.server.http import build_app, requester
 from arborgate.server.identity import Identity
 from arborgate.server.listen import listen
 from arborgate.server.mcp import build_server
@@ -72,7 +73,7 @@ async def open_doors(tmp_path: Path, **changes: Any) -> AsyncIterator[Doors]:
         )
         app = build_app(
             settings=settings,
-            server=build_server(world.gate, [tool], lambda ctx: caller_of(ctx.request.scope)),
+            server=build_server(world.gate, [tool], requester),
             identity=identity,
             recorder=world.log,
             metrics=metrics,
@@ -203,7 +204,11 @@ async def test_the_probes_answer_without_a_token(tmp_path: Path) -> None:
 async def test_a_trace_id_of_the_client_is_on_record(tmp_path: Path, era: str) -> None:
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     async with open_doors(tmp_path) as doors, connected(f"{doors.url}/mcp", doors.token(), era) as client:
-        await client.call_tool("app_get", {"app": "api"}, meta={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
+        await client.call_tool(
+            "app_get",
+            {"app": "api"},
+            meta=cast("RequestParamsMeta", {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}),
+        )
         records = [record for record, _ in read_records(doors.log.path)]
     assert records[-1].trace_id == trace
 

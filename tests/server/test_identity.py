@@ -112,7 +112,9 @@ async def test_an_unsigned_token_is_refused(identity: Identity, issuer: Issuer) 
 
 
 async def test_an_hmac_with_the_public_key_as_its_secret_is_refused(identity: Identity, issuer: Issuer) -> None:
-    public = issuer.keys["k1"].as_pem(private=False)
+    key = issuer.keys["k1"]
+    assert isinstance(key, ECKey)
+    public = key.as_pem(private=False)
     signed = f"{encode({'alg': 'HS256', 'kid': 'k1', 'typ': 'at+jwt'})}.{encode(issuer.claims())}"
     tag = base64.urlsafe_b64encode(hmac.digest(public, signed.encode(), "sha256")).rstrip(b"=").decode()
     token = f"{signed}.{tag}"
@@ -224,4 +226,4 @@ def test_roles_come_from_groups_alone() -> None:
 
 def test_a_local_caller_is_never_anonymous() -> None:
     caller = local_caller("me", LocalCaller(subject="ada", groups=("arborgate-developers",)), ROLES)
-    assert (caller.key, caller.roles, caller.channel) == ("local#ada", {"developer"}, Channel.STDIO)
+    assert (caller.key, caller.roles, caller.channel) == ("local#ada", frozenset({"developer"}), Channel.STDIO)
