@@ -248,17 +248,17 @@ class World:
             pages="https://gate.test",
         )
 
-    async def call(self, tool: str, caller: Caller = ADA, **arguments: Any) -> Answer:
+    async def call(self, tool: str, caller: Caller = ADA, /, **arguments: Any) -> Answer:
         return await self._gate.call(caller, tool, arguments)
 
-    async def ask(self, tool: str, caller: Caller = ADA, **arguments: Any) -> dict[str, Any]:
+    async def ask(self, tool: str, caller: Caller = ADA, /, **arguments: Any) -> dict[str, Any]:
         """The structured answer of a call that must succeed."""
         answer = await self.call(tool, caller, **arguments)
         assert answer.error is None, (answer.error.message, self.records.written[-1].detail)
         assert answer.structured is not None
         return dict(answer.structured)
 
-    async def fail(self, tool: str, caller: Caller = ADA, **arguments: Any) -> ArborgateError:
+    async def fail(self, tool: str, caller: Caller = ADA, /, **arguments: Any) -> ArborgateError:
         """The error of a call that must not succeed."""
         answer = await self.call(tool, caller, **arguments)
         assert answer.error is not None
