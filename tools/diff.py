@@ -10,36 +10,13 @@ from typing import Any
 import yaml
 
 from .change import JsonObject
+from .secrets import holds_secret, is_secret_name
 
 WITHHELD = "(withheld)"
 """What stands in a diff in the place of a secret."""
 
-_SECRET_KEY = re.compile(
-    r"passw|passphrase|secret|token|apikey|accesskey|privatekey|signingkey|credential|connectionstring"
-)
-_REFERENCE_KEY = re.compile(
-    r"(name|names|ref|refs|file|path|url|uri|endpoint|type|ttl|enabled|existingsecret|pullsecrets?|keyref)$"
-)
+_REFERENCE_KEY = re.compile(r"(?:existing|pull)[._-]?secrets?$|keyref$", re.IGNORECASE)
 _REFERENCE = re.compile(r"\s*|true|false|null|\$\{[^}]*\}|\$\([^)]*\)|\$[A-Za-z_]\w*|\{\{.*\}\}|<path:[^>]*>|ref\+\S+")
-_SHAPES = re.compile(
-    "|".join(
-        (
-            r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
-            r"\beyJ[\w-]{8,}\.[\w-]{8,}\.",
-            r"\bgh[pousr]_\w{20,}",
-            r"\bgithub_pat_\w{20,}",
-            r"\bglpat-[\w-]{16,}",
-            r"\bxox[abeoprs]-[\w-]{10,}",
-            r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
-            r"\bAIza[\w-]{30,}",
-            r"\bhvs\.[\w-]{20,}",
-            r"\bnpm_\w{20,}",
-            r"\bpypi-[\w-]{40,}",
-            r"\bsk-[\w-]{20,}",
-            r"://[^/\s:@]*:[^/\s@]+@",
-        )
-    )
-)
 _LINE = re.compile(r"^(\s*(?:- )?[\"']?([\w./-]+)[\"']?\s*[:=]\s*)(\S.*)$")
 
 
@@ -110,18 +87,16 @@ def _redact_lines(text: str) -> str:
 
 def _redact_line(line: str) -> str:
     pair = _LINE.match(line)
-    if pair and _is_secret(pair[2], pair[3].strip("\"'")):
-        return pair[1] + WITHHELD
-    return WITHHELD if _SHAPES.search(line) else line
+    if pair is None:
+        return WITHHELD if holds_secret(line) else line
+    return pair[1] + WITHHELD if _is_secret(pair[2], pair[3].strip("\"'")) else line
 
 
 def _is_secret(key: str, value: str) -> bool:
-    if _SHAPES.search(value):
+    if holds_secret(value):
         return True
-    if _REFERENCE.fullmatch(value):
-        return False
-    plain = re.sub(r"[^a-z0-9]", "", key.lower())
-    return bool(_SECRET_KEY.search(plain)) and not _REFERENCE_KEY.search(plain)
+    named = is_secret_name(key) and not _REFERENCE_KEY.search(key)
+    return named and not _REFERENCE.fullmatch(value)
 
 
 def _leaves(value: Any, pointer: str) -> Iterator[str]:

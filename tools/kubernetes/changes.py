@@ -9,10 +9,9 @@ from typing import Any
 
 import orjson
 from aiohttp import ClientTimeout
-from kubernetes.aio.client import ApiClient
 
 from ...policies.errors import Refused, Stale, Unavailable
-from ..change import JsonObject, Rehearsed, Target
+from ..change import JsonObject, Rehearsed, Target, merge
 from ..diff import list_fields
 from .source import FAULTS, Clusters, object_path
 
@@ -21,6 +20,10 @@ WRITE_TIMEOUT = ClientTimeout(total=30.0, connect=5.0)
 
 FIELD_MANAGER = "arborgate"
 
+MARK = "arborgate.dev/change"
+"""The annotation by which an object shows which change of which proposal was made to it last."""
+
+_MARK = "/metadata/annotations/arborgate.dev~1change"
 _REPLICAS, _RESTARTED = "/spec/replicas", "/spec/template/metadata/annotations/kubectl.kubernetes.io~1restartedAt"
 WRITABLE: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("argoproj.io/v1alpha1", "Application"): ("/operation", "/spec/source", "/spec/sources"),
@@ -29,8 +32,8 @@ WRITABLE: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("apps/v1", "Deployment"): (_REPLICAS, _RESTARTED),
     ("apps/v1", "StatefulSet"): (_REPLICAS, _RESTARTED),
 }
-"""All that can be written, by apiVersion and kind: fields (RFC 6901 pointers) and what is in them. Whatever a proposal
-says, nothing else leaves: the second check, behind the planner's."""
+"""All that can be written besides the mark, by apiVersion and kind: fields (RFC 6901 pointers) and what is in them.
+Whatever a proposal says, nothing else leaves: the second check, behind the planner's."""
 
 _HOW = [("fieldManager", FIELD_MANAGER), ("fieldValidation", "Strict")]
 _LONGEST = 500
@@ -52,10 +55,10 @@ class _Answer:
 
 
 class ClusterWriter:
-    """The clusters by name, with credentials that may write. Closing it closes their clients."""
+    """Writes to clusters that were connected with credentials that may."""
 
-    def __init__(self, clients: Mapping[str, ApiClient]) -> None:
-        self._clusters = Clusters(clients)
+    def __init__(self, clusters: Clusters) -> None:
+        self._clusters = clusters
 
     async def read(self, target: Target) -> JsonObject | None:
         """The live object, or None when it does not exist; as `Clusters.read`."""
@@ -85,9 +88,6 @@ class ClusterWriter:
             raise Stale(f"{target} moved or is gone.", hint="Propose again.", detail=_clean(answer.message))
         raise Refused(_explain(target, answer))
 
-    async def close(self) -> None:
-        await self._clusters.close()
-
     async def _patch(self, target: Target, patch: JsonObject, *, version: str = "") -> _Answer:
         """One merge patch, locked on a resource version; without one it is a dry run."""
         _require_writable(target, patch)
@@ -98,7 +98,7 @@ class ClusterWriter:
                 object_path(target),
                 query_params=_HOW if version else [*_HOW, ("dryRun", "All")],
                 header_params={"Accept": "application/json", "Content-Type": "application/merge-patch+json"},
-                body={**patch, "metadata": {"resourceVersion": version}} if version else patch,
+                body=merge(patch, {"metadata": {"resourceVersion": version}}) if version else patch,
                 auth_settings=["BearerToken"],
             )
             sent = await client.call_api(method, url, headers, body, _request_timeout=WRITE_TIMEOUT)
@@ -122,6 +122,7 @@ class ClusterWriter:
 
 def _require_writable(target: Target, patch: JsonObject) -> None:
     allowed = WRITABLE.get((target.api, target.kind), ())
+    allowed = (*allowed, _MARK) if allowed else ()
     for field in list_fields(patch):
         if not any(f"{field}/".startswith(f"{one}/") for one in allowed):
             raise Refused(f"{field or 'The whole object'} of {target.kind} {target.name} is never written.")

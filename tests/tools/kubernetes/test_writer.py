@@ -1,6 +1,8 @@
 """The writer against a real API server under the applier's own role: what it may write, and what it is told."""
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -8,45 +10,55 @@ import pytest
 
 from arborgate.policies.errors import Refused, Stale, Unavailable
 from arborgate.tools.change import Target
-from arborgate.tools.kubernetes.changes import WRITABLE, ClusterWriter
-from arborgate.tools.kubernetes.source import connect
+from arborgate.tools.kubernetes.changes import MARK, WRITABLE, ClusterWriter
+from arborgate.tools.kubernetes.source import Clusters, connect
 from arborgate.tools.rollouts.changes import RESTARTED_AT
+from tests.contract.clusters import Cluster, RealCluster, run_sandbox
 from tests.parts.kube import Identity, KubeApi
 from tests.tools.rollouts.applications import HELM, make_application, make_workload
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=["api server"])
-def cluster(request: pytest.FixtureRequest) -> KubeApi:
-    """What the contract is checked on: anything with the `apply`, `request` and `kubeconfig` of a KubeApi."""
-    found: KubeApi = request.getfixturevalue({"api server": "kube_api"}[request.param])
-    return found
+@pytest.fixture(params=["sandbox", "real"])
+async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
+    """The two that must behave alike: the sandbox cluster of the demo, and a real API server."""
+    if request.param == "real":
+        yield RealCluster(request.getfixturevalue("kube_api"), request.getfixturevalue("kube_namespace"))
+    else:
+        async with run_sandbox() as sandbox:
+            yield sandbox
+
+
+@asynccontextmanager
+async def writing(cluster: Cluster, identity: Identity, folder: Path) -> AsyncIterator[ClusterWriter]:
+    place = folder / identity
+    place.mkdir()
+    clusters = Clusters({"sandbox": await connect("sandbox", cluster.kubeconfig(identity, place), "")})
+    try:
+        yield ClusterWriter(clusters)
+    finally:
+        await clusters.close()
 
 
 @pytest.fixture
-async def writer(cluster: KubeApi) -> AsyncIterator[ClusterWriter]:
-    client = await connect("sandbox", cluster.kubeconfig(Identity.APPLIER), "")
-    found = ClusterWriter({"sandbox": client})
-    yield found
-    await found.close()
+async def writer(cluster: Cluster, tmp_path: Path) -> AsyncIterator[ClusterWriter]:
+    async with writing(cluster, Identity.APPLIER, tmp_path) as found:
+        yield found
 
 
-def put(cluster: KubeApi, manifest: dict[str, Any], namespace: str) -> Target:
+def put(cluster: Cluster, manifest: dict[str, Any]) -> Target:
     """Creates the object and says where it is."""
-    metadata = {
-        key: manifest["metadata"][key] for key in ("name", "labels", "annotations") if key in manifest["metadata"]
-    }
-    placed = {key: value for key, value in manifest.items() if key != "status"}
-    cluster.apply({**placed, "metadata": {**metadata, "namespace": namespace}})
-    return Target(
-        app=f"sandbox/{namespace}/api",
-        cluster="sandbox",
-        api=manifest["apiVersion"],
-        kind=manifest["kind"],
-        namespace=namespace,
-        name=metadata["name"],
-    )
+    kept = ("name", "labels", "annotations")
+    metadata = {key: value for key, value in manifest["metadata"].items() if key in kept}
+    described = {key: value for key, value in manifest.items() if key != "status"}
+    cluster.put({**described, "metadata": {**metadata, "namespace": cluster.namespace}})
+    return make_target(cluster, manifest["apiVersion"], manifest["kind"], metadata["name"])
+
+
+def make_target(cluster: Cluster, api: str, kind: str, name: str) -> Target:
+    app = f"sandbox/{cluster.namespace}/api"
+    return Target(app=app, cluster="sandbox", api=api, kind=kind, namespace=cluster.namespace, name=name)
 
 
 async def version_of(writer: ClusterWriter, target: Target) -> str:
@@ -72,9 +84,9 @@ def make(api: str, kind: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("api", "kind"), sorted(WRITABLE))
 async def test_each_kind_is_rehearsed_without_a_trace_and_then_applied(
-    writer: ClusterWriter, cluster: KubeApi, kube_namespace: str, api: str, kind: str
+    writer: ClusterWriter, cluster: Cluster, api: str, kind: str
 ) -> None:
-    target = put(cluster, make(api, kind), kube_namespace)
+    target = put(cluster, make(api, kind))
     before = await writer.read(target)
     assert before is not None
     patch = PATCHES[api, kind]
@@ -87,23 +99,17 @@ async def test_each_kind_is_rehearsed_without_a_trace_and_then_applied(
     assert after["metadata"]["resourceVersion"] != before["metadata"]["resourceVersion"]
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
     assert await writer.read(target) == after
-    managers = {entry["manager"] for entry in after["metadata"]["managedFields"]}
-    assert "arborgate" in managers
 
 
-async def test_an_operation_is_set_as_argocd_would_set_it(
-    writer: ClusterWriter, cluster: KubeApi, kube_namespace: str
-) -> None:
-    target = put(cluster, make_application(), kube_namespace)
+async def test_an_operation_is_set_as_argocd_would_set_it(writer: ClusterWriter, cluster: Cluster) -> None:
+    target = put(cluster, make_application())
     operation = {"initiatedBy": {"username": "arborgate"}, "sync": {"prune": False, "syncStrategy": {"hook": {}}}}
     after = await writer.apply(target, {"operation": operation}, await version_of(writer, target))
     assert after["operation"] == operation
 
 
-async def test_an_undo_takes_out_what_was_not_there(
-    writer: ClusterWriter, cluster: KubeApi, kube_namespace: str
-) -> None:
-    target = put(cluster, make_application(source={**HELM, "helm": {"releaseName": "api"}}), kube_namespace)
+async def test_an_undo_takes_out_what_was_not_there(writer: ClusterWriter, cluster: Cluster) -> None:
+    target = put(cluster, make_application(source={**HELM, "helm": {"releaseName": "api"}}))
     patch = {"spec": {"source": {"helm": {"parameters": [{"name": "image.tag", "value": "2"}]}}}}
     after = await writer.apply(target, patch, await version_of(writer, target))
     undo = {"spec": {"source": {"helm": {"parameters": None}}}}
@@ -111,10 +117,8 @@ async def test_an_undo_takes_out_what_was_not_there(
     assert back["spec"]["source"]["helm"] == {"releaseName": "api"}
 
 
-async def test_an_object_that_moved_is_stale_and_stays_as_it_is(
-    writer: ClusterWriter, cluster: KubeApi, kube_namespace: str
-) -> None:
-    target = put(cluster, make_workload("Deployment", "api"), kube_namespace)
+async def test_an_object_that_moved_is_stale_and_stays_as_it_is(writer: ClusterWriter, cluster: Cluster) -> None:
+    target = put(cluster, make_workload("Deployment", "api"))
     seen = await version_of(writer, target)
     await writer.apply(target, {"spec": {"replicas": 3}}, seen)
     with pytest.raises(Stale, match="moved or is gone"):
@@ -125,9 +129,9 @@ async def test_an_object_that_moved_is_stale_and_stays_as_it_is(
 
 
 async def test_an_object_that_is_gone_is_refused_in_the_rehearsal_and_stale_when_applied(
-    writer: ClusterWriter, kube_namespace: str
+    writer: ClusterWriter, cluster: Cluster
 ) -> None:
-    gone = Target(app="a", cluster="sandbox", api="apps/v1", kind="Deployment", namespace=kube_namespace, name="gone")
+    gone = make_target(cluster, "apps/v1", "Deployment", "gone")
     assert await writer.read(gone) is None
     rehearsed = await writer.rehearse(gone, {"spec": {"replicas": 1}})
     assert (rehearsed.ok, rehearsed.refusal) == (False, "Deployment gone is not there any more.")
@@ -135,10 +139,15 @@ async def test_an_object_that_is_gone_is_refused_in_the_rehearsal_and_stale_when
         await writer.apply(gone, {"spec": {"replicas": 1}}, "1")
 
 
-async def test_what_the_server_finds_invalid_is_told_in_its_words(
-    writer: ClusterWriter, cluster: KubeApi, kube_namespace: str
-) -> None:
-    target = put(cluster, make_workload("Deployment", "api"), kube_namespace)
+async def test_the_mark_of_the_change_is_left_in_the_same_write(writer: ClusterWriter, cluster: Cluster) -> None:
+    target = put(cluster, make_workload("Deployment", "api"))
+    patch = {"spec": {"replicas": 3}, "metadata": {"annotations": {MARK: "p1/0"}}}
+    after = await writer.apply(target, patch, await version_of(writer, target))
+    assert (after["spec"]["replicas"], after["metadata"]["annotations"][MARK]) == (3, "p1/0")
+
+
+async def test_what_the_server_finds_invalid_is_told_in_its_words(writer: ClusterWriter, cluster: Cluster) -> None:
+    target = put(cluster, make_workload("Deployment", "api"))
     rehearsed = await writer.rehearse(target, {"spec": {"replicas": -1}})
     assert not rehearsed.ok
     assert "spec.replicas" in rehearsed.refusal
@@ -146,26 +155,29 @@ async def test_what_the_server_finds_invalid_is_told_in_its_words(
         await writer.apply(target, {"spec": {"replicas": -1}}, await version_of(writer, target))
 
 
-async def test_a_field_that_the_server_does_not_know_is_a_refusal(
-    writer: ClusterWriter, cluster: KubeApi, kube_namespace: str
-) -> None:
-    target = put(cluster, make_application(), kube_namespace)
+@pytest.mark.parametrize("cluster", ["real"], indirect=True)
+async def test_a_write_is_known_as_ours(writer: ClusterWriter, cluster: Cluster) -> None:
+    target = put(cluster, make_workload("Deployment", "api"))
+    after = await writer.apply(target, {"spec": {"replicas": 3}}, await version_of(writer, target))
+    assert "arborgate" in {entry["manager"] for entry in after["metadata"]["managedFields"]}
+
+
+@pytest.mark.parametrize("cluster", ["real"], indirect=True)
+async def test_a_field_that_the_server_does_not_know_is_a_refusal(writer: ClusterWriter, cluster: Cluster) -> None:
+    target = put(cluster, make_application())
     rehearsed = await writer.rehearse(target, {"spec": {"source": {"targetRevison": "v2"}}})
     assert not rehearsed.ok
     assert 'unknown field "spec.source.targetRevison"' in rehearsed.refusal
     assert "apiVersion" not in rehearsed.refusal  # the server echoes the whole object, whatever is in it
 
 
-async def test_a_missing_permission_is_told_without_naming_the_account(cluster: KubeApi, kube_namespace: str) -> None:
-    target = put(cluster, make_workload("Deployment", "api"), kube_namespace)
-    serve = ClusterWriter({"sandbox": await connect("sandbox", cluster.kubeconfig(Identity.SERVE), "")})
-    try:
+async def test_a_missing_permission_is_told_without_naming_the_account(cluster: Cluster, tmp_path: Path) -> None:
+    target = put(cluster, make_workload("Deployment", "api"))
+    async with writing(cluster, Identity.SERVE, tmp_path) as serve:
         rehearsed = await serve.rehearse(target, {"spec": {"replicas": 3}})
         assert rehearsed.refusal == "The applier may not change Deployment api in the cluster sandbox."
         with pytest.raises(Refused, match="may not change"):
             await serve.apply(target, {"spec": {"replicas": 3}}, await version_of(serve, target))
-    finally:
-        await serve.close()
 
 
 @pytest.fixture
@@ -209,10 +221,11 @@ def make_admission(namespace: str, action: str, expression: str, message: str) -
     return policy, binding
 
 
+@pytest.mark.parametrize("cluster", ["real"], indirect=True)
 async def test_admission_warns_and_refuses_in_the_rehearsal(
-    writer: ClusterWriter, kube_api: KubeApi, kube_namespace: str, admission: None
+    writer: ClusterWriter, cluster: Cluster, admission: None
 ) -> None:
-    target = put(kube_api, make_workload("Deployment", "api"), kube_namespace)
+    target = put(cluster, make_workload("Deployment", "api"))
     refused = await rehearse_until(writer, target, 9, lambda said: not said.ok)
     assert "too many: ask at (address)" in refused.refusal
     assert "10.0.0.1" not in refused.refusal
@@ -254,7 +267,7 @@ async def rehearse_until(writer: ClusterWriter, target: Target, replicas: int, m
 async def test_nothing_else_is_ever_written(kind: str, patch: dict[str, Any]) -> None:
     api = next((api for api, known in WRITABLE if known == kind), "rbac.authorization.k8s.io/v1")
     target = Target(app="a", cluster="nowhere", api=api, kind=kind, namespace="shop", name="api")
-    writer = ClusterWriter({})
+    writer = ClusterWriter(Clusters({}))
     rehearsed = await writer.rehearse(target, patch)
     assert not rehearsed.ok
     assert "is never written" in rehearsed.refusal
@@ -265,20 +278,17 @@ async def test_nothing_else_is_ever_written(kind: str, patch: dict[str, Any]) ->
 async def test_a_kind_is_written_only_at_its_own_api() -> None:
     target = Target(app="a", cluster="nowhere", api="apps/v1beta1", kind="Deployment", namespace="shop", name="api")
     with pytest.raises(Refused, match="is never written"):
-        await ClusterWriter({}).apply(target, {"spec": {"replicas": 1}}, "1")
+        await ClusterWriter(Clusters({})).apply(target, {"spec": {"replicas": 1}}, "1")
 
 
-async def test_a_cluster_that_is_gone_is_named_and_its_address_is_not(kube_api: KubeApi, kube_namespace: str) -> None:
-    target = put(kube_api, make_workload("Deployment", "api"), kube_namespace)
-    writer = ClusterWriter({"sandbox": await connect("sandbox", kube_api.kubeconfig(Identity.APPLIER), "")})
+@pytest.mark.parametrize("cluster", ["real"], indirect=True)
+async def test_a_cluster_that_is_gone_is_named_and_its_address_is_not(
+    writer: ClusterWriter, cluster: Cluster, kube_api: KubeApi
+) -> None:
+    target = put(cluster, make_workload("Deployment", "api"))
     kube_api.stop()
-    try:
-        for call in (
-            writer.rehearse(target, {"spec": {"replicas": 3}}),
-            writer.apply(target, {"spec": {"replicas": 3}}, "1"),
-        ):
-            with pytest.raises(Unavailable, match="cluster sandbox") as gone:
-                await call
-            assert "127.0.0.1" not in str(gone.value)
-    finally:
-        await writer.close()
+    with pytest.raises(Unavailable, match="cluster sandbox") as gone:
+        await writer.rehearse(target, {"spec": {"replicas": 3}})
+    assert "127.0.0.1" not in str(gone.value)
+    with pytest.raises(Unavailable, match="cluster sandbox"):
+        await writer.apply(target, {"spec": {"replicas": 3}}, "1")
