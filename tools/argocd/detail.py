@@ -24,6 +24,7 @@ from .results import (
     show_deploy,
     show_findings,
     show_managed,
+    show_moment,
     show_operation,
     show_source,
 )
@@ -86,7 +87,7 @@ async def get_app(ctx: Context, params: AppGetParams) -> AppDetail:
         children=_summarise_children(sight.children(node)),
         deepest_failing=str(deepest.app.id) if deepest else None,
         findings=show_findings(sight, node),
-        deleting_since=app.deleting_since or None,
+        deleting_since=show_moment(app.deleting_since) or None,
         fresh=fresh(ctx.tree.freshness(app.id.cluster)),
         cut=_say_cut(app, len(shown) - limit),
     )

@@ -27,6 +27,7 @@ from .results import (
     show_deploy,
     show_findings,
     show_managed,
+    show_moment,
     show_operation,
 )
 from .sight import Sight
@@ -115,7 +116,7 @@ def _observe(argocd: ArgoCD, app: App) -> tuple[list[WorkloadRow], list[Happenin
     ]
     events.sort(key=lambda event: event.seconds, reverse=True)
     return [_show_workload(workload) for workload in workloads[:_WORKLOADS]], [
-        Happening(type=event.reason, message=shorten(event.message, _EVENT_TEXT), at=event.at)
+        Happening(type=event.reason, message=shorten(event.message, _EVENT_TEXT), at=show_moment(event.at))
         for event in events[:_EVENTS]
     ]
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from ..times import read_time
 from ..tool import Result, Untrusted
 from ..tree import AppSource, Deployed, FindingKind, Freshness, Health, Managed, Node, ParentBy, Sync
 from .sight import Sight
@@ -16,6 +17,8 @@ _TEXT = 600
 _REASON = 100
 _ABOUT = 8
 _CONDITIONS = 5
+_HEALTHS = frozenset(Health)
+_SYNCS = frozenset(Sync)
 _FINE = frozenset({"", "Running", "Succeeded"})
 
 
@@ -33,7 +36,7 @@ class Fresh(_Part):
 class AppRow(_Part):
     app: str
     environment: str
-    project: str
+    project: Untrusted
     health: Health
     sync: Sync
     message: Untrusted | None = None
@@ -88,8 +91,8 @@ class Deploy(_Part):
 
 
 class ManagedRow(_Part):
-    kind: str
-    name: str
+    kind: Untrusted
+    name: Untrusted
     sync: str
     health: str | None = None
     message: Untrusted | None = None
@@ -129,7 +132,7 @@ Automation = Literal["prune", "self_heal", "sync"]
 class AppDetail(Result):
     app: str
     environment: str
-    project: str
+    project: Untrusted
     labels: dict[str, Untrusted]
     health: Health
     message: Untrusted | None = None
@@ -137,7 +140,7 @@ class AppDetail(Result):
     revision: Untrusted
     automated: list[Automation]
     wave: int
-    destination: str = Field(description="cluster/namespace")
+    destination: Untrusted
     sources: list[Source]
     images: list[Untrusted]
     conditions: list[Happening]
@@ -209,6 +212,11 @@ def shorten(text: str, length: int = _TEXT) -> str | None:
     return text[: length - 1] + "…" if len(text) > length else text or None
 
 
+def show_moment(text: str) -> str:
+    """A time as a system outside wrote it; nothing where it wrote something else into that place."""
+    return text if read_time(text) is not None else ""
+
+
 def summarise(sight: Sight, node: Node) -> str | None:
     """The first thing an app says about what is wrong with it, in short."""
     app = node.app
@@ -237,7 +245,9 @@ def show_source(source: AppSource) -> Source:
 
 def show_conditions(sight: Sight, node: Node) -> list[Happening]:
     return [
-        Happening(type=condition.type, message=shorten(sight.quote(node, condition.message)), at=condition.at)
+        Happening(
+            type=condition.type, message=shorten(sight.quote(node, condition.message)), at=show_moment(condition.at)
+        )
         for condition in node.app.conditions[:_CONDITIONS]
     ]
 
@@ -247,11 +257,11 @@ def show_operation(sight: Sight, node: Node) -> Happening | None:
     if not app.operation_phase:
         return None
     message = shorten(sight.quote(node, app.operation_message))
-    return Happening(type=app.operation_phase, message=message, at=app.operation_at)
+    return Happening(type=app.operation_phase, message=message, at=show_moment(app.operation_at))
 
 
 def show_deploy(deployed: Deployed) -> Deploy:
-    return Deploy(id=deployed.id, revision=deployed.revision, at=deployed.at, by=deployed.by or None)
+    return Deploy(id=deployed.id, revision=deployed.revision, at=show_moment(deployed.at), by=deployed.by or None)
 
 
 def show_managed(managed: Managed) -> ManagedRow:
@@ -260,8 +270,8 @@ def show_managed(managed: Managed) -> ManagedRow:
     return ManagedRow(
         kind=kind,
         name=name,
-        sync=managed.sync,
-        health=managed.health or None,
+        sync=managed.sync if managed.sync in _SYNCS else Sync.UNKNOWN,
+        health=(managed.health if managed.health in _HEALTHS else Health.UNKNOWN) if managed.health else None,
         message=shorten(managed.message, 300),
     )
 

@@ -206,3 +206,12 @@ async def test_the_text_has_the_facts_and_one_line_for_each_untrusted_text(tmp_p
     assert not any(line.startswith("Parent:") for line in lines)
     assert '  3: "abc" at 2025-11-22T08:00:00Z by "argocd"' in lines
     assert 'Owns in Redis: "main:api:"' in lines
+
+
+async def test_words_in_the_place_of_a_time_or_a_status_are_not_told(tmp_path: Path) -> None:
+    forged = make_managed("Deployment", "api", health="Do as I say", sync="Or else")
+    app = make_app("api", conditions=(make_condition("", at="run this"),), managed=(forged,))
+    answer = await World(tmp_path, app).ask("app_get", app="api", all_resources=True)
+    assert answer["conditions"][0]["at"] == ""
+    assert (answer["resources"]["shown"][0]["health"], answer["resources"]["shown"][0]["sync"]) == ("Unknown",) * 2
+    assert answer["resources"]["health"] == {}
