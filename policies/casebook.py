@@ -125,6 +125,11 @@ def read_cases(file: Path, text: str) -> list[Case]:
     except Misplaced as error:
         path = ("world", *error.path)
         raise BadConfiguration(f"{file}:{_line(node, path)}: {'.'.join(path)}: {error}") from error
+    for name, proposal in parsed.world.proposals.items():
+        if proposal.requester not in parsed.people:
+            path = ("world", "proposals", name, "requester")
+            problem = f"{proposal.requester!r} is not among the people of this file"
+            raise BadConfiguration(f"{file}:{_line(node, path)}: {'.'.join(path)}: {problem}")
     cases: list[Case] = []
     for index, entry in enumerate(parsed.cases):
         location = Location(file, _line(node, ("cases", index)))

@@ -40,12 +40,19 @@ _Extra = tuple[tuple[str, Attribute], ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """The policies whose scope takes in one action: the others could not matter to it. `reads` says whether any of them
+    reads an attribute of the resource."""
+
+    policies: cedarpy.PolicySet
+    reads: bool
+
+
+@dataclass(frozen=True, slots=True)
 class LoadedPolicies:
-    """A checked set of policies; `load_policies` makes it. `digest` is hexadecimal SHA-256 over all of its files.
+    """A checked set of policies; `load_policies` makes it. `digest` is hexadecimal SHA-256 over all of its files."""
 
-    `policies` holds for each action those whose scope takes it in: the others could not matter to its decisions."""
-
-    policies: Mapping[Action, cedarpy.PolicySet]
+    parts: Mapping[Action, Part]
     schema: cedarpy.Schema
     sight: Sight
     digest: str
@@ -160,10 +167,10 @@ class Engine:
         return decision
 
     def _ask(self, caller: Caller, action: Action, place: _Place, extra: _Extra) -> Decision:
-        resource, view = place.resource, place.view
+        resource, view, part = place.resource, place.view, self._loaded.parts[action]
         uid = {"type": str(resource.type), "id": resource.id}
         entities = self._entities(caller, action)
-        if view.attributes or view.above:
+        if view.above or part.reads:
             parents = [{"type": kind, "id": name} for kind, name in view.above]
             entity = {"uid": uid, "attrs": dict(view.attributes), "parents": parents}
             entities = entities.with_added_json_str(_json([entity]))
@@ -174,7 +181,7 @@ class Engine:
                 "resource": uid,
                 "context": _json(_context(caller, view.strict, extra)),
             },
-            self._loaded.policies[action],
+            part.policies,
             entities,
             self._loaded.schema,
         )
@@ -198,7 +205,7 @@ class Engine:
                 "resource": None,
                 "context": _context(caller, strict, extra),
             },
-            self._loaded.policies[action],
+            self._loaded.parts[action].policies,
             _json([_action(action), _person(caller, name)]),
             self._loaded.schema,
         )

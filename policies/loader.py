@@ -14,7 +14,7 @@ import cedarpy
 from cedarpy import pst
 
 from .casebook import Answer, Case, find_gaps, judge, read_cases
-from .engine import Engine, LoadedPolicies
+from .engine import Engine, LoadedPolicies, Part
 from .errors import BadConfiguration
 from .model import Action
 from .sight import find_sight
@@ -71,7 +71,7 @@ def read_policies(directory: Path | None) -> tuple[LoadedPolicies, list[Case]]:
     # Each policy is given its `@id` as its id in Cedar, so that what Cedar answers names it.
     templates = {statement.id: _renamed(statement) for statement in statements}
     loaded = LoadedPolicies(
-        policies={action: _policies_for(action, templates) for action in Action},
+        parts={action: _part_for(action, templates) for action in Action},
         schema=schema,
         sight=find_sight(templates.values()),
         digest=_digest(directory or SHIPPED, [*files, (SCHEMA, schema_text.encode())]),
@@ -131,6 +131,8 @@ class Policies:
             loaded = await asyncio.to_thread(load_policies, self._directory)
         except BadConfiguration as error:
             return Reload(self._current.digest, error)
+        except Exception as error:  # whatever is wrong with the new files, the old set goes on deciding
+            return Reload(self._current.digest, BadConfiguration(f"{self._directory or SHIPPED}: {error}"))
         self._current = Engine(loaded, self._clock)
         return Reload(self._current.digest)
 
@@ -173,10 +175,13 @@ def _renamed(statement: Statement) -> pst.Template:
     )
 
 
-def _policies_for(action: Action, templates: Mapping[str, pst.Template]) -> cedarpy.PolicySet:
-    """The policies that can have a say in this action."""
+def _part_for(action: Action, templates: Mapping[str, pst.Template]) -> Part:
     chosen = {name: policy for name, policy in templates.items() if _takes_in(policy.action, action)}
-    return cedarpy.PolicySet.from_pst(pst.PolicySet(templates={}, static_policies=chosen, template_links=()))
+    sight = find_sight(chosen.values())
+    return Part(
+        policies=cedarpy.PolicySet.from_pst(pst.PolicySet(templates={}, static_policies=chosen, template_links=())),
+        reads=sight.whole or bool(sight.attributes),
+    )
 
 
 def _takes_in(scope: pst.ActionConstraint, action: Action) -> bool:

@@ -130,9 +130,9 @@ def _imagine(kind: ResourceType, name: str, app: str, place: App, strict: bool, 
     environments = {place.environment} if place.environment else set()
     if kind is ResourceType.ENVIRONMENT:
         environments.add(name)
-    apps = {app: place} if app else {}
-    if place.parent:
-        apps[place.parent] = App(environment=place.environment)
+    apps = {place.parent: App(environment=place.environment)} if place.parent else {}
+    if app:
+        apps[app] = place
     try:
         world = World(
             environments={environment: Environment(strict=strict) for environment in environments},

@@ -1,0 +1,99 @@
+"""Case files: a mistake in one is refused with its file, line and field."""
+
+from pathlib import Path
+
+import pytest
+
+from arborgate.policies.casebook import read_cases
+from arborgate.policies.errors import BadConfiguration
+from arborgate.policies.model import Action, Channel
+
+FILE = Path("cases/some.yaml")
+
+GOOD = """\
+world:
+  environments: {prod: {strict: true}}
+  apps:
+    main/argocd/shop: {environment: prod}
+    main/argocd/api: {environment: prod, parent: main/argocd/shop, labels: {team: shop}}
+  keyspaces: {"main:shop:": {app: main/argocd/api}}
+  proposals: {p-1: {app: main/argocd/api, requester: dana, risk: high}}
+people:
+  dana: {roles: [developer], login_age: 60}
+  https://idp.example#42: {groups: [staff], channel: pages, login_age: null}
+cases:
+  - who: [dana, https://idp.example#42]
+    may: [app:read, app:list]
+    of: [App::main/argocd/api, Environment::prod]
+    by: some-policy
+    why: Because.
+  - who: dana
+    may_not: proposal:approve
+    of: Proposal::p-1
+    by: nothing
+    why: Because.
+"""
+
+
+def test_a_case_is_read_once_for_each_person_action_and_resource() -> None:
+    cases = read_cases(FILE, GOOD)
+
+    assert len(cases) == 2 * 2 * 2 + 1
+    assert [case.location.line for case in cases] == [12] * 8 + [17]
+    assert (cases[0].action, cases[0].allowed, cases[0].by) == (Action.APP_READ, True, ("some-policy",))
+    assert (cases[-1].allowed, cases[-1].by) == (False, ())
+
+
+def test_people_resources_and_their_places_are_as_declared() -> None:
+    cases = read_cases(FILE, GOOD)
+    dana, other = cases[0].caller, cases[4].caller
+    api = cases[0].resource
+    asked = cases[-1].resource
+
+    assert (other.key, other.groups, other.channel, other.authenticated_at) == (
+        "https://idp.example#42",
+        frozenset({"staff"}),
+        Channel.PAGES,
+        0,
+    )
+    assert [parent.uid for parent in api.parents] == ["App::main/argocd/shop", "Environment::prod"]
+    assert dict(api.attributes)["labels"] == ("team=shop",)
+    assert dict(asked.attributes) == {"requester": dana.key, "risk": "high"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "told"),
+    [
+        ("    why: Because.\n  - who", "    wy: x\n    why: Because.\n  - who", 16, "cases.0.wy: unknown field"),
+        ("    by: nothing", "    on: x\n    by: nothing", 17, "Keys should be strings"),
+        ("    why: Because.\n  - who", "    why: ''\n  - who", 16, "cases.0.why: String should have at least 1"),
+        ("may_not: proposal:approve", "may_not: proposal:aprove", 18, "cases.1.may_not.0: Input should be"),
+        ("may_not: proposal:approve", "may: proposal:approve", 17, "something must permit"),
+        ("    may_not: proposal:approve\n", "", 17, "a case has either `may` or `may_not`"),
+        ("  - who: dana\n", "  - who: nobody\n", 17, "who: 'nobody' is not among the people"),
+        ("of: Proposal::p-1", "of: Proposal::p-2", 17, "of: 'Proposal::p-2' is not in the world"),
+        ("{strict: true}", "{strict: perhaps}", 2, "world.environments.prod.strict: Input should be a valid boolean"),
+        (
+            "parent: main/argocd/shop",
+            "parent: main/argocd/none",
+            5,
+            "world.apps.main/argocd/api.parent: 'main/argocd/none'",
+        ),
+        ("parent: main/argocd/shop", "parent: main/argocd/api", 5, "'main/argocd/api' is above itself"),
+        ("{environment: prod}", "{environment: dev}", 4, "'dev' is not among the environments"),
+        ("requester: dana", "requester: dora", 7, "world.proposals.p-1.requester: 'dora' is not among the people"),
+        ("main/argocd/shop: {", "shop: {", 4, "String should match pattern"),
+        ("world:\n", "world: [\n", 3, "is not YAML"),
+        (GOOD, "", 1, "Input should be a valid dictionary"),
+    ],
+)
+def test_a_mistake_in_a_case_file_is_refused_with_its_line(old: str, new: str, line: int, told: str) -> None:
+    text = GOOD.replace(old, new)
+    assert text != GOOD
+
+    with pytest.raises(BadConfiguration) as caught:
+        read_cases(FILE, text)
+
+    first = str(caught.value).splitlines()[0]
+    assert first.startswith(f"{FILE}:{line}:")
+    assert told in first

@@ -1,0 +1,316 @@
+"""The engine: default deny, forbid wins, errors deny, grants reach children, decisions are shared and remembered."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import cedarpy
+import pytest
+
+from arborgate.policies.engine import Engine
+from arborgate.policies.loader import load_policies, read_policies
+from arborgate.policies.model import (
+    INSTALLATION,
+    Action,
+    Basis,
+    Caller,
+    Channel,
+    Decision,
+    Resource,
+    ResourceType,
+)
+from tests.policies.writing import app, environment, keyspace, person, proposal, write_policies
+
+PROD = environment("prod", strict=True)
+DEV = environment("dev", strict=False)
+
+
+@pytest.fixture
+def shipped() -> Engine:
+    return Engine(load_policies(None))
+
+
+def engine_of(folder: Path, policies: str, now: float = 1_000.0) -> Engine:
+    return Engine(read_policies(write_policies(folder, policies))[0], clock=lambda: now)
+
+
+class CountedCedar:
+    """Cedar itself, with a count of how often it was asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked = 0
+        real = cedarpy.is_authorized
+
+        def ask(
+            request: dict[str, object], policies: cedarpy.PolicySet, entities: cedarpy.Entities, schema: cedarpy.Schema
+        ) -> cedarpy.AuthzResult:
+            self.asked += 1
+            return real(request, policies, entities, schema)
+
+        monkeypatch.setattr(cedarpy, "is_authorized", ask)
+
+
+def test_what_no_policy_permits_is_denied(shipped: Engine) -> None:
+    decision = shipped.decide(person("nora"), Action.APP_READ, app("shop", PROD))
+
+    assert decision == Decision(allowed=False, basis=Basis.NO_PERMIT)
+
+
+def test_a_permit_names_the_policy_that_gave_it(shipped: Engine) -> None:
+    decision = shipped.decide(person("vera", "viewer"), Action.APP_READ, app("shop", PROD))
+
+    assert decision == Decision(allowed=True, basis=Basis.PERMIT, policies=("readers-read",))
+
+
+def test_a_forbid_wins_over_a_permit_and_is_what_the_decision_names(tmp_path: Path) -> None:
+    engine = engine_of(
+        tmp_path,
+        """
+        @id("all") permit (principal, action, resource);
+        @id("not-shop") forbid (principal, action, resource == App::"main/argocd/shop");
+        """,
+    )
+
+    assert engine.decide(person(), Action.APP_READ, app("shop")) == Decision(False, Basis.FORBID, ("not-shop",))
+    assert engine.decide(person(), Action.APP_READ, app("other")) == Decision(True, Basis.PERMIT, ("all",))
+
+
+def test_a_grant_on_a_parent_app_reaches_what_is_under_it(tmp_path: Path) -> None:
+    engine = engine_of(tmp_path, '@id("shop") permit (principal, action, resource in App::"main/argocd/shop");')
+    child = app("api", app("shop", PROD), PROD)
+
+    assert engine.decide(person(), Action.APP_READ, child).allowed
+    assert engine.decide(person(), Action.REDIS_READ, keyspace(child)).allowed
+    assert engine.decide(person(), Action.PROPOSAL_READ, proposal(child, person("dana"))).allowed
+    assert not engine.decide(person(), Action.APP_READ, app("api", app("bank", PROD), PROD)).allowed
+
+
+def test_a_grant_on_an_environment_reaches_its_apps(tmp_path: Path) -> None:
+    engine = engine_of(tmp_path, '@id("dev") permit (principal, action, resource in Environment::"dev");')
+
+    assert engine.decide(person(), Action.REDIS_READ_VALUE, keyspace(app("api", DEV))).allowed
+    assert not engine.decide(person(), Action.REDIS_READ_VALUE, keyspace(app("api", PROD))).allowed
+
+
+def test_an_error_while_deciding_is_a_denial_that_says_why(tmp_path: Path) -> None:
+    engine = engine_of(
+        tmp_path,
+        """
+        @id("all") permit (principal, action, resource);
+        @id("not-x") forbid (principal, action == Action::"app:read", resource is App) when { resource.project == "x" };
+        """,
+    )
+    shapeless = Resource(ResourceType.APP, "main/argocd/shop", (DEV,))
+
+    decision = engine.decide(person(), Action.APP_READ, shapeless)
+
+    assert (decision.allowed, decision.basis, decision.policies) == (False, Basis.ERROR, ())
+    assert "project" in decision.error
+    assert engine.visible(person(), Action.APP_READ, [shapeless, app("shop", DEV)]) == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("caller", "action", "resource", "context", "told"),
+    [
+        (person("vera", "viewer"), Action.APP_READ, proposal(app("a"), person()), (), "resource type `Proposal`"),
+        (person("vera", "viewer"), Action.APP_READ, app("a"), (("weather", "fine"),), "weather"),
+        (person("vera", "viewer"), Action.APP_READ, app("a"), (("channel", "pages"),), "channel"),
+        (person("vera\ud800", "viewer"), Action.APP_READ, app("a"), (), "surrogate"),
+        (None, Action.APP_READ, app("a"), (), "AttributeError"),
+    ],
+    ids=["wrong resource", "unknown context", "context of the engine's own", "not text", "no caller"],
+)
+def test_a_question_that_makes_no_sense_is_denied_not_raised(
+    shipped: Engine,
+    caller: Caller,
+    action: Action,
+    resource: Resource,
+    context: tuple[tuple[str, str], ...],
+    told: str,
+) -> None:
+    decision = shipped.decide(caller, action, resource, context)
+
+    assert (decision.allowed, decision.basis) == (False, Basis.ERROR)
+    assert told in decision.error
+    assert shipped.visible(caller, action, [resource], context) == [False]
+
+
+def test_a_panic_in_cedar_is_a_denial(shipped: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    class PanicException(BaseException):
+        """What the bridge to Rust raises: not an Exception."""
+
+    def panic(*_: object) -> None:
+        raise PanicException("index out of bounds")
+
+    monkeypatch.setattr(cedarpy, "is_authorized", panic)
+
+    decision = shipped.decide(person("vera", "viewer"), Action.APP_READ, app("shop", PROD))
+
+    assert decision == Decision(False, Basis.ERROR, error="PanicException: index out of bounds")
+
+
+def test_an_error_is_not_remembered(shipped: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    question = person("vera", "viewer"), Action.APP_READ, app("shop", PROD)
+    with monkeypatch.context() as broken:
+        broken.setattr(cedarpy, "is_authorized", None)
+        assert shipped.decide(*question).basis is Basis.ERROR
+
+    assert shipped.decide(*question).allowed
+
+
+def test_ids_with_quotes_and_line_breaks_are_only_ids(tmp_path: Path) -> None:
+    engine = engine_of(tmp_path, '@id("amy") permit (principal == Person::"i#amy", action, resource);')
+    forged = Caller('i#amy", x: "', "a\nb", "n", frozenset({'g"'}), frozenset({'r") || true'}), "a", Channel.MCP)
+    odd = Resource(ResourceType.APP, 'main/a/"\n\\', (DEV,), app("x").attributes)
+
+    assert engine.decide(forged, Action.APP_READ, odd) == Decision(False, Basis.NO_PERMIT)
+    assert engine.decide(replace(forged, issuer="i", subject="amy"), Action.APP_READ, odd).allowed
+
+
+@pytest.mark.parametrize(
+    ("parents", "strict"),
+    [
+        ((), True),
+        ((DEV,), False),
+        ((PROD,), True),
+        ((app("above", PROD), DEV), False),
+        ((app("above", DEV),), False),
+        ((app("above", DEV), PROD), True),
+        ((app("above"), DEV), False),
+        ((DEV, PROD), True),
+        ((Resource(ResourceType.ENVIRONMENT, "shapeless", (INSTALLATION,)),), True),
+    ],
+    ids=[
+        "in no environment",
+        "in one that is not strict",
+        "in a strict one",
+        "its own counts, not the parent app's",
+        "the parent app's, where it has none of its own",
+        "its own, the other way round",
+        "a parent app without environment does not count",
+        "any strict one of two",
+        "one that does not say",
+    ],
+)
+def test_the_nearest_environment_makes_a_resource_strict(
+    parents: tuple[Resource, ...], strict: bool, tmp_path: Path
+) -> None:
+    engine = engine_of(tmp_path, '@id("strict") permit (principal, action, resource) when { context.strict };')
+
+    assert engine.decide(person(), Action.APP_READ, app("shop", *parents)).allowed is strict
+    assert engine.decide(person(), Action.REDIS_READ, keyspace(app("shop", *parents))).allowed is strict
+
+
+@pytest.mark.parametrize(
+    ("logged_in", "recent"),
+    [(1_000, True), (900, True), (899, False), (0, False), (1_060, True), (1_061, False)],
+    ids=["now", "as long ago as may be", "a second longer", "unknown", "clock a little ahead", "clock far ahead"],
+)
+def test_the_age_of_a_login_is_counted_when_approving(logged_in: int, recent: bool, tmp_path: Path) -> None:
+    engine = engine_of(
+        tmp_path,
+        """
+        @id("recent") permit (principal, action in Action::"approve", resource) when { context.login_age <= 100 };
+        """,
+    )
+    amy = replace(person("amy", channel=Channel.PAGES), authenticated_at=logged_in)
+    asked = proposal(app("shop", PROD), person("dana"))
+
+    assert engine.decide(amy, Action.PROPOSAL_APPROVE, asked).allowed is recent
+    assert engine.visible(amy, Action.PROPOSAL_APPROVE, [asked, asked]) == [recent, recent]
+
+
+def test_an_approval_is_not_answered_from_memory() -> None:
+    now = 10_000.0
+    engine = Engine(load_policies(None), clock=lambda: now)
+    amy = replace(person("amy", "approver", channel=Channel.PAGES), authenticated_at=10_000)
+    asked = proposal(app("shop", PROD), person("dana"))
+    assert engine.decide(amy, Action.PROPOSAL_APPROVE, asked).allowed
+
+    now += 901
+
+    assert not engine.decide(amy, Action.PROPOSAL_APPROVE, asked).allowed
+    assert engine.decide(amy, Action.PROPOSAL_APPROVE, asked, at=10_900.0).allowed
+
+
+def test_siblings_that_no_policy_can_tell_apart_share_one_decision(
+    shipped: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cedar = CountedCedar(monkeypatch)
+    parent = app("shop", PROD)
+    apps = [app(f"app-{number}", parent, (PROD, DEV)[number % 2]) for number in range(200)]
+
+    assert shipped.visible(person("vera", "viewer"), Action.APP_READ, apps) == [True] * 200
+    assert cedar.asked == 2  # in a strict environment, and not
+
+
+def test_a_decision_is_remembered_for_the_same_question_alone(shipped: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    cedar = CountedCedar(monkeypatch)
+    vera = person("vera", "viewer")
+    for _ in range(3):
+        shipped.decide(person("vera", "viewer"), Action.APP_READ, app("shop", PROD))
+    assert cedar.asked == 1
+
+    others = [
+        replace(vera, roles=frozenset({"developer"})),
+        replace(vera, groups=frozenset()),
+        replace(vera, agent="other"),
+        replace(vera, actors=("chain",)),
+        replace(vera, channel=Channel.STDIO),
+        replace(vera, subject="nora"),
+        replace(vera, issuer="https://other.example"),
+        replace(vera, name="V."),
+    ]
+    for count, other in enumerate(others, start=2):
+        shipped.decide(other, Action.APP_READ, app("shop", PROD))
+        assert cedar.asked == count
+
+
+def test_an_attribute_that_is_true_is_not_one_that_is_1(tmp_path: Path) -> None:
+    engine = engine_of(
+        tmp_path, '@id("x") permit (principal, action, resource is Environment) when { resource.strict };'
+    )
+    one = Resource(ResourceType.ENVIRONMENT, "a", (), (("strict", 1),))
+    true = Resource(ResourceType.ENVIRONMENT, "a", (), (("strict", True),))
+
+    assert engine.decide(person(), Action.APP_LIST, true).allowed
+    assert engine.decide(person(), Action.APP_LIST, one).basis is Basis.ERROR
+
+
+def test_could_is_yes_where_some_resource_would_be_allowed(shipped: Engine) -> None:
+    dana = person("dana", "developer")
+    allowed = {action for action in Action if shipped.could(dana, action)}
+
+    assert allowed == {
+        Action.APP_LIST,
+        Action.APP_READ,
+        Action.CALLER_READ,
+        Action.PROPOSAL_LIST,
+        Action.PROPOSAL_READ,
+        Action.PROPOSAL_WITHDRAW,
+        Action.RECORD_SEARCH,
+        Action.REDIS_LIST,
+        Action.REDIS_READ,
+        Action.REDIS_READ_VALUE,
+        Action.ROLLOUT_PROPOSE,
+    }
+
+
+def test_could_is_no_where_the_channel_or_the_agent_forbids_it(shipped: Engine) -> None:
+    assert shipped.could(person("amy", "approver", channel=Channel.PAGES), Action.PROPOSAL_APPROVE)
+    assert not shipped.could(person("amy", "approver"), Action.PROPOSAL_APPROVE)
+    assert not shipped.could(person("dana", "developer", agent=""), Action.ROLLOUT_PROPOSE)
+    assert not shipped.could(person("applier", "applier"), Action.PROPOSAL_APPLY)
+
+
+def test_could_tells_apart_people_whom_policies_name(tmp_path: Path) -> None:
+    engine = engine_of(tmp_path, '@id("amy") permit (principal == Person::"https://i/#\\"amy", action, resource);')
+    amy = Caller("https://i/", '"amy', "Amy", frozenset(), frozenset(), "a", Channel.MCP)
+
+    assert engine.could(amy, Action.APP_READ)
+    assert not engine.could(person("caller"), Action.APP_READ)
+
+
+def test_could_offers_nothing_when_deciding_fails(shipped: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cedarpy, "is_authorized_partial", None)
+
+    assert not shipped.could(person("vera", "viewer"), Action.APP_READ)

@@ -1,0 +1,158 @@
+"""The loader: what is wrong in a policy file is refused, with its file and line, its text and what was probably meant."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from arborgate.policies.errors import BadConfiguration
+from arborgate.policies.loader import SCHEMA, load_policies
+from tests.policies.writing import change, copy_shipped
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return copy_shipped(tmp_path / "set")
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(BadConfiguration) as caught:
+        load_policies(folder)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("policy", "line", "told"),
+    [
+        (
+            '// why\n@id("x")\npermit (principal,\n  action == Action::"app:raed",\n  resource);',
+            4,
+            'unrecognized action `Action::"app:raed"`; did you mean Action::"app:read"?\n    action == Action::"app:raed",',
+        ),
+        (
+            '@id("x") permit (principal, action == Action::"app:read", resource is App)\nwhen { resource.nam == "shop" };',
+            2,
+            'attribute `nam` on entity type `App` not found; did you mean `name`?\n    when { resource.nam == "shop" };',
+        ),
+        (
+            '@id("x") permit (principal, action == Action::"app:read", resource) when { context.login_age < 9 };',
+            1,
+            'attribute `login_age` in context for Action::"app:read" not found',
+        ),
+        (
+            '@id("x")\npermit (principal is Persn, action, resource);',
+            2,
+            "unrecognized entity type `Persn`; did you mean `Person`?",
+        ),
+        (
+            '@id("x") permit (principal, action == Action::"app:read", resource) when { context.channel == 3 };',
+            1,
+            "the types Long and String are not compatible",
+        ),
+        (
+            '// a ; and a " in a comment\n@id(";//")\npermit (principal, action, resorce);',
+            3,
+            "not a Cedar policy: found an invalid variable in the policy scope: resorce\n    permit (principal,",
+        ),
+        ('\n\n@id("x") permit (principal, action, resource)', 3, "not a Cedar policy: unexpected end of input"),
+        ('@id("x") permit (principal, action, resource) when { "open };', 1, "not a Cedar policy: invalid token"),
+        ('@id("x") permit (principal == ?principal, action, resource);', 1, "a template"),
+        ("\npermit (principal, action, resource);", 2, 'the policy has no @id("…")'),
+        ('@id("") permit (principal, action, resource);', 1, 'the policy has no @id("…")'),
+        ('@id("x") permit (principal, action == Action::"read", resource);', 1, "unable to find an applicable action"),
+    ],
+)
+def test_a_mistake_in_a_policy_is_refused_with_file_line_text_and_guess(
+    policy: str, line: int, told: str, folder: Path
+) -> None:
+    (folder / "own.cedar").write_text(policy)
+
+    assert f"{folder}/own.cedar:{line}: {told}" in refusal(folder)
+
+
+def test_every_mistake_is_told_at_once(folder: Path) -> None:
+    wrong = 'permit (principal, action == Action::"app:raed", resource);'
+    (folder / "own.cedar").write_text(f'{wrong}\n@id("x") {wrong}\n')
+
+    lines = [line for line in refusal(folder).splitlines() if line.startswith(str(folder))]
+
+    assert [line.split(": ")[0].rpartition(":")[2] for line in lines] == ["1", "1", "2"]
+
+
+def test_an_id_used_twice_is_refused_naming_both_places(folder: Path) -> None:
+    (folder / "own.cedar").write_text('\n@id("anyone-asks-who-they-are")\nforbid (principal, action, resource);')
+
+    told = refusal(folder)
+
+    assert f'{folder}/readers.cedar:14: @id("anyone-asks-who-they-are") is already the id of the policy at' in told
+    assert f"{folder}/own.cedar:2" in told
+
+
+def test_a_policy_without_a_case_is_refused(folder: Path) -> None:
+    (folder / "own.cedar").write_text('@id("idle") permit (principal in Role::"x", action, resource);')
+
+    assert refusal(folder) == f"{folder}/own.cedar:1: no case is decided by the policy 'idle'"
+
+
+def test_an_action_without_a_case_is_refused(folder: Path) -> None:
+    change(folder / "cases/readers.yaml", lambda text: text.replace("[redis:list, redis:read]", "redis:list"))
+
+    assert refusal(folder) == f"{folder}/cases: no case asks for redis:read"
+
+
+def test_a_case_that_fails_is_refused_with_its_line_and_what_decided(folder: Path) -> None:
+    change(folder / "developers.cedar", lambda text: text.replace("unless { context.strict }", "when { true }"))
+
+    told = refusal(folder)
+
+    assert "cases/developers.yaml:32: dana (mcp, copilot) may not redis:read_value on Keyspace::main:shop:" in told
+    assert "but allowed by developers-read-values" in told
+
+
+def test_a_case_decided_by_another_policy_than_it_says_is_refused(folder: Path) -> None:
+    change(
+        folder / "cases/readers.yaml", lambda text: text.replace("by: auditors-search-all-records", "by: readers-read")
+    )
+
+    told = refusal(folder)
+
+    assert "by readers-read, but it is by auditors-search-all-records" in told
+
+
+def test_a_folder_without_policies_is_refused(tmp_path: Path) -> None:
+    assert refusal(tmp_path) == f"{tmp_path}: holds no *.cedar file, so nobody could do anything"
+
+
+def test_a_schema_of_ones_own_is_refused_and_a_copy_of_ours_is_not(folder: Path) -> None:
+    (folder / "schema.cedarschema").write_bytes(SCHEMA.read_bytes())
+    load_policies(folder)
+
+    change(folder / "schema.cedarschema", lambda text: text + "entity Room;")
+
+    assert "can't be replaced" in refusal(folder)
+
+
+def test_a_file_that_is_not_text_or_cannot_be_read_is_refused(folder: Path) -> None:
+    (folder / "own.cedar").write_bytes(b"// one\n\xff")
+    assert f"{folder}/own.cedar:2: is not UTF-8" in refusal(folder)
+
+    (folder / "own.cedar").unlink()
+    (folder / "own.cedar").mkdir()
+    assert f"{folder}/own.cedar: cannot be read" in refusal(folder)
+
+
+def test_a_policy_is_found_by_file_and_line(folder: Path) -> None:
+    assert load_policies(folder).location("anyone-asks-who-they-are") == (f"{folder}/readers.cedar", 14)
+
+
+def test_the_digest_changes_with_every_file_and_with_nothing_else(folder: Path, tmp_path: Path) -> None:
+    before = load_policies(folder).digest
+    assert load_policies(copy_shipped(tmp_path / "elsewhere")).digest == before
+    os.utime(folder / "readers.cedar", (1, 1))
+    assert load_policies(folder).digest == before
+
+    change(folder / "readers.cedar", lambda text: text + "// one more line\n")
+    policies_changed = load_policies(folder).digest
+    change(folder / "cases/readers.yaml", lambda text: text + "# one more line\n")
+
+    assert len({before, policies_changed, load_policies(folder).digest}) == 3
