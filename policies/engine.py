@@ -149,7 +149,9 @@ class Engine:
         if answer is None:
             try:
                 answer = any(self._could(caller, action, strict) for strict in (False, True))
-            except Exception:  # what cannot be decided is not offered
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException:  # what cannot be decided is not offered
                 return False
             self._possible.put(key, answer)
         return answer

@@ -142,10 +142,12 @@ def test_a_panic_in_cedar_is_a_denial(shipped: Engine, monkeypatch: pytest.Monke
         raise PanicException("index out of bounds")
 
     monkeypatch.setattr(cedarpy, "is_authorized", panic)
+    monkeypatch.setattr(cedarpy, "is_authorized_partial", panic)
 
     decision = shipped.decide(person("vera", "viewer"), Action.APP_READ, app("shop", PROD))
 
     assert decision == Decision(False, Basis.ERROR, error="PanicException: index out of bounds")
+    assert not shipped.could(person("vera", "viewer"), Action.APP_READ)
 
 
 def test_an_error_is_not_remembered(shipped: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
