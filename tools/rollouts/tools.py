@@ -90,7 +90,7 @@ class Proposed(Result):
     proposal: str = Field(description="its id")
     state: ProposalState
     note: str | None = None
-    digest: str
+    digest: str | None = Field(default=None, description="what an approval is of; none before the rehearsal")
     title: str
     risk: Risk
     risk_reasons: list[str]
@@ -255,7 +255,7 @@ def _answer(ctx: Context, proposal: Proposal) -> Proposed:
         proposal=proposal.id,
         state=proposal.state,
         note=proposal.state_note or None,
-        digest=proposal.digest,
+        digest=proposal.digest or None,
         title=content.title,
         risk=content.risk,
         risk_reasons=list(content.risk_reasons),
@@ -310,7 +310,7 @@ def _render(result: Proposed) -> str:
             result.note,
             f"Risk {result.risk}{': ' if result.risk_reasons else ''}{' '.join(result.risk_reasons)}",
             *(_render_change(number, change) for number, change in enumerate(result.changes, 1)),
-            f"Approvals needed: {result.approvals_needed}. Digest {result.digest}",
+            f"Approvals needed: {result.approvals_needed}" + (f", of digest {result.digest}" if result.digest else ""),
             f"Page: {result.page}" if result.page else None,
             result.next,
             result.cut,
