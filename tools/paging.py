@@ -14,6 +14,9 @@ from .tool import Context, Params
 Limit = Annotated[int, Field(ge=1, le=100)]
 Cursor = Annotated[str, Field(description="from the page before")]
 
+SHORT_PAGE = "This page is not full: the search stopped early. Go on with the cursor."
+"""What the field `cut` of a page says when much was passed over to fill it, and not enough was found."""
+
 
 class Paged(Params):
     """The parameters of a tool that answers in pages; every other parameter is a filter that the cursor binds."""

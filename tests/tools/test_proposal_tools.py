@@ -151,7 +151,7 @@ async def test_long_diffs_share_a_budget_and_say_that_they_are_cut(tmp_path: Pat
 
 
 async def test_the_list_leaves_hidden_proposals_out_and_fills_its_pages(tmp_path: Path) -> None:
-    kept = [make_proposal(n, "api" if n % 3 == 0 else "vault") for n in range(30)]
+    kept = [make_proposal(n, "api") if n % 3 == 0 else make_proposal(n, "api", "vault") for n in range(30)]
     world = make_world(tmp_path, *kept)
     first = await world.ask("proposal_list", limit=4)
     assert [row["proposal"] for row in first["proposals"]] == ["p0", "p3", "p6", "p9"]

@@ -93,6 +93,32 @@ async def test_without_the_right_to_all_a_person_finds_only_their_own(tmp_path: 
     assert await search(world, ADA, person="Bob") == []
     assert await search(world, ADA, person=BOB.key) == []
     assert await search(world, ADA, proposal="p1") == [("Ada", "proposal:proposed")]
+    assert await search(world, ADA, proposal="p2") == []
+
+
+async def test_filters_narrow_ones_own_records_too(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    await note(world, ADA, Event.CALL_ANSWERED, resource="App::main/argocd/api")
+    await note(world, ADA, Event.CALL_FAILED, resource="App::main/argocd/api", outcome="busy")
+    await note(world, ADA, Event.CALL_ANSWERED, resource="App::main/argocd/web")
+    assert await search(world, ADA, resource="/web") == [("Ada", "call:answered")]
+    assert await search(world, ADA, event="call:failed") == [("Ada", "call:failed")]
+    assert await search(world, ADA, event="call:answered", resource="/api") == [("Ada", "call:answered")]
+
+
+async def test_a_search_that_stops_before_the_end_says_how_far_it_came(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    await note(world, ADA, Event.PROPOSAL_PROPOSED, resource="Proposal::p1")
+    for _ in range(60):
+        await note(world, ADA, Event.CALL_ANSWERED)
+    answer = await world.ask("record_search", ADA, resource="p1", limit=1)
+    assert answer["records"] == []
+    assert answer["cut"] == "This page is not full: the search stopped early. Go on with the cursor."
+    pages = 0
+    while not answer["records"]:
+        answer = await world.ask("record_search", ADA, resource="p1", limit=1, cursor=answer["cursor"])
+        pages += 1
+    assert pages < 5
 
 
 async def test_a_person_whose_name_is_my_key_does_not_show_me_their_records(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pydantic import Field
 from ...policies.errors import NotThere
 from ...policies.model import INSTALLATION, Action, Resource
 from ..argocd.find import find_app
-from ..paging import Paged, open_cursor, seal_cursor
+from ..paging import SHORT_PAGE, Paged, open_cursor, seal_cursor
 from ..proposal import Proposal, ProposalQuery, ProposalState, proposal_resources
 from ..tool import AnyTool, Context, Effect, Params, Tool
 from ..tree import AppId
@@ -77,6 +77,7 @@ async def _list(ctx: Context, params: ProposalListParams) -> ProposalRows:
     return ProposalRows(
         proposals=[show_row(proposal) for proposal in found],
         cursor=seal_cursor(ctx, "proposal_list", params, position) or None,
+        cut=SHORT_PAGE if position and len(found) < params.limit else None,
     )
 
 

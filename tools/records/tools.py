@@ -10,13 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...policies.errors import Reason
 from ...policies.model import INSTALLATION, Action, Resource
-from ..paging import Paged, open_cursor, seal_cursor
+from ..paging import SHORT_PAGE, Paged, open_cursor, seal_cursor
 from ..record import Event, Record, RecordQuery
 from ..tables import align, quote
 from ..times import read_moment
 from ..tool import AnyTool, Context, Result, Tool, Untrusted, join_lines
 
-_ROUNDS = 10
+_ROUNDS = 25
+"""How often a search reads on to fill its page, past records that the caller may not see."""
+
 _ENDINGS = frozenset({Event.CALL_DENIED, Event.CALL_FAILED})
 
 
@@ -68,6 +70,7 @@ async def _search(ctx: Context, params: RecordSearchParams) -> RecordRows:
         everyone=everyone,
         records=[_show(record) for record in found],
         cursor=seal_cursor(ctx, "record_search", params, position) or None,
+        cut=SHORT_PAGE if position and len(found) < params.limit else None,
     )
 
 

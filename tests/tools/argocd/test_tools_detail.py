@@ -133,6 +133,7 @@ async def test_a_hidden_parent_is_no_parent(tmp_path: Path) -> None:
     answer = await world.call("app_get", app="api")
     assert answer.structured is not None
     assert "parent" not in answer.structured
+    assert "parent_by" not in answer.structured
     assert "vault" not in answer.text + str(answer.structured)
     assert answer.structured["labels"]["team"] == "core"
 

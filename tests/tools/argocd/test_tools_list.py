@@ -92,7 +92,11 @@ async def test_a_message_that_names_a_hidden_app_below_is_left_out(tmp_path: Pat
 
 
 async def test_pages_show_every_app_once(tmp_path: Path) -> None:
-    apps = [*make_many(30), *(make_app(f"bad-{n}", health=Health.DEGRADED, env="prod") for n in range(3))]
+    apps = [
+        *make_many(15),
+        *(make_app(f"live-{n}", env="prod") for n in range(12)),
+        *(make_app(f"bad-{n}", health=Health.DEGRADED, env="prod") for n in range(3)),
+    ]
     world = World(tmp_path, *apps)
     expected = [node.app.id.name for node in world.tree.nodes()]
     seen: list[str] = []
