@@ -40,8 +40,9 @@ PLURALS: Mapping[str, str] = {
 }
 """The kinds that are read, and what the API calls them in a path. A closed list, without Secrets and ConfigMaps."""
 
-_SEGMENT = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
-_API = re.compile(r"([a-z0-9.-]{1,253}/)?v[0-9][a-z0-9]{0,31}")
+_NAME = r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?"
+_SEGMENT = re.compile(_NAME)
+_API = re.compile(rf"(?:{_NAME}/)?v[0-9][a-z0-9]{{0,31}}")
 
 
 async def connect(name: str, kubeconfig: Path | None, context: str) -> ApiClient:
