@@ -7,8 +7,8 @@ from itertools import zip_longest
 
 
 def align(rows: Iterable[Sequence[str | None]]) -> list[str]:
-    """One line per row; a column is as wide as its widest cell, and one with nothing in it is left out."""
-    cells = [[cell or "" for cell in row] for row in rows]
+    """One line per row, whatever is in its cells; columns are as wide as their widest cell, empty ones left out."""
+    cells = [[" ".join((cell or "").splitlines()) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip_longest(*cells, fillvalue="")]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False) if width).rstrip()

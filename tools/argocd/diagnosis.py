@@ -167,7 +167,7 @@ def _suggest_rollback(ctx: Context, node: Node, failure: Failure) -> NextCall | 
         change = {"app": str(app.id), "kind": ChangeKind.SET_REVISION, "revision": earlier.revision}
     if not ctx.policy.decide(Action.ROLLOUT_PROPOSE, node.resource).allowed:
         return None
-    why = f"It fails since deploy {deploys[0].id}; deploy {earlier.id} ran another revision. A person approves."
+    why = f"It fails since deploy {deploys[0].id}; deploy {earlier.id} ran another revision. Give your evidence as reason."
     return NextCall(tool="rollout_propose", arguments={"changes": [change]}, why=why)
 
 

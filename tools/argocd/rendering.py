@@ -35,8 +35,7 @@ def render_list(result: AppList) -> str:
                     row.app,
                     row.environment,
                     row.project,
-                    _below(row.failing_below),
-                    quote(row.message),
+                    " ".join(filter(None, (_below(row.failing_below), quote(row.message)))),
                 )
                 for row in result.apps
             ),
@@ -72,7 +71,8 @@ def render_detail(result: AppDetail) -> str:
         [
             f"{result.app}: {result.health}, {result.sync} at {quote(result.revision)}",
             _line("Says", quote(result.message)),
-            f"In {result.environment}, project {result.project}, deployed to {result.destination}, wave {result.wave}",
+            f"In {result.environment}, wave {result.wave}",
+            f"Project {quote(result.project)}, deployed to {quote(result.destination)}",
             f"Automated: {', '.join(result.automated) or 'no'}",
             _line("Parent", f"{result.parent} (by {result.parent_by})" if result.parent else None),
             _line("Children", _children(result)),
@@ -157,7 +157,9 @@ def _deploy(deploy: Deploy) -> str:
 
 
 def _happened(title: str, happenings: Sequence[Happening]) -> str | None:
-    return _section(title, (f"{each.type} {each.at} {quote(each.message)}".rstrip() for each in happenings))
+    return _section(
+        title, (f"{' '.join(each.type.split())} {each.at} {quote(each.message)}".rstrip() for each in happenings)
+    )
 
 
 def _problems(findings: Sequence[Problem]) -> str | None:
