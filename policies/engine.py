@@ -164,7 +164,7 @@ class Engine:
         decision = self._decisions.get(key)
         if decision is None:
             decision = self._ask(caller, action, place, extra)
-            if decision.basis is not Basis.ERROR:
+            if decision.basis is not Basis.ERROR:  # what went wrong names this one resource
                 self._decisions.put(key, decision)
         return decision
 
@@ -227,7 +227,7 @@ class Engine:
     def _place(self, resource: Resource) -> _Place:
         """The resource's place, remembered by the object: the entry holds on to it, so its `id()` stays its own."""
         place = self._places.get(id(resource))
-        if place is None or place.resource is not resource:
+        if place is None:
             place = self._find_place(resource)
             self._places.put(id(resource), place)
         return place

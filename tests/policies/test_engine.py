@@ -150,6 +150,17 @@ def test_a_panic_in_cedar_is_a_denial(shipped: Engine, monkeypatch: pytest.Monke
     assert not shipped.could(person("vera", "viewer"), Action.APP_READ)
 
 
+def test_an_error_names_the_resource_that_was_asked_of(tmp_path: Path) -> None:
+    engine = engine_of(
+        tmp_path,
+        '@id("x") permit (principal, action == Action::"app:read", resource is App) when { resource.name == "x" };',
+    )
+
+    for number in range(2):
+        shapeless = Resource(ResourceType.APP, f"main/argocd/{number}", (DEV,))
+        assert f"main/argocd/{number}" in engine.decide(person(), Action.APP_READ, shapeless).error
+
+
 def test_an_error_is_not_remembered(shipped: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     question = person("vera", "viewer"), Action.APP_READ, app("shop", PROD)
     with monkeypatch.context() as broken:
@@ -221,6 +232,15 @@ def test_the_age_of_a_login_is_counted_when_approving(logged_in: int, recent: bo
     assert engine.visible(amy, Action.PROPOSAL_APPROVE, [asked, asked]) == [recent, recent]
 
 
+def test_a_login_of_unknown_time_is_never_recent_whatever_the_clock_says(tmp_path: Path) -> None:
+    policy = (
+        '@id("recent") permit (principal, action in Action::"approve", resource) when { context.login_age <= 100 };'
+    )
+    engine = engine_of(tmp_path, policy, now=50.0)
+
+    assert not engine.decide(person("amy"), Action.PROPOSAL_APPROVE, proposal(app("shop"), person("dana"))).allowed
+
+
 def test_an_approval_is_not_answered_from_memory() -> None:
     now = 10_000.0
     engine = Engine(load_policies(None), clock=lambda: now)
@@ -243,6 +263,13 @@ def test_siblings_that_no_policy_can_tell_apart_share_one_decision(
 
     assert shipped.visible(person("vera", "viewer"), Action.APP_READ, apps) == [True] * 200
     assert cedar.asked == 2  # in a strict environment, and not
+
+
+def test_resources_of_different_types_share_nothing(tmp_path: Path) -> None:
+    engine = engine_of(tmp_path, '@id("apps") permit (principal, action, resource is App);')
+    shop = app("shop", DEV)
+
+    assert engine.visible(person(), Action.REDIS_READ, [shop, keyspace(shop), shop]) == [True, False, True]
 
 
 def test_a_decision_is_remembered_for_the_same_question_alone(shipped: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,6 +119,12 @@ def test_a_case_decided_by_another_policy_than_it_says_is_refused(folder: Path) 
     assert "by readers-read, but it is by auditors-search-all-records" in told
 
 
+def test_a_case_that_says_nothing_decides_is_refused_where_a_policy_forbids(folder: Path) -> None:
+    change(folder / "cases/approvers.yaml", lambda text: text.replace("by: only-people-decide", "by: nothing"))
+
+    assert "by nothing, but it is by only-people-decide" in refusal(folder)
+
+
 def test_a_folder_without_policies_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path) == f"{tmp_path}: holds no *.cedar file, so nobody could do anything"
 

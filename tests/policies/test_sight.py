@@ -166,6 +166,10 @@ def test_a_policy_sees_the_attributes_it_names_and_no_others(tmp_path: Path) -> 
     assert sight == Sight(attributes=frozenset({"labels", "project"}), named=frozenset(), whole=False)
 
 
+def test_a_policy_that_asks_whether_an_attribute_is_there_sees_it(tmp_path: Path) -> None:
+    assert sight_of(tmp_path, "when { resource has labels }").attributes == {"labels"}
+
+
 def test_a_policy_sees_the_entities_it_compares_with(tmp_path: Path) -> None:
     sight = sight_of(tmp_path, 'when { resource in [App::"a/b/c"] || resource in Environment::"dev" }')
 
