@@ -71,7 +71,6 @@ class PagesSettings(_Section):
     groups_claim: str = "groups"
     session_idle: Seconds = 1_800.0
     session_limit: Seconds = 28_800.0
-    recent: Seconds = Field(default=900.0, description="how recent a login an approval needs")
     terminal_client_id: str = Field(default="arborgate-terminal", description="public client of `arborgate proposals`")
     terminal_audience: str = Field(default="", description="aud of its tokens; default <public_url>/approvals")
 
