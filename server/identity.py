@@ -109,7 +109,8 @@ class Keys:
         now = time.monotonic()
         if self._keys is not None and self._holds(kid) and now - self._fetched < self._max_age:
             return self._keys
-        if now - self._tried >= self._min_interval:
+        # A fetch under way is waited for: it may bring the key.
+        if self._lock.locked() or now - self._tried >= self._min_interval:
             async with self._lock:
                 if now - self._tried >= self._min_interval:
                     await self._fetch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -27,6 +28,8 @@ class Issuer:
         self.keys: dict[str, Key] = {"k1": ECKey.generate_key("P-256", {"kid": "k1", "use": "sig", "alg": "ES256"})}
         self.fetches = 0
         self.away = False
+        self.answering = asyncio.Event()
+        self.answering.set()
         routes = [
             Route("/.well-known/openid-configuration", self._metadata),
             Route("/jwks", self._jwks),
@@ -38,6 +41,7 @@ class Issuer:
 
     async def _jwks(self, _request: Request) -> Response:
         self.fetches += 1
+        await self.answering.wait()
         if self.away:
             return JSONResponse({}, 503)
         return JSONResponse(dict(KeySet(list(self.keys.values())).as_dict(private=False)))

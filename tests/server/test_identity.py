@@ -1,5 +1,6 @@
 """Identity: a token becomes a caller only when everything about it holds."""
 
+import asyncio
 import base64
 import hmac
 import json
@@ -186,6 +187,19 @@ async def test_a_rotated_key_is_found_without_a_restart(issuer: Issuer) -> None:
     issuer.keys = {"k2": RSAKey.generate_key(2048, {"kid": "k2", "use": "sig"})}
     token = issuer.sign(issuer.claims(), header={"alg": "RS256", "kid": "k2"}, key=issuer.keys["k2"])
     assert (await identity.authenticate(token, audience=AUDIENCE)).subject == "ada"
+
+
+async def test_who_comes_while_the_keys_are_fetched_waits_for_them(identity: Identity, issuer: Issuer) -> None:
+    issuer.answering.clear()
+    first = asyncio.create_task(identity.authenticate(issuer.token(), audience=AUDIENCE))
+    async with asyncio.timeout(5):
+        while not issuer.fetches:
+            await asyncio.sleep(0)
+        second = asyncio.create_task(identity.authenticate(issuer.token(sub="ben"), audience=AUDIENCE))
+        await asyncio.sleep(0)
+        issuer.answering.set()
+        assert [(await task).subject for task in (first, second)] == ["ada", "ben"]
+    assert issuer.fetches == 1
 
 
 async def test_unknown_keys_do_not_hammer_the_issuer(identity: Identity, issuer: Issuer) -> None:
