@@ -25,6 +25,7 @@ _BATCH: Final = 200
 _CHUNK: Final = 500
 _MOST_READ: Final = 50_000
 _RETRY_SECONDS: Final = 1.0
+_CANCEL_SECONDS: Final = 0.1
 
 # KEYS: stream, positions. ARGV: replica, longest stream, then seq and line in turn. A line that is there already (its
 # answer was lost on the way back) is passed over, so shipping again after a fault repeats nothing.
@@ -62,9 +63,10 @@ class RecordStream:
         try:
             yield
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            while not task.done():
+                # More than once: `asyncio.wait_for` of Python 3.11, which redis-py awaits, can swallow a cancellation.
+                task.cancel()
+                await asyncio.wait([task], timeout=_CANCEL_SECONDS)
             with contextlib.suppress(RedisError):
                 # What became durable last is searchable too, unless Redis is away: then the next start ships it.
                 await self._ship_from(log.path, log.replica, await self._shipped(log.replica), 0)

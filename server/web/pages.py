@@ -1,0 +1,72 @@
+"""The approval pages and the terminal's endpoints, put together: what they need, and the routes they answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import httpx2
+from starlette.routing import BaseRoute
+
+from ...policies.engine import Engine
+from ...policies.model import Caller
+from ...tools.proposal import Approval
+from ...tools.record import Records
+from ...tools.tree import AppTree
+from ..gate import Recorder
+from ..settings import PagesSettings
+from ..state import State
+from .guard import Origin
+from .login import Login
+from .render import Renderer
+from .review import Book, Review
+from .sessions import Sessions
+from .site import Site
+from .terminal import Terminal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pages:
+    """Everything that people approve with.
+
+    `url` is the public URL without a slash at its end. `sign` signs approvals. `verify_terminal_token` takes bearer
+    tokens whose audience is `<url>/approvals` to a caller of the channel `terminal`, or raises `Unauthenticated`.
+    `clean` takes secrets out of text. `clock` is seconds since the epoch.
+    """
+
+    settings: PagesSettings
+    url: str
+    roles: Mapping[str, Sequence[str]]
+    state: State
+    engine: Callable[[], Engine]
+    tree: AppTree
+    book: Book
+    records: Records
+    audit: Recorder
+    sign: Callable[[Approval], Approval]
+    verify_terminal_token: Callable[[str], Awaitable[Caller]]
+    client: httpx2.AsyncClient
+    clean: Callable[[str], str]
+    demo: bool = False
+    clock: Callable[[], float] = time.time
+
+    def routes(self) -> list[BaseRoute]:
+        """What to mount at `/`. Raises `BadConfiguration` when the public URL is plain http beyond this machine."""
+        review = Review(self.book, self.records, self.tree, self.engine, self.audit, self.sign, self.clock)
+        site = Site(
+            origin=Origin.of(self.url),
+            sessions=Sessions(
+                self.state,
+                self.roles,
+                idle=self.settings.session_idle,
+                limit=self.settings.session_limit,
+                clock=self.clock,
+            ),
+            login=Login(self.settings, self.url, self.state, self.client, clock=self.clock),
+            review=review,
+            render=Renderer(clean=self.clean, clock=self.clock, demo=self.demo),
+            clean=self.clean,
+        )
+        terminal = Terminal(self.settings, self.url, review, self.verify_terminal_token)
+        return [*site.routes(), *terminal.routes()]

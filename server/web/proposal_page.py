@@ -1,0 +1,104 @@
+"""What the page of one proposal says, prepared for its template."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ...policies.errors import ArborgateError
+from ...policies.model import Caller
+from ...tools.change import Change, Rehearsed
+from ...tools.proposal import Proposal, ProposalState, Step, StepState, Verdict
+from ...tools.record import Record
+from ...tools.tree import AppId, Node
+from .review import Review, Seen, touched
+from .words import DiffLine, Mark, read_diff
+
+SHORT_DIGEST = 12
+"""How many characters of a digest people compare by eye."""
+
+_MOVING = frozenset({ProposalState.DRAFTED, ProposalState.APPROVED, ProposalState.APPLYING})
+_DONE = frozenset({StepState.HEALTHY})
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeView:
+    """One change: the plan, its diff, the dry run's answer (None before it) and how far it has been applied."""
+
+    number: int
+    change: Change
+    diff: tuple[DiffLine, ...]
+    rehearsed: Rehearsed | None
+    step: Step
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many lines are added and removed."""
+        marks = [line.mark for line in self.diff]
+        return marks.count(Mark.ADDED), marks.count(Mark.REMOVED)
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalView:
+    """The whole page. `record` is None when it can't be shown, and `record_note` then says why."""
+
+    seen: Seen
+    changes: tuple[ChangeView, ...]
+    apps: Sequence[Node]
+    record: Sequence[Record] | None
+    record_note: str
+    mine: Verdict | None
+
+    @property
+    def proposal(self) -> Proposal:
+        return self.seen.proposal
+
+    @property
+    def targets(self) -> Sequence[AppId]:
+        return touched(self.proposal)
+
+    @property
+    def short_digest(self) -> str:
+        return self.proposal.digest[:SHORT_DIGEST]
+
+    @property
+    def moving(self) -> bool:
+        """Whether something other than a person will change it soon, so that the page looks again by itself."""
+        return self.proposal.state in _MOVING
+
+    @property
+    def approvals(self) -> int:
+        return sum(one.verdict is Verdict.APPROVE for one in self.proposal.approvals)
+
+    @property
+    def started(self) -> bool:
+        """Whether anything has been applied, or is about to be."""
+        return bool(self.proposal.steps) or self.proposal.state in (ProposalState.APPROVED, ProposalState.APPLYING)
+
+    @property
+    def done(self) -> int:
+        return sum(view.step.state in _DONE for view in self.changes)
+
+
+async def view_proposal(review: Review, caller: Caller, seen: Seen, clean: Callable[[str], str]) -> ProposalView:
+    """Gathers all that the page shows; a record that can't be searched is said on the page, not an error."""
+    proposal = seen.proposal
+    record: Sequence[Record] | None = None
+    note = ""
+    try:
+        record = await review.records_of(caller, proposal)
+    except ArborgateError as error:
+        note = error.message
+    rehearsed = proposal.content.rehearsal.changes if proposal.content.rehearsal else ()
+    changes = tuple(
+        ChangeView(
+            number=index + 1,
+            change=change,
+            diff=read_diff(change.diff, clean),
+            rehearsed=rehearsed[index] if index < len(rehearsed) else None,
+            step=proposal.steps[index] if index < len(proposal.steps) else Step(),
+        )
+        for index, change in enumerate(proposal.content.changes)
+    )
+    mine = next((one.verdict for one in proposal.approvals if one.approver.key == caller.key), None)
+    return ProposalView(seen, changes, review.apps_under(caller, proposal), record, note, mine)

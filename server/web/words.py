@@ -1,0 +1,101 @@
+"""Text on a page: untrusted strings with nothing hidden in them, times, and diffs as lines."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from markupsafe import Markup
+
+from ...tools.times import write_age, write_time
+
+_SHOWN_AS_IS = re.compile(r"[\x20-\x7e\n\t]*")
+_HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
+# Letters and marks that are drawn as nothing: fillers, joiners and variation selectors.
+_BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+
+
+class Mark(StrEnum):
+    """What a line of a diff is."""
+
+    ADDED = "added"
+    HUNK = "hunk"
+    REMOVED = "removed"
+    SAME = "same"
+
+
+@dataclass(frozen=True, slots=True)
+class DiffLine:
+    """One line of a unified diff without its sign."""
+
+    mark: Mark
+    text: str
+
+    @property
+    def sign(self) -> str:
+        return {Mark.ADDED: "+", Mark.REMOVED: "−"}.get(self.mark, "")
+
+
+def reveal(text: str) -> str:
+    """The text with every character that is not drawn, or that reorders others, written as ⟨U+202E⟩.
+
+    An approver judges what they see, so unlike an answer to an agent nothing is dropped: it is shown."""
+    if _SHOWN_AS_IS.fullmatch(text):
+        return text
+    return "".join(_name(character) if _is_hidden(character) else character for character in text)
+
+
+def read_diff(diff: str, clean: Callable[[str], str]) -> tuple[DiffLine, ...]:
+    """The lines of a unified diff, without its file headers; each is revealed and cleaned by itself, so none is cut."""
+    lines: list[DiffLine] = []
+    in_hunk = False
+    for line in diff.split("\n") if diff else ():
+        in_hunk = in_hunk or line.startswith("@@")
+        if not in_hunk and line.startswith(("--- ", "+++ ")):
+            continue
+        mark, text = _judge(line)
+        lines.append(DiffLine(mark, clean(reveal(text))))
+    while lines and lines[-1] == DiffLine(Mark.SAME, ""):
+        lines.pop()
+    return tuple(lines)
+
+
+def show_time(seconds: float) -> Markup:
+    """A moment as an HTML time element, to the minute, in UTC; a dash for 0."""
+    if not seconds:
+        return Markup("–")
+    exact = write_time(seconds)
+    return Markup('<time datetime="{}">{} UTC</time>').format(exact, exact[:16].replace("T", " "))
+
+
+def show_distance(seconds: float, now: float) -> str:
+    """How far a moment is from now: `5m ago`, `in 23h`, `just now`."""
+    if abs(seconds - now) < 1:
+        return "just now"
+    return f"in {write_age(seconds - now)}" if seconds > now else f"{write_age(now - seconds)} ago"
+
+
+def _judge(line: str) -> tuple[Mark, str]:
+    if line.startswith("@@"):
+        return Mark.HUNK, line
+    match line[:1]:
+        case "+":
+            return Mark.ADDED, line[1:]
+        case "-":
+            return Mark.REMOVED, line[1:]
+        case " ":
+            return Mark.SAME, line[1:]
+    return Mark.SAME, line
+
+
+def _is_hidden(character: str) -> bool:
+    if character in "\n\t":
+        return False
+    return unicodedata.category(character) in _HIDDEN_CATEGORIES or _BLANK.match(character) is not None
+
+
+def _name(character: str) -> str:
+    return f"⟨U+{ord(character):04X}⟩"
