@@ -1,0 +1,1 @@
+"""Benchmarks: Arborgate beside others on this machine, in one run, as ratios (`make bench`)."""

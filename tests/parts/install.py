@@ -98,7 +98,8 @@ def install_all() -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _install_debian_packages()
         if not _oidc_folder().exists():
-            _install_oidc_provider()
+            _say("Installing the OpenID provider from npm")
+            install_npm("oidc", OIDC_SOURCE)
         if not _crd_folder().exists():
             _fetch_crds()
         if not _kube_apiserver().exists():
@@ -123,12 +124,15 @@ def _search(program: str) -> str | None:
     return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 
-def _install_oidc_provider() -> None:
-    _say("Installing the OpenID provider from npm")
-    with _made_whole(_oidc_folder()) as folder:
-        shutil.copytree(OIDC_SOURCE, folder, dirs_exist_ok=True)
-        npm = NODE_FOLDER / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-        _run((find_node(), npm, "ci", "--ignore-scripts"), cwd=folder)
+def install_npm(name: str, source: Path) -> Path:
+    """The cache's copy of a folder, with what its package-lock.json names installed beside; made when it is missing."""
+    made = _npm_folder(name, source)
+    if not made.exists():
+        with _made_whole(made) as folder:
+            shutil.copytree(source, folder, dirs_exist_ok=True)
+            npm = NODE_FOLDER / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+            _run((find_node(), npm, "ci", "--ignore-scripts"), cwd=folder)
+    return made
 
 
 def _fetch_crds() -> None:
@@ -184,7 +188,11 @@ def _crd_folder() -> Path:
 
 
 def _oidc_folder() -> Path:
-    return _cache() / f"oidc-{_hash(*sorted(path for path in OIDC_SOURCE.iterdir() if path.is_file()))}"
+    return _npm_folder("oidc", OIDC_SOURCE)
+
+
+def _npm_folder(name: str, source: Path) -> Path:
+    return _cache() / f"{name}-{_hash(*sorted(path for path in source.iterdir() if path.is_file()))}"
 
 
 def _cache() -> Path:

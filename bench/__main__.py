@@ -1,0 +1,81 @@
+"""Runs the benchmarks: `python -m bench [--json FILE] [--only PART …] [--apps N]`; stops everything it starts."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+from tests.parts.install import install_all
+from tests.parts.kube import KubeApi
+from tests.parts.process import PartFailed, find_free_ports
+from tests.parts.redis import RedisServer
+
+from .inside import measure_inside
+from .issuer import Issuer
+from .reading import measure_reading
+from .report import Part, describe_machine, print_part, write_json
+from .servers import find_peer, run_arborgate, run_bare, run_peer, write_settings
+from .starting import measure_start
+from .throughput import measure_throughput
+from .world import fill
+
+PARTS: Final = ("inside", "reading", "starting", "throughput")
+
+
+def main() -> int:
+    """Prints one table per part; 1 when a goal was missed."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Arborgate beside others, in one run.")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="measure these parts alone")
+    parser.add_argument("--apps", type=int, default=2_000, help="Applications in the cluster (default: 2000)")
+    asked = parser.parse_args()
+    install_all()
+    find_peer()
+    print(describe_machine())
+    done = []
+    # Not below /tmp as such: on many machines that is memory, and a durable record would cost nothing there.
+    with tempfile.TemporaryDirectory(prefix=".bench-", dir=Path.cwd()) as folder:
+        for part in _measure(Path(folder), asked.only, asked.apps):
+            print_part(part)
+            done.append(part)
+    if asked.json:
+        write_json(done, asked.json)
+    missed = [line.what for part in done for line in part.lines if line.holds is False]
+    if missed:
+        print(f"\nMissed: {'; '.join(missed)}")
+    return 1 if missed else 0
+
+
+def _measure(folder: Path, only: Sequence[str], apps: int) -> Iterator[Part]:
+    if "inside" in only:
+        yield measure_inside(folder, apps)
+    if not {"reading", "starting", "throughput"} & set(only):
+        return
+    with ExitStack() as running:
+        redis = running.enter_context(RedisServer(folder))
+        api = running.enter_context(KubeApi(folder))
+        issuer = running.enter_context(Issuer())
+        fill(api, apps)
+        (port,) = find_free_ports(1)
+        settings = write_settings(folder, api, redis, issuer, port)
+        if "starting" in only:
+            yield measure_start(settings, folder)
+        ours = running.enter_context(run_arborgate(folder, settings, issuer, port))
+        if "reading" in only:
+            with run_peer(folder, api) as peer:
+                yield measure_reading(ours, peer, api, apps)
+        if "throughput" in only:
+            with run_bare(folder) as bare:
+                yield measure_throughput(ours, bare)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except PartFailed as failed:
+        sys.exit(str(failed))
