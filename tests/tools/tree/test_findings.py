@@ -126,6 +126,22 @@ def test_only_the_direct_parent_that_heals_itself_undoes_a_live_change() -> None
     assert undone == {"root": None, "middle": app_id("root"), "web": None}
 
 
+def test_the_parent_of_an_application_sets_app_undoes_nothing_in_it() -> None:
+    """It heals the ApplicationSet; what the set generates is the set's own business."""
+    fleet = lists("fleet", kind="ApplicationSet")
+    tree = plant(draw("root", heals=True, resources=fleet), draw("web", owner_set="fleet"))
+    assert tree.undone_by(tree.named("web")[0]) is None
+
+
+def test_what_changes_in_a_child_is_judged_again_in_whoever_lists_or_owns_it() -> None:
+    tree = plant(draw("lister", resources=lists("web")), draw("owner"), draw("web", parent="owner", wave=1))
+    tree.put(draw("api", parent="owner", wave=1))
+    assert (_kinds(tree, "lister"), _kinds(tree, "owner")) == ([], [])
+    tree.put(draw("web", parent="owner", wave=2, health="Degraded"))
+    assert _kinds(tree, "lister") == [FindingKind.HEALTHY_PARENT_MISSING_CHILD]
+    assert _kinds(tree, "owner") == [FindingKind.WAVES_ORDER_NOTHING]
+
+
 def test_a_deletion_that_finalizers_hold_is_told_once_it_takes_too_long() -> None:
     clock = [NOON]
     tree = AppTree(ENVIRONMENTS, now=lambda: clock[0])

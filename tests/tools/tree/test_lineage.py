@@ -147,6 +147,9 @@ def _worlds(draw_value: st.DrawFn) -> list[App]:
             parent=draw_value(some),
             label=draw_value(some),
             owner_set=draw_value(st.sampled_from(["", "s", "t"])),
+            health=draw_value(st.sampled_from(["Healthy", "Degraded"])),
+            wave=draw_value(st.sampled_from([None, 1])),
+            heals=draw_value(st.booleans()),
             resources=lists(*draw_value(several))
             + lists(*draw_value(st.sets(st.sampled_from("st"))), kind="ApplicationSet"),
         )
@@ -169,6 +172,7 @@ def test_the_tree_follows_from_what_the_apps_say_and_not_from_their_order(
     one = AppTree(ENVIRONMENTS, now=lambda: NOON)
     for app in history:
         one.put(app)
+        one.nodes()  # what is read in between is judged in between
     shuffled = list(last.values())
     chance.shuffle(shuffled)
     other = AppTree(ENVIRONMENTS, now=lambda: NOON)
@@ -182,6 +186,7 @@ def test_apps_that_came_and_went_leave_nothing_behind(history: Sequence[App], go
     for app in history:
         tree.put(app)
     for name in gone:
+        tree.nodes()
         tree.remove(app_id(name))
     left = [app for app in {app.id: app for app in history}.values() if app.id.name not in gone]
     assert _shape(tree) == _shape(plant(*left))
