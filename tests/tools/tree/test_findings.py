@@ -1,8 +1,10 @@
 """The traps of the app-of-apps pattern, each drawn as a small world."""
 
+from pathlib import Path
+
 import pytest
 
-from arborgate.tools.tree import AppId, AppTree, FindingKind
+from arborgate.tools.tree import AppId, AppTree, FindingKind, ParentBy
 from tests.tools.tree.world import CLUSTER, ENVIRONMENTS, NOON, app_id, draw, lists, plant
 
 
@@ -190,3 +192,8 @@ def test_findings_hold_no_text_from_the_cluster() -> None:
     findings = [finding for node in tree.nodes() for finding in node.findings]
     assert {finding.kind for finding in findings} == set(FindingKind)
     assert not [finding for finding in findings if "marked" in finding.message + finding.way_out]
+
+
+def test_every_finding_and_every_way_to_find_a_parent_is_documented() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "app-tree.md").read_text(encoding="utf-8")
+    assert [word for word in (*FindingKind, *ParentBy) if f"| `{word}` |" not in text] == []
