@@ -32,7 +32,8 @@ class Readiness:
         ready = all(watch["synced"] for watch in watches if watch["kind"] == "applications")
         state = await self._answers()
         for name, group in _by_cluster(watches).items():
-            ages = [watch["age_seconds"] for watch in group if watch.get("age_seconds") is not None]
+            # A kind that is not installed is asked for rarely: its silence says nothing about the cluster.
+            ages = [watch["age_seconds"] for watch in group if watch["age_seconds"] is not None and not watch["absent"]]
             up = all(watch["synced"] and not watch["error"] for watch in group)
             self._metrics.observe_source(f"cluster:{name}", ready=up, age_seconds=max(ages, default=None))
         self._metrics.observe_source("state", ready=state)
