@@ -238,11 +238,11 @@ async def test_a_watch_with_a_selector_tells_of_what_comes_to_match_and_ceases_t
 async def test_a_watch_ends_in_its_time_after_a_bookmark_that_spares_the_next_one_the_past(cluster: Cluster) -> None:
     cluster.put(application(cluster, "app"))
     listed = (await ask(cluster, "GET", collection(cluster))).json()["metadata"]["resourceVersion"]
-    cluster.put(application(cluster, "unwatched"))
-    version = (await get(cluster, "unwatched"))["metadata"]["resourceVersion"]
-    asked = {"resourceVersion": listed, "timeoutSeconds": "4", "allowWatchBookmarks": "true"}
+    asked = {"resourceVersion": listed, "timeoutSeconds": "8", "allowWatchBookmarks": "true"}
     async with watching(cluster, labelSelector="team=shop", **asked) as events:
+        cluster.put(application(cluster, "unwatched"))
         told = [event async for event in events]
+    version = (await get(cluster, "unwatched"))["metadata"]["resourceVersion"]
     assert {event["type"] for event in told} == {"BOOKMARK"}
     assert told[-1]["object"]["kind"] == "Application"
     assert int(told[-1]["object"]["metadata"]["resourceVersion"]) >= int(version)

@@ -1,0 +1,129 @@
+"""The Redis of the demo: a real redis-server when there is one on the PATH, else one in pure Python.
+
+Run as a module it is the latter: `python -m arborgate.server.demo.redis PORT`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .listening import LOOPBACK
+
+READER_COMMANDS = (
+    "auth",
+    "client|getname",
+    "client|id",
+    "client|setname",
+    "cluster|info",
+    "cluster|keyslot",
+    "cluster|myid",
+    "cluster|nodes",
+    "cluster|shards",
+    "cluster|slots",
+    "command|info",
+    "dbsize",
+    "exists",
+    "expiretime",
+    "get",
+    "getrange",
+    "hello",
+    "hexists",
+    "hget",
+    "hlen",
+    "hmget",
+    "hscan",
+    "hstrlen",
+    "info",
+    "lindex",
+    "llen",
+    "lpos",
+    "lrange",
+    "memory|usage",
+    "object|encoding",
+    "object|freq",
+    "object|idletime",
+    "ping",
+    "pttl",
+    "readonly",
+    "readwrite",
+    "role",
+    "scan",
+    "scard",
+    "select",
+    "sismember",
+    "smismember",
+    "sscan",
+    "strlen",
+    "ttl",
+    "type",
+    "xinfo|consumers",
+    "xinfo|groups",
+    "xinfo|stream",
+    "xlen",
+    "xpending",
+    "xrange",
+    "xrevrange",
+    "zcard",
+    "zcount",
+    "zmscore",
+    "zrange",
+    "zrank",
+    "zscan",
+    "zscore",
+)
+"""What may be run to read, command by command: Redis's own categories do not separate reading from writing."""
+
+USERS: Mapping[str, str] = {
+    "apps": "~* &* +@all -@admin -@dangerous",
+    "arborgate": (
+        "~{arborgate}:* &arborgate:* +@all -@admin -@dangerous -randomkey -scan "
+        "-script +script|exists +script|load +info +role"
+    ),
+    "reader": " ".join(("~*", "resetchannels", *(f"+{command}" for command in READER_COMMANDS))),
+}
+"""Each user and its rules: the sample apps, Arborgate's own keyspace, and the source that agents may read."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedRedis:
+    """How to start it and who may log in. `guarded` says whether it knows users and what each may do."""
+
+    command: Sequence[str]
+    url: str
+    passwords: Mapping[str, str]
+    guarded: bool
+
+
+def prepare_redis(folder: Path, port: int, *, program: str | None = None) -> EmbeddedRedis:
+    """A Redis for that port, its files in the folder. `program` is the redis-server; `""` for none; default: by PATH."""
+    found = shutil.which("redis-server") if program is None else program
+    passwords = {user: secrets.token_hex(16) for user in USERS}
+    url = f"redis://{LOOPBACK}:{port}/0"
+    if not found:
+        return EmbeddedRedis(
+            (sys.executable, "-m", "arborgate.server.demo.redis", str(port)), url, passwords, guarded=False
+        )
+    config = folder / "redis.conf"
+    config.touch(mode=0o600)
+    lines = [f"bind {LOOPBACK}", f"port {port}", f'dir "{folder}"', 'save ""', "appendonly no", "user default off"]
+    for user, rules in USERS.items():
+        lines.append(f"user {user} on #{hashlib.sha256(passwords[user].encode()).hexdigest()} {rules}")
+    config.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return EmbeddedRedis((found, str(config)), url, passwords, guarded=True)
+
+
+def main() -> None:
+    """Serves a Redis in pure Python until it is killed. It lets anybody in: it knows users, and holds none to rules."""
+    from fakeredis import TcpFakeServer  # noqa: PLC0415  # only where there is no redis-server
+
+    TcpFakeServer((LOOPBACK, int(sys.argv[1]))).serve_forever()
+
+
+if __name__ == "__main__":
+    main()
