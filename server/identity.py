@@ -245,7 +245,7 @@ class Identity:
         subject = claims.get("sub")
         if not isinstance(subject, str) or not subject:
             raise Unauthenticated(Flaw.CLAIMS, detail="sub")
-        groups = _texts(claims, issuer.groups_claim)
+        groups = read_texts(claims, issuer.groups_claim)
         name = claims.get(issuer.name_claim)
         agent = claims.get("client_id") or claims.get("azp") or ""
         return Caller(
@@ -297,7 +297,7 @@ def _seconds(claims: Mapping[str, Any], name: str) -> float | None:
     return float(value)
 
 
-def _texts(claims: Mapping[str, Any], path: str) -> frozenset[str]:
+def read_texts(claims: Mapping[str, Any], path: str) -> frozenset[str]:
     """The strings at a claim, which may be nested (`realm_access.roles`); anything else there counts for nothing."""
     value: Any = claims.get(path)
     if value is None:

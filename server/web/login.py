@@ -19,7 +19,7 @@ from joserfc.errors import JoseError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ...policies.errors import Denied, Unavailable
-from ..identity import Keys
+from ..identity import Keys, read_texts
 from ..settings import IssuerSettings, PagesSettings
 from ..state import State, reaching_state
 from .sessions import Person, hash_id
@@ -202,8 +202,8 @@ class Login:
         self, claims: dict[str, Any], tokens: Mapping[str, Any], metadata: Metadata
     ) -> dict[str, Any]:
         """The claims, with the groups that some providers give at userinfo alone (OIDC Core section 5.3)."""
-        claim, access_token = self._settings.groups_claim, tokens.get("access_token")
-        if claim in claims or not metadata.userinfo_endpoint or not isinstance(access_token, str):
+        access_token, known = tokens.get("access_token"), read_texts(claims, self._settings.groups_claim)
+        if known or not metadata.userinfo_endpoint or not isinstance(access_token, str):
             return claims
         headers = {"Authorization": f"Bearer {access_token}"}
         told = await self._fetch("GET", metadata.userinfo_endpoint, headers=headers)
@@ -212,13 +212,12 @@ class Login:
         return {**told, **claims}
 
     def _person(self, claims: Mapping[str, Any]) -> Person:
-        groups, name = claims.get(self._settings.groups_claim), claims.get("name")
-        since = claims.get("auth_time")
+        name, since = claims.get("name"), claims.get("auth_time")
         return Person(
             issuer=self._settings.issuer,
             subject=str(claims["sub"]),
             name=name if isinstance(name, str) and name else str(claims["sub"]),
-            groups=tuple(group for group in groups if isinstance(group, str)) if isinstance(groups, list) else (),
+            groups=tuple(sorted(read_texts(claims, self._settings.groups_claim))),
             authenticated_at=since if isinstance(since, int) and not isinstance(since, bool) else 0,
         )
 
