@@ -29,7 +29,7 @@ READER_COMMANDS = (
     "cluster|nodes",
     "cluster|shards",
     "cluster|slots",
-    "command|info",
+    "command",
     "dbsize",
     "exists",
     "expiretime",
