@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,7 +35,12 @@ def open_state(settings: StateSettings) -> State:
 
 @contextmanager
 def reaching_state() -> Iterator[None]:
-    """Turns every fault of the state Redis (gone, slow, read-only) into `Unavailable`, which names no host."""
+    """Turns every fault of the state Redis (gone, slow, read-only) into `Unavailable`, which names no host.
+
+    Also gives back a cancellation that the client has lost: it waits by `asyncio.wait_for`, which before Python 3.12
+    drops one that comes together with the answer."""
+    task = asyncio.current_task()
+    cancelled = task.cancelling() if task else 0
     try:
         yield
     except (RedisError, OSError) as error:
@@ -43,3 +49,6 @@ def reaching_state() -> Iterator[None]:
             hint="Nothing was changed by this call as far as is known: look again in a moment.",
             detail=f"{type(error).__name__}: {error}",
         ) from error
+    finally:
+        if task and task.cancelling() > cancelled:
+            raise asyncio.CancelledError

@@ -1,6 +1,7 @@
 """A world for each test, on the real Redis."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import pytest
 from redis.asyncio import Redis
@@ -17,3 +18,9 @@ async def redis(redis_url: str, anyio_backend: str) -> AsyncIterator[Redis]:
 @pytest.fixture
 async def world(redis: Redis) -> World:
     return World(redis)
+
+
+@pytest.fixture
+async def redis_world(redis: Redis) -> Callable[..., World]:
+    """Makes a world that differs from the usual one."""
+    return partial(World, redis)

@@ -36,7 +36,7 @@ from tests.server.applier.cluster import StandInCluster, make_app, make_deployme
 PREFIX = "{arborgate}:"
 CLUSTER = "main"
 APPS = {"db": 0, "api": 1, "web": 2}
-LEASE = 0.05
+LEASE = 0.02
 DEADLINE = 20.0
 
 
@@ -101,9 +101,12 @@ def load_engine() -> Engine:
 class World:
     """Everything one applier works with; `make_worker` makes another one, as another process would be."""
 
-    def __init__(self, redis: Redis, *, environment: str = "production", approvals: int = 1) -> None:
+    def __init__(
+        self, redis: Redis, *, environment: str = "production", approvals: int = 1, health_timeout: float = 300.0
+    ) -> None:
         self.redis = redis
         self.clock = Clock()
+        self.health_timeout = health_timeout
         self.audit = Recorded()
         self.cluster = StandInCluster()
         self.state = State(redis, PREFIX)
@@ -149,7 +152,7 @@ class World:
                 clusters=(CLUSTER,),
             ),
             writer=self.cluster,
-            pace=Pace(self.clock.sleep, self.clock, 1.0, 5.0, 300.0),
+            pace=Pace(self.clock.sleep, self.clock, 1.0, 5.0, self.health_timeout),
         )
 
     def scale(self, name: str, replicas: int = 3) -> Change:
