@@ -1,0 +1,27 @@
+"""The pages behind a real server on loopback, for a real browser and a real terminal."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from arborgate.server.http import Doorkeeper
+from arborgate.server.listen import listen, serve_until
+from arborgate.server.metrics import Metrics
+from arborgate.server.settings import HttpSettings
+from tests.server.web.world import World
+
+
+@asynccontextmanager
+async def serve(world: World) -> AsyncIterator[None]:
+    """Serves at the world's own URL, behind the checks of Host and Origin that stand before every request."""
+    port = int(world.url.rpartition(":")[2])
+    settings = HttpSettings(port=port, drain_timeout=1.0)
+    stop = asyncio.Event()
+    with listen(settings.host, port) as socket:
+        app = Doorkeeper(world.app, settings, Metrics())
+        serving = asyncio.create_task(serve_until(stop, app, settings, socket))
+        try:
+            yield
+        finally:
+            stop.set()
+            await serving
