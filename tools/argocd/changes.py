@@ -68,7 +68,7 @@ def plan_sync(node: Node, live: JsonObject, *, revision: str = "", source: int =
         target = sources.revision(at)
         if _is_automated(live) and revision not in (target, *sources.compared[at : at + 1]):
             raise Refused(
-                f"{app.id.name} syncs by itself to {target}: Argo CD does not sync it to another revision.",
+                f"{app.id.name} syncs by itself to {_shorten(target)}: Argo CD does not sync it to another revision.",
                 field="revision",
                 hint="Use set_revision, or sync without a revision.",
             )
@@ -346,6 +346,7 @@ def _require_revision(revision: str) -> None:
 
 
 def _shorten(revision: str) -> str:
+    """A revision as our own sentences may say it: text from elsewhere only as far as it looks like one."""
     return revision[:10] if _COMMIT.fullmatch(revision) else revision if _REVISION.fullmatch(revision) else "HEAD"
 
 

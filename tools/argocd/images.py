@@ -65,13 +65,7 @@ def split_image(text: str) -> Image:
 def parse_image(text: str) -> Image:
     """An image that can be rolled out; raises `Invalid` (field `image`) for any other text."""
     image = split_image(text)
-    parts = (
-        (_NAME, image.name, True),
-        (_NAME, image.alias, False),
-        (_TAG, image.tag, False),
-        (_DIGEST, image.digest, False),
-    )
-    if not image.version or not all(form.fullmatch(part) for form, part, needed in parts if part or needed):
+    if not image.version or not _is_well_formed(image):
         raise Invalid(
             "This is not an image with a tag or a digest.",
             field="image",
@@ -87,7 +81,7 @@ def edit_kustomize(source: JsonObject, image: Image, running: Sequence[str]) -> 
     silently do nothing."""
     entries: list[str] = list((source.get("kustomize") or {}).get("images") or ())
     overrides = [split_image(entry) for entry in entries]
-    index = next((at for at, known in enumerate(overrides) if _same(known, image)), None)
+    index = next((at for at, known in enumerate(overrides) if _same(known, image) and _is_well_formed(known)), None)
     if index is None:
         was = _find_running(image.name, running)
         if was is None and not image.alias:
@@ -130,6 +124,16 @@ def edit_helm(source: JsonObject, image: Image, parameter: str, running: Sequenc
     return ImageEdit({"helm": patch}, f"Helm parameter {parameter}", image, was, image.version)
 
 
+def _is_well_formed(image: Image) -> bool:
+    parts = (
+        (_NAME, image.name, True),
+        (_NAME, image.alias, False),
+        (_TAG, image.tag, False),
+        (_DIGEST, image.digest, False),
+    )
+    return all(form.fullmatch(part) for form, part, needed in parts if part or needed)
+
+
 def _same(known: Image, image: Image) -> bool:
     return known.key == image.alias if image.alias else image.name in (known.name, known.key)
 
@@ -147,7 +151,7 @@ def _find_running(name: str, running: Iterable[str]) -> Image | None:
 
 
 def _unknown_image(image: Image, running: Sequence[str]) -> Invalid:
-    known = sorted({split_image(one).name for one in running})
+    known = sorted({name for one in running if _NAME.fullmatch(name := split_image(one).name)})
     told = f"It runs {', '.join(known[:_SHOWN])}. " if known else ""
     return Invalid(
         f"Nothing in this app is known to use {image.name}.",
@@ -157,7 +161,13 @@ def _unknown_image(image: Image, running: Sequence[str]) -> Invalid:
 
 
 def _list_values(helm: JsonObject) -> Iterator[tuple[str, str]]:
-    """Every value by its dotted path, the weakest place first: a later one of the same name wins."""
+    """Every value by its dotted path, the weakest place first: a later one of the same name wins.
+
+    A name that is no parameter's is left out: it would become part of our own sentences."""
+    return ((name, value) for name, value in _read_values(helm) if _PARAMETER.fullmatch(name))
+
+
+def _read_values(helm: JsonObject) -> Iterator[tuple[str, str]]:
     try:
         block = yaml.safe_load(helm.get("values") or "")
     except yaml.YAMLError:
@@ -207,7 +217,8 @@ def _write_value(parameter: str, current: str, values: Mapping[str, str], image:
         raise Refused(
             f"{parameter} is the tag of another image.",
             field="image",
-            hint=f"The chart takes {repository} there; give that name, or another parameter.",
+            hint=f"The chart takes {repository if _NAME.fullmatch(repository) else 'another repository'} there; give "
+            "that name, or another parameter.",
         )
     if not repository and _find_running(image.name, running) is None:
         raise _unknown_image(image, running)

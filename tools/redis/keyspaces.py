@@ -13,6 +13,8 @@ from ..tool import Context
 
 _GLOB = re.compile(rb"([*?\[\]\\^-])")
 _HEX = "hex:"
+_PLAIN = re.compile(r"[\w:.{}/-]{1,80}", re.ASCII)
+"""What of a declared prefix our own sentences may say: it comes from an annotation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +107,9 @@ def _read_key(text: str) -> Iterable[bytes]:
 
 
 def _not_owned(keyspaces: Sequence[Keyspace], field: str) -> Invalid:
-    owned = ", ".join(sorted({one.prefix for one in keyspaces}))
-    return Invalid(f"The app does not own this {field}.", field=field, hint=f"It owns what starts with {owned}.")
+    owned = ", ".join(sorted({one.prefix for one in keyspaces if _PLAIN.fullmatch(one.prefix)}))
+    hint = f"It owns what starts with {owned}." if owned else "app_get says what it owns."
+    return Invalid(f"The app does not own this {field}.", field=field, hint=hint)
 
 
 def _decode(value: bytes) -> str | None:

@@ -115,7 +115,8 @@ class RedisState:
         if found is None:
             known = ", ".join(self._clients)
             raise Unavailable(
-                f"No Redis source is configured by the name {source!r}.",
+                # Its name is not repeated: it may come from an annotation.
+                "No Redis source is configured by the name that is asked for.",
                 hint=f"Configured: {known}." if known else "The settings name no Redis source.",
             )
         return found

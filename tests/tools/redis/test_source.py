@@ -63,7 +63,7 @@ async def test_the_credentials_of_a_reader_can_not_write(
     client = connect(redis_server.url("reader"))
     try:
         with pytest.raises(NoPermissionError):
-            await client.execute_command(*command)
+            await client.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py has no types here
     finally:
         await client.aclose()
     assert redis_server.admin.get("orders:a") == b"kept"
