@@ -41,12 +41,11 @@ from authlib.oidc.core.grants import OpenIDCode
 from joserfc.jwk import ECKey, KeySet
 from starlette.responses import JSONResponse, Response
 
-from .logins import AGENT_GRANTS, ALGORITHM, DEMO, PAGES, PEOPLE, SCOPES, TERMINAL, Client, Code, Session
+from .configuration import PAGES, TERMINAL
+from .logins import AGENT_GRANTS, ALGORITHM, PEOPLE, SCOPES, Client, Code, Session
+from .running import DEMO_CLIENT, ROLE_GRANT
 
 TOKEN_SECONDS = 600
-ROLE_GRANT = "urn:arborgate:demo:role"
-"""A token for a role, for whoever has the secret of the running demo: what `arborgate demo token` asks for."""
-
 METHODS = ("none", "client_secret_basic", "client_secret_post")
 
 _CODE_SECONDS = 60
@@ -97,7 +96,7 @@ class Issuer(AuthorizationServer):  # type: ignore[misc]  # authlib has no types
                     redirect_uris=("http://127.0.0.1/callback", "http://localhost/callback"),
                     grants=(*AGENT_GRANTS, DEVICE_CODE_GRANT_TYPE),
                 ),
-                Client(DEMO, self.mcp, "arborgate demo", secret=secret, grants=(ROLE_GRANT,)),
+                Client(DEMO_CLIENT, self.mcp, "arborgate demo", secret=secret, grants=(ROLE_GRANT,)),
             )
         }
         self.codes: dict[str, Code] = {}

@@ -18,8 +18,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from .configuration import TERMINAL
 from .issuer import Issuer, Received
-from .logins import ALGORITHM, PEOPLE, TERMINAL, Session
+from .logins import ALGORITHM, PEOPLE, Session
 
 _STYLE = """
 :root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif; }

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 from authlib.oauth2.rfc6749 import ClientMixin, scope_to_list
 
 ALGORITHM = "ES256"
-PAGES, TERMINAL, DEMO = "arborgate-pages", "arborgate-terminal", "arborgate-demo"
 SCOPES = ("openid", "profile", "offline_access")
 AGENT_GRANTS = ("authorization_code", "refresh_token")
 
