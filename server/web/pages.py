@@ -68,5 +68,5 @@ class Pages:
             render=Renderer(clean=self.clean, clock=self.clock, demo=self.demo),
             clean=self.clean,
         )
-        terminal = Terminal(self.settings, self.url, review, self.verify_terminal_token)
+        terminal = Terminal(self.settings, self.url, review, self.verify_terminal_token, self.clean)
         return [*site.routes(), *terminal.routes()]

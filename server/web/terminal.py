@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from ...policies.errors import ArborgateError, Denied, Invalid
 from ...policies.model import Caller, Channel
-from ...tools.proposal import ProposalQuery, ProposalState, Verdict
+from ...tools.proposal import Proposal, ProposalQuery, ProposalState, Verdict
 from ...tools.record import Entry, Event
 from ..errors import as_json, explain_validation
 from ..http import bearer_token
@@ -22,20 +22,62 @@ from ..identity import Unauthenticated
 from ..settings import PagesSettings
 from .review import COMMENT_LIMIT, Review, Ruling, Seen
 from .site import STATUS
+from .words import reveal
 
 METADATA_PATH = "/.well-known/arborgate-terminal"
-_PAGE = 50
+_PAGE = 20
 
-Handler = Callable[[Request, Caller], Awaitable[Any]]
+Handler = Callable[[Request, Caller], Awaitable[BaseModel]]
 
 
-class _VerdictBody(BaseModel):
+class VerdictBody(BaseModel):
     """What approve and reject take. `digest` is the whole digest of what was read."""
 
     model_config = ConfigDict(extra="forbid")
 
     digest: str = Field(pattern=r"^[0-9a-f]{64}$")
     comment: str = Field(default="", max_length=COMMENT_LIMIT)
+
+
+class RulingBody(BaseModel):
+    """Whether the caller may give a verdict, as `Ruling`."""
+
+    allowed: bool
+    why: str
+    policies: tuple[str, ...]
+    login_helps: bool
+
+    @classmethod
+    def of(cls, ruling: Ruling) -> RulingBody:
+        return cls(allowed=ruling.allowed, why=ruling.why, policies=ruling.policies, login_helps=ruling.login_helps)
+
+
+class Shown(BaseModel):
+    """One proposal with what the caller may do about it; text is redacted, and nothing in it is hidden."""
+
+    proposal: Proposal
+    approve: RulingBody
+    reject: RulingBody
+
+    @classmethod
+    def of(cls, seen: Seen) -> Shown:
+        return cls(proposal=seen.proposal, approve=RulingBody.of(seen.approve), reject=RulingBody.of(seen.reject))
+
+
+class Listed(BaseModel):
+    """Proposals newest first, and the position to go on from (`""` at the end)."""
+
+    proposals: tuple[Shown, ...]
+    next: str
+
+
+class Door(BaseModel):
+    """Where and as whom the terminal logs in. No secret: the client is public (RFC 8252 section 8.4)."""
+
+    issuer: str
+    client_id: str
+    audience: str
+    scope: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +88,7 @@ class Terminal:
     url: str
     review: Review
     verify: Callable[[str], Awaitable[Caller]]
+    clean: Callable[[str], str]
 
     def routes(self) -> list[BaseRoute]:
         return [
@@ -59,7 +102,8 @@ class Terminal:
     def _endpoint(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             try:
-                return _json(await handler(request, await self._caller(request)))
+                body = await handler(request, await self._caller(request))
+                return _json(self._clean(body.model_dump(mode="json")))
             except Unauthenticated as error:
                 challenge = f'Bearer error="invalid_token", error_description="{error.message}"'
                 return _json({"error": as_json(error)}, 401, {"WWW-Authenticate": challenge})
@@ -85,76 +129,50 @@ class Terminal:
             raise Denied("Only `arborgate proposals` may use this, for the person who runs it.")
         return caller
 
+    def _clean(self, value: Any) -> Any:
+        """The JSON value with its texts as the pages show them: line by line, so that a long diff is not cut."""
+        if isinstance(value, str):
+            return "\n".join(self.clean(reveal(line)) for line in value.split("\n"))
+        if isinstance(value, dict):
+            return {name: self._clean(inner) for name, inner in value.items()}
+        return [self._clean(inner) for inner in value] if isinstance(value, list) else value
+
     async def _reject(self, entry: Entry) -> None:
         await self.review.audit.write(replace(entry, channel=Channel.TERMINAL))
 
     async def _describe(self, _request: Request) -> Response:
-        """Where and as whom the terminal logs in. No secret: the client is public (RFC 8252 section 8.4)."""
         settings = self.settings
-        return _json(
-            {
-                "issuer": settings.issuer,
-                "client_id": settings.terminal_client_id,
-                "audience": settings.terminal_audience or f"{self.url}/approvals",
-                "scope": settings.scope,
-            }
+        door = Door(
+            issuer=settings.issuer,
+            client_id=settings.terminal_client_id,
+            audience=settings.terminal_audience or f"{self.url}/approvals",
+            scope=settings.scope,
         )
+        return _json(door.model_dump())
 
-    async def _list(self, request: Request, caller: Caller) -> Any:
+    async def _list(self, request: Request, caller: Caller) -> BaseModel:
         state = request.query_params.get("state", ProposalState.PROPOSED)
         if state not in {*ProposalState, "all"}:
             raise Invalid("There is no such state.", field="state", hint=f"One of: all, {', '.join(ProposalState)}.")
         states = () if state == "all" else (ProposalState(state),)
         before = request.query_params.get("before", "")
         found, position = await self.review.list(caller, ProposalQuery(states=states, before=before, limit=_PAGE))
-        return {"proposals": [_summary(seen) for seen in found], "next": position}
+        return Listed(proposals=tuple(Shown.of(seen) for seen in found), next=position)
 
-    async def _show(self, request: Request, caller: Caller) -> Any:
-        seen = await self.review.get(caller, request.path_params["id"])
-        return {**seen.proposal.model_dump(mode="json"), **_rulings(seen)}
+    async def _show(self, request: Request, caller: Caller) -> BaseModel:
+        return Shown.of(await self.review.get(caller, request.path_params["id"]))
 
     def _decide(self, verdict: Verdict) -> Handler:
-        async def answer(request: Request, caller: Caller) -> Any:
+        async def answer(request: Request, caller: Caller) -> BaseModel:
             try:
-                body = _VerdictBody.model_validate_json(await request.body())
+                body = VerdictBody.model_validate_json(await request.body())
             except ValidationError as error:
-                raise explain_validation(error, _VerdictBody) from error
-            decided = await self.review.decide(
+                raise explain_validation(error, VerdictBody) from error
+            return await self.review.decide(
                 caller, request.path_params["id"], verdict, digest=body.digest, comment=body.comment
             )
-            return decided.model_dump(mode="json")
 
         return answer
-
-
-def _summary(seen: Seen) -> dict[str, Any]:
-    proposal, content = seen.proposal, seen.proposal.content
-    return {
-        "id": proposal.id,
-        "title": content.title,
-        "state": proposal.state,
-        "risk": content.risk,
-        "environments": content.environments,
-        "requester": content.requester.name,
-        "agent": content.requester.agent,
-        "created_at": content.created_at,
-        "expires_at": content.expires_at,
-        "digest": proposal.digest,
-        **_rulings(seen),
-    }
-
-
-def _rulings(seen: Seen) -> dict[str, Any]:
-    return {"approve": _ruling(seen.approve), "reject": _ruling(seen.reject)}
-
-
-def _ruling(ruling: Ruling) -> dict[str, Any]:
-    return {
-        "allowed": ruling.allowed,
-        "why": ruling.why,
-        "policies": ruling.policies,
-        "login_helps": ruling.login_helps,
-    }
 
 
 def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

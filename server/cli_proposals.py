@@ -1,0 +1,219 @@
+"""`arborgate proposals`: read, approve and reject proposals in the terminal, logged in as yourself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+from urllib.parse import quote
+
+import httpx2
+import orjson
+import typer
+from pydantic import BaseModel, ValidationError
+
+from ..policies.errors import ArborgateError, Conflict, Denied, Unavailable
+from ..tools.change import Change, Rehearsed
+from ..tools.proposal import Proposal, ProposalState, Requester, Verdict
+from ..tools.times import write_time
+from .terminal_login import TerminalLogin, TokenFile, check_url
+from .web.proposal_page import SHORT_DIGEST
+from .web.terminal import Listed, Shown
+from .web.words import Mark, read_diff, reveal, show_distance
+
+commands = typer.Typer(help="Proposals: list, read, approve, reject.", no_args_is_help=True)
+
+Url = Annotated[str, typer.Option("--url", envvar="ARBORGATE_URL", help="Where Arborgate is, without a path.")]
+Device = Annotated[bool, typer.Option("--device", help="Log in by a code on another device.")]
+Id = Annotated[str, typer.Argument(help="The proposal's id.", metavar="ID")]
+Comment = Annotated[str, typer.Option("--comment", "-m", help="Why; kept with the decision.")]
+M = TypeVar("M", bound=BaseModel)
+_LOCAL = "http://127.0.0.1:8484"
+
+
+@commands.command("list")
+def list_proposals(
+    url: Url = _LOCAL,
+    state: Annotated[str, typer.Option(help="A state, or all.")] = ProposalState.PROPOSED,
+    device: Device = False,
+) -> None:
+    """Lists proposals, newest first, and which of them you may approve."""
+    with _connect(url, device) as server:
+        listed = server.list(state)
+    for shown in listed.proposals:
+        content = shown.proposal.content
+        waits = "  you may approve" if shown.approve.allowed or shown.approve.login_helps else ""
+        typer.echo(
+            f"{shown.proposal.id}  {_state(shown.proposal)}  {content.risk} risk  {reveal(content.title)}{waits}"
+        )
+    if not listed.proposals:
+        typer.echo("There is none that you may see.")
+    elif listed.next:
+        typer.echo("There are older ones; the approval pages show all.")
+
+
+@commands.command()
+def show(proposal: Id, url: Url = _LOCAL, device: Device = False) -> None:
+    """Shows what a proposal changes, and its digest."""
+    with _connect(url, device) as server:
+        _print(server.show(proposal))
+
+
+@commands.command()
+def approve(
+    proposal: Id,
+    url: Url = _LOCAL,
+    comment: Comment = "",
+    digest: Annotated[str, typer.Option(help="What you read: at least 12 characters of its digest.")] = "",
+    device: Device = False,
+) -> None:
+    """Approves exactly what is shown: its digest has to be typed, or given by --digest."""
+    with _connect(url, device) as server:
+        shown = server.show(proposal)
+        if shown.approve.login_helps:
+            typer.echo("Your login is too old to approve this.")
+            server.log_in(again=True)
+            shown = server.show(proposal)
+        _print(shown)
+        if not shown.approve.allowed:
+            raise Denied(shown.approve.why)
+        short = shown.proposal.digest[:SHORT_DIGEST]
+        typed = digest or typer.prompt(f"\nTo approve this, type its digest ({short})", default="", show_default=False)
+        if len(typed) < SHORT_DIGEST or not shown.proposal.digest.startswith(typed.strip().lower()):
+            raise Conflict("That is not the digest of what is there now, so nothing was approved.")
+        _report(server.decide(shown, Verdict.APPROVE, comment))
+
+
+@commands.command()
+def reject(proposal: Id, url: Url = _LOCAL, comment: Comment = "", device: Device = False) -> None:
+    """Rejects a proposal, also one that is approved and not yet applied."""
+    with _connect(url, device) as server:
+        shown = server.show(proposal)
+        if not shown.reject.allowed:
+            raise Denied(shown.reject.why)
+        _report(server.decide(shown, Verdict.REJECT, comment))
+
+
+@commands.command()
+def logout(url: Url = _LOCAL) -> None:
+    """Forgets the token that is kept on this machine."""
+    TokenFile.of(check_url(url, "--url")).forget()
+    typer.echo("Logged out.")
+
+
+@dataclass(slots=True)
+class _Server:
+    """The approvals of one Arborgate, as the person who is logged in."""
+
+    url: str
+    client: httpx2.Client
+    device: bool
+    file: TokenFile
+
+    def log_in(self, *, again: bool = False) -> str:
+        login = TerminalLogin(self.url, self.client, lambda text: typer.echo(text, err=True))
+        token = login.by_device() if self.device else login.by_browser(again=again)
+        self.file.write(token)
+        until = write_time(token.expires_at)
+        typer.echo(f"Logged in until {until}; the token is kept in {self.file.path}, for you alone.", err=True)
+        return token.access_token
+
+    def list(self, state: str) -> Listed:
+        return _parse(Listed, self._send("GET", "", params={"state": state}))
+
+    def show(self, proposal_id: str) -> Shown:
+        return _parse(Shown, self._send("GET", f"/{quote(proposal_id, safe='')}"))
+
+    def decide(self, shown: Shown, verdict: Verdict, comment: str) -> Proposal:
+        path = f"/{quote(shown.proposal.id, safe='')}/{verdict}"
+        return _parse(Proposal, self._send("POST", path, json={"digest": shown.proposal.digest, "comment": comment}))
+
+    def _send(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        kept = self.file.read()
+        answer = self._try(method, path, kept.access_token if kept else self.log_in(), options)
+        if answer.status_code == 401 and kept:
+            self.file.forget()
+            answer = self._try(method, path, self.log_in(), options)
+        try:
+            body: dict[str, Any] = orjson.loads(answer.content)
+        except orjson.JSONDecodeError as error:
+            raise Unavailable(f"{self.url} does not answer as Arborgate does.") from error
+        if not answer.is_success:
+            told = body.get("error", {})
+            raise ArborgateError(reveal(str(told.get("message"))), hint=reveal(told.get("hint") or "") or None)
+        return body
+
+    def _try(self, method: str, path: str, token: str, options: dict[str, Any]) -> httpx2.Response:
+        headers = {"Authorization": f"Bearer {token}"}
+        try:
+            return self.client.request(method, f"{self.url}/approvals{path}", headers=headers, **options)
+        except httpx2.HTTPError as error:
+            raise Unavailable(f"{self.url} does not answer.") from error
+
+
+@contextmanager
+def _connect(url: str, device: bool) -> Iterator[_Server]:
+    url = check_url(url, "--url")
+    with httpx2.Client(timeout=15.0, follow_redirects=False) as client:
+        yield _Server(url, client, device, TokenFile.of(url))
+
+
+def _parse(model: type[M], body: dict[str, Any]) -> M:
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        raise Unavailable("The answer can't be read: is this client older than the server?") from error
+
+
+def _print(shown: Shown) -> None:
+    proposal, content, now = shown.proposal, shown.proposal.content, time.time()
+    say = typer.echo
+    typer.secho(reveal(content.title), bold=True)
+    say(f"{_state(proposal)} · {content.risk} risk · {', '.join(map(reveal, content.environments))}")
+    say(f"Asked for by {_name(content.requester)}, {show_distance(content.created_at, now)}")
+    say(f"Expires {write_time(content.expires_at)}, {show_distance(content.expires_at, now)}")
+    for reason in content.risk_reasons:
+        say(f"Risk: {reveal(reason)}")
+    say("\nThe agent's words (a claim, checked by nobody):")
+    for line in reveal(content.reason).split("\n"):
+        say(f"  | {line}")
+    rehearsed = content.rehearsal.changes if content.rehearsal else ()
+    for index, change in enumerate(content.changes):
+        _print_change(index + 1, change, rehearsed[index] if index < len(rehearsed) else None)
+    say("")
+    for approval in proposal.approvals:
+        comment = f": {reveal(approval.comment)}" if approval.comment else ""
+        say(f"{approval.verdict} by {reveal(approval.approver.name)}, {show_distance(approval.at, now)}{comment}")
+    for verdict, ruling in ((Verdict.APPROVE, shown.approve), (Verdict.REJECT, shown.reject)):
+        by = f" ({', '.join(ruling.policies)})" if ruling.policies else ""
+        say(f"May you {verdict}? {'Yes' if ruling.allowed else 'No'}. {ruling.why}{by}")
+    say(f"Digest: {proposal.digest or 'after the dry run'}")
+
+
+def _print_change(number: int, change: Change, rehearsed: Rehearsed | None) -> None:
+    typer.secho(f"\n{number}. {reveal(change.summary)}", bold=True)
+    typer.echo(f"   {reveal(str(change.target))}")
+    colours = {Mark.ADDED: typer.colors.GREEN, Mark.REMOVED: typer.colors.RED}
+    for line in read_diff(change.diff, str):
+        typer.secho(f"   {line.sign or ' '} {line.text}", fg=colours.get(line.mark))
+    undo = "can be undone" if change.undo is not None else "can't be undone"
+    typer.echo(f"   Undo: {undo}{': ' if change.undo_note else ''}{reveal(change.undo_note)}")
+    typer.echo(f"   Worked when: {reveal(change.check.app)} is {change.check.health} within {change.check.timeout} s")
+    if rehearsed is not None:
+        typer.echo(f"   Dry run: {'accepted' if rehearsed.ok else f'refused: {reveal(rehearsed.refusal)}'}")
+        for warning in rehearsed.warnings:
+            typer.echo(f"   Warning: {reveal(warning)}")
+
+
+def _report(proposal: Proposal) -> None:
+    typer.echo(f"{proposal.id} is {_state(proposal)}.")
+
+
+def _state(proposal: Proposal) -> str:
+    return str(proposal.state).replace("_", " ")
+
+
+def _name(who: Requester) -> str:
+    return reveal(f"{who.name} through the agent {who.agent}" if who.agent else who.name)

@@ -1,0 +1,249 @@
+"""The terminal: its endpoints, and `arborgate proposals` as a person runs it."""
+
+import asyncio
+import os
+import re
+import stat
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import pytest
+from playwright.async_api import Page
+
+from arborgate.policies.errors import Invalid
+from arborgate.server.terminal_login import Token, TokenFile, check_url
+from arborgate.tools.proposal import ProposalState
+from arborgate.tools.record import Event
+from tests.parts.oidc import OidcProvider, describe_agent
+from tests.parts.process import find_free_ports
+from tests.server.web import walk
+from tests.server.web.serving import serve
+from tests.server.web.world import World, make_change, open_world
+
+pytestmark = pytest.mark.anyio
+
+TERMINAL = "arborgate-terminal"
+PATIENCE = 30.0
+
+
+@pytest.fixture
+async def office(tmp_path: Path, redis_url: str, oidc_provider: OidcProvider) -> AsyncIterator[World]:
+    """Arborgate served for real, with the terminal's public client at the real provider."""
+    (port,) = find_free_ports(1)
+    oidc_provider.add_client(describe_agent(TERMINAL))
+    async with (
+        open_world(
+            tmp_path / "record", redis_url, url=f"http://127.0.0.1:{port}", issuer=oidc_provider.issuer
+        ) as world,
+        serve(world),
+    ):
+        yield world
+
+
+def get_token(world: World, provider: OidcProvider, person: str = "april", client_id: str = TERMINAL) -> str:
+    token: str = provider.log_in(person, client_id=client_id, resource=f"{world.url}/approvals")["access_token"]
+    return token
+
+
+async def ask(world: World, path: str, token: str, body: dict[str, str] | None = None) -> httpx2.Response:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    method = "GET" if body is None else "POST"
+    return await world.visit().client.request(method, path, headers=headers, json=body)
+
+
+async def test_the_terminal_is_told_where_to_log_in(office: World, oidc_provider: OidcProvider) -> None:
+    assert (await ask(office, "/.well-known/arborgate-terminal", "")).json() == {
+        "issuer": oidc_provider.issuer,
+        "client_id": TERMINAL,
+        "audience": f"{office.url}/approvals",
+        "scope": "openid profile",
+    }
+
+
+async def test_a_person_approves_with_their_token(office: World, oidc_provider: OidcProvider) -> None:
+    proposal = await office.propose()
+    token = get_token(office, oidc_provider)
+    shown = (await ask(office, f"/approvals/{proposal.id}", token)).json()
+    assert (shown["proposal"]["digest"], shown["approve"]["allowed"]) == (proposal.digest, True)
+    answer = await ask(
+        office, f"/approvals/{proposal.id}/approve", token, {"digest": proposal.digest, "comment": "Yes"}
+    )
+    assert (answer.status_code, answer.json()["state"]) == (200, "approved")
+    (intended,) = office.records(Event.CALL_INTENDED)
+    assert (intended.channel, intended.agent) == ("terminal", TERMINAL)
+    office.check_signature((await office.book.get(proposal.id)).approvals[0])
+
+
+async def test_tokens_for_agents_do_not_open_the_terminals_endpoints(
+    office: World, oidc_provider: OidcProvider
+) -> None:
+    proposal = await office.propose()
+    for_mcp = oidc_provider.log_in("april", resource=f"{office.url}/mcp")["access_token"]
+    of_an_agent = get_token(office, oidc_provider, client_id="copilot")
+    for token, status in (("", 401), ("nonsense", 401), (for_mcp, 401), (of_an_agent, 403)):
+        for path, body in (
+            ("/approvals", None),
+            (f"/approvals/{proposal.id}", None),
+            (f"/approvals/{proposal.id}/approve", {"digest": proposal.digest}),
+            (f"/approvals/{proposal.id}/reject", {"digest": proposal.digest}),
+        ):
+            answer = await ask(office, path, token, body)
+            assert answer.status_code == status, (token, path)
+            assert (status == 401) == answer.headers.get("www-authenticate", "").startswith("Bearer"), path
+    assert (await office.book.get(proposal.id)).state is ProposalState.PROPOSED
+    assert {record.outcome for record in office.records(Event.CALLER_REJECTED)} >= {"audience", "client", "format"}
+
+
+async def test_a_session_cookie_does_not_open_the_terminals_endpoints(office: World) -> None:
+    visitor = await office.enter("april", "approver")
+    assert (await visitor.get("/approvals")).status_code == 401
+
+
+async def test_the_terminal_is_told_what_was_wrong(office: World, oidc_provider: OidcProvider) -> None:
+    proposal = await office.propose()
+    token = get_token(office, oidc_provider)
+    path = f"/approvals/{proposal.id}/approve"
+    other = await ask(office, path, token, {"digest": "0" * 64})
+    assert (other.status_code, other.json()["error"]["field"]) == (409, "digest")
+    short = await ask(office, path, token, {"digest": proposal.digest[:12]})
+    assert (short.status_code, short.json()["error"]["field"]) == (400, "digest")
+    unknown = await ask(office, path, token, {"digest": proposal.digest, "force": "yes"})
+    assert (unknown.status_code, "force: unknown field" in unknown.json()["error"]["message"]) == (400, True)
+    state = await ask(office, "/approvals?state=nonsense", token)
+    assert (state.status_code, state.json()["error"]["field"]) == (400, "state")
+    assert (await ask(office, "/approvals/p-none", token)).status_code == 404
+    nobody = get_token(office, oidc_provider, "nora")
+    assert (await ask(office, f"/approvals/{proposal.id}", nobody)).status_code == 404
+
+
+async def test_secrets_and_hidden_characters_do_not_reach_the_terminal(
+    office: World, oidc_provider: OidcProvider
+) -> None:
+    token = "ghp_" + "a1B2c3D4e5F6g7H8i9J0" * 2
+    proposal = await office.propose(make_change(diff=f"@@\n+{token}\n+\x1b[2J"), reason="clear \x1b[2J")
+    answer = await ask(office, f"/approvals/{proposal.id}", get_token(office, oidc_provider))
+    assert token not in answer.text
+    assert answer.json()["proposal"]["content"]["reason"] == "clear ⟨U+001B⟩[2J"
+
+
+@dataclass
+class Terminal:
+    """Runs `arborgate proposals` as one person, in a home of their own."""
+
+    world: World
+    home: Path
+    person: str = "april"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        browser = f"{sys.executable} {walk.__file__} %s"
+        own = {"XDG_STATE_HOME": str(self.home), "BROWSER": browser, "PERSON": self.person, "NO_COLOR": "1"}
+        return {**os.environ, **own}
+
+    async def start(self, *words: str) -> asyncio.subprocess.Process:
+        pipe = asyncio.subprocess.PIPE
+        program = (sys.executable, "-m", "arborgate.server.cli", "proposals")
+        return await asyncio.create_subprocess_exec(
+            *program, *words, "--url", self.world.url, env=self.environ, stdin=pipe, stdout=pipe, stderr=pipe
+        )
+
+    async def run(self, *words: str, typed: str = "") -> tuple[int | None, str, str]:
+        """Exit code, standard output and standard error."""
+        process = await self.start(*words)
+        async with asyncio.timeout(PATIENCE):
+            out, err = await process.communicate(typed.encode())
+        return process.returncode, out.decode(), err.decode()
+
+
+@pytest.fixture
+def terminal(office: World, tmp_path: Path) -> Terminal:
+    return Terminal(office, tmp_path / "home")
+
+
+async def test_what_is_approved_in_the_terminal_is_what_was_read(office: World, terminal: Terminal) -> None:
+    proposal = await office.propose()
+    code, listed, login = await terminal.run("list")
+    assert (code, proposal.id in listed, "you may approve" in listed) == (0, True, True)
+    assert "for you alone" in login
+    assert "eyJ" not in login + listed
+    code, shown, login = await terminal.run("show", proposal.id)
+    assert (code, login) == (0, "")
+    for fact in ("−   targetRevision: v2.14.0", "+   targetRevision: v2.13.4", f"Digest: {proposal.digest}"):
+        assert fact in shown
+    wrong = await terminal.run("approve", proposal.id, typed="000000000000\n")
+    assert wrong[0] == 2
+    assert (await office.book.get(proposal.id)).state is ProposalState.PROPOSED
+    code, said, _ = await terminal.run("approve", proposal.id, "-m", "Read it.", typed=f"{proposal.digest[:12]}\n")
+    assert (code, said.endswith(f"{proposal.id} is approved.\n")) == (0, True)
+    assert (await office.book.get(proposal.id)).approvals[0].comment == "Read it."
+
+
+async def test_a_script_names_the_digest_it_approves(office: World, terminal: Terminal) -> None:
+    proposal = await office.propose()
+    assert (await terminal.run("approve", proposal.id, "--digest", proposal.digest[:11]))[0] == 2
+    assert (await terminal.run("approve", proposal.id, "--digest", proposal.digest))[0] == 0
+    assert (await terminal.run("reject", proposal.id, "-m", "Stop."))[0] == 0
+    assert (await office.book.get(proposal.id)).state is ProposalState.REJECTED
+
+
+async def test_who_may_not_approve_is_told_why(office: World, terminal: Terminal) -> None:
+    proposal = await office.propose()
+    terminal.person = "dev"
+    code, _, err = await terminal.run("approve", proposal.id, "--digest", proposal.digest)
+    assert (code, "No policy allows you to." in err) == (2, True)
+
+
+async def test_an_old_login_is_renewed_before_production_is_approved(office: World, terminal: Terminal) -> None:
+    proposal = await office.propose()
+    await terminal.run("list")
+    kept = TokenFile.of(office.url, terminal.environ).read()
+    office.clock.forward(1_200)
+    code, said, _ = await terminal.run("approve", proposal.id, "--digest", proposal.digest)
+    # The provider's clock did not move, so the new login is no younger: what counts is that it was asked for.
+    assert (code, "Your login is too old to approve this." in said) == (2, True)
+    assert TokenFile.of(office.url, terminal.environ).read() != kept
+
+
+async def test_the_token_is_for_its_owner_alone_and_can_be_forgotten(office: World, terminal: Terminal) -> None:
+    await terminal.run("list")
+    file = TokenFile.of(office.url, terminal.environ)
+    assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.path.parent.stat().st_mode) == 0o700
+    file.path.chmod(0o644)
+    assert file.read() is None
+    assert not file.path.exists()
+    await terminal.run("list")
+    assert (await terminal.run("logout"))[:2] == (0, "Logged out.\n")
+    assert list(file.path.parent.iterdir()) == []
+
+
+async def test_a_login_by_code_on_another_device(office: World, terminal: Terminal, page: Page) -> None:
+    process = await terminal.start("list", "--device")
+    assert process.stderr is not None
+    async with asyncio.timeout(PATIENCE):
+        line = (await process.stderr.readline()).decode()
+        found = re.search(r"Go to (\S+) and type the code (\S+)", line)
+        assert found, line
+        await page.goto(found[1])
+        await page.locator("input[name=user_code]").fill(found[2])
+        await page.locator("button[type=submit]").first.click()
+        await page.locator("button[autofocus], button[type=submit]").first.click()
+        await page.get_by_label("User name").fill("april")
+        await page.keyboard.press("Enter")
+        out, _ = await process.communicate()
+    assert (process.returncode, out.decode()) == (0, "There is none that you may see.\n")
+
+
+def test_an_expired_token_is_not_used(tmp_path: Path) -> None:
+    file = TokenFile(tmp_path / "place" / "token.json")
+    file.write(Token(access_token="opaque", expires_at=0))
+    assert file.read() is None
+
+
+@pytest.mark.parametrize("url", ["http://arborgate.test", "ftp://127.0.0.1", "arborgate.test"])
+def test_a_token_is_sent_over_https_or_loopback_alone(url: str) -> None:
+    with pytest.raises(Invalid):
+        check_url(url, "--url")
