@@ -36,6 +36,7 @@ _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+~^@*-]{0,199}")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _GOING = frozenset({"Running", "Terminating"})
 _DECLARED = ("/spec/source", "/spec/sources", "/spec/syncPolicy")
+_LATER = "; it runs once the app is synced"
 _NO_WAIT = 60
 """Seconds for a change that nothing rolls out yet."""
 
@@ -187,6 +188,14 @@ def plan_set_image(
     return Plan(change, _going_back(app, edit.was, edit.now))
 
 
+def combine_images(node: Node, live: JsonObject, first: Plan, second: Plan) -> Plan:
+    """Two images of one app as one change of `live`; `second` was planned on what `first` leaves."""
+    one, other = first.change, second.change
+    told = f"{one.summary.removesuffix(_LATER)}, {other.summary.removesuffix(_LATER)}"
+    change = _change_source(ChangeKind.SET_IMAGE, node.app, live, _compose(one.patch, other.patch), told)
+    return Plan(change, tuple(dict.fromkeys((*first.risks, *second.risks))))
+
+
 def find_keeper(app: App, parent: str) -> str:
     """Who would undo a change of the app's spec, in words: the parent (`""`: none that self-heals) or its set."""
     if parent:
@@ -277,12 +286,22 @@ def _change_source(kind: ChangeKind, app: App, live: JsonObject, patch: JsonObje
         app_target(app),
         live,
         patch,
-        summary=summary if automated else f"{summary}; it runs once the app is synced",
+        summary=summary if automated else f"{summary}{_LATER}",
         check=Check(app=str(app.id), sync="Synced")
         if automated
         else Check(app=str(app.id), health="", timeout=_NO_WAIT),
         wave=app.wave,
     )
+
+
+def _compose(first: JsonObject, second: JsonObject) -> dict[str, Any]:
+    """One merge patch for two that only set values."""
+    both = {key: _compose(first[key], value) for key, value in second.items() if _is_nested(first.get(key), value)}
+    return {**first, **second, **both}
+
+
+def _is_nested(one: Any, other: Any) -> bool:
+    return isinstance(one, Mapping) and isinstance(other, Mapping)
 
 
 def _operation(live: JsonObject, sync: JsonObject) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ...policies.errors import ArborgateError, Invalid, Refused
 from ...policies.model import Action, Resource
 from ..argocd.changes import (
     app_target,
+    combine_images,
     find_keeper,
     plan_rollback,
     plan_set_image,
@@ -148,23 +149,28 @@ def _takes(kind: ChangeKind) -> str:
 
 
 async def _plan_all(ctx: Context, asked: Sequence[AskedChange], nodes: Sequence[Node]) -> list[Plan]:
-    """One plan per change, each made on its object as the changes before it leave it. Any refusal ends all."""
+    """The plans, each made on its object as those before it leave it; images of one app that follow each other are one
+    change. Any refusal ends all."""
     clusters = ctx.source(Clusters)
     targets = [_target(clusters, one, node, index) for index, (one, node) in enumerate(zip(asked, nodes, strict=True))]
     wanted = {str(target): target for target in (*targets, *(app_target(node.app) for node in nodes))}
     live = dict(zip(wanted, await asyncio.gather(*map(clusters.read, wanted.values())), strict=True))
-    earlier: dict[str, list[Change]] = {}
+    planned: dict[str, list[int]] = {}
     plans: list[Plan] = []
     for index, (one, node, target) in enumerate(zip(asked, nodes, targets, strict=True)):
-        before = earlier.setdefault(str(target), [])
-        owner = app_target(node.app)
+        places, owner = planned.setdefault(str(target), []), app_target(node.app)
+        before = [plans[place].change for place in places]
         try:
             found, application = _require(live[str(target)], target), _require(live[str(owner)], owner)
             plan = _plan_one(ctx, one, node, target, _leave(found, before), application)
+            if before and before[-1].kind is plan.change.kind is ChangeKind.SET_IMAGE:
+                plan = combine_images(node, found, plans[places[-1]], plan)
+                plans[places[-1]] = Plan(follow(plan.change, found, before[:-1]), plan.risks)
+                continue
             plans.append(Plan(follow(plan.change, found, before), plan.risks))
         except ArborgateError as error:
             raise _locate(error, index) from error
-        before.append(plans[-1].change)
+        places.append(len(plans) - 1)
     return plans
 
 

@@ -9,13 +9,14 @@ import anyio
 import pytest
 
 from arborgate.policies.errors import Refused, Stale, Unavailable
+from arborgate.tools.argocd.changes import plan_rollback, plan_set_image, plan_set_revision, plan_sync
 from arborgate.tools.change import Target
 from arborgate.tools.kubernetes.changes import MARK, WRITABLE, ClusterWriter
 from arborgate.tools.kubernetes.source import Clusters, connect
 from arborgate.tools.rollouts.changes import RESTARTED_AT
 from tests.contract.clusters import Cluster, RealCluster, run_sandbox
 from tests.parts.kube import Identity, KubeApi
-from tests.tools.rollouts.applications import HELM, make_application, make_workload
+from tests.tools.rollouts.applications import HELM, KUSTOMIZE, make_application, make_node, make_workload
 
 pytestmark = pytest.mark.anyio
 
@@ -106,6 +107,32 @@ async def test_an_operation_is_set_as_argocd_would_set_it(writer: ClusterWriter,
     operation = {"initiatedBy": {"username": "arborgate"}, "sync": {"prune": False, "syncStrategy": {"hook": {}}}}
     after = await writer.apply(target, {"operation": operation}, await version_of(writer, target))
     assert after["operation"] == operation
+
+
+@pytest.mark.parametrize("source", [KUSTOMIZE, HELM], ids=["kustomize", "helm"])
+async def test_what_is_planned_is_what_the_server_knows(
+    writer: ClusterWriter, cluster: Cluster, source: dict[str, Any]
+) -> None:
+    policy = {
+        "syncOptions": ["ServerSideApply=true"],
+        "retry": {"limit": 3, "backoff": {"duration": "5s", "factor": 2}},
+    }
+    application = make_application(source=source, policy=policy)
+    target, node = put(cluster, application), make_node(application)
+    found = await writer.read(target)
+    assert found is not None
+    live = {**found, "status": application["status"]}
+    plans = (
+        plan_sync(node, live),
+        plan_rollback(node, live, history_id=1),
+        plan_set_revision(node, live, revision="2.0.0"),
+        plan_set_image(node, live, image="registry.example.org/shop/api:1.5.0"),
+    )
+    for plan in plans:
+        for patch in (plan.change.patch, plan.change.undo):
+            assert patch is not None
+            rehearsed = await writer.rehearse(target, patch)
+            assert (rehearsed.ok, rehearsed.warnings, rehearsed.refusal) == (True, (), ""), plan.change.summary
 
 
 async def test_an_undo_takes_out_what_was_not_there(writer: ClusterWriter, cluster: Cluster) -> None:

@@ -20,7 +20,7 @@ from arborgate.server.proposals import ProposalBook
 from arborgate.server.redaction import Redactor
 from arborgate.server.settings import ProposalSettings
 from arborgate.server.state import State
-from arborgate.tools.change import Rehearsal, fields_digest
+from arborgate.tools.change import Rehearsal, fields_digest, merge
 from arborgate.tools.kubernetes.changes import ClusterWriter
 from arborgate.tools.kubernetes.source import Clusters, connect
 from arborgate.tools.proposal import Proposal, ProposalQuery, ProposalState, Risk
@@ -284,6 +284,35 @@ async def test_two_changes_of_one_field_are_refused(bench: Bench) -> None:
         {"app": "api", "kind": "set_revision", "revision": "v3"},
     )
     assert (error.reason, error.field) == (Reason.REFUSED, "changes.1")
+    error = await bench.fail({"app": "api", "kind": "sync"}, {"app": "api", "kind": "sync"})
+    assert (
+        error.message
+        == "An earlier change of this proposal already writes this field (/operation/initiatedBy/username)."
+    )
+
+
+async def test_two_images_of_one_app_are_one_change(bench: Bench) -> None:
+    _, kept = await bench.propose(
+        {"app": "api", "kind": "set_image", "image": f"{API}:1.4.1"},
+        {"app": "web", "kind": "sync"},
+        {"app": "api", "kind": "set_image", "image": "registry.example.org/shop/proxy:2.1.0"},
+        {"app": "api", "kind": "sync"},
+    )
+    images, _, sync = kept.content.changes
+    assert images.patch["spec"]["source"]["kustomize"]["images"] == [
+        f"api={API}:1.4.1",
+        "registry.example.org/shop/proxy:2.1.0",
+    ]
+    assert images.summary == (
+        f"Set Kustomize image of api to {API}:1.4.1, "
+        "Set Kustomize image of api to registry.example.org/shop/proxy:2.1.0; it runs once the app is synced"
+    )
+    live = await bench.clusters.read(images.target)
+    assert live is not None
+    assert merge(merge(live, images.patch), images.undo or {}) == live
+    assert fields_digest(live, images.precondition.fields) == images.precondition.digest
+    assert sync.kind == "sync"
+    assert kept.content.risk_reasons == ("api goes back to an earlier version (1.4.1).",)
 
 
 @pytest.mark.parametrize(
