@@ -92,7 +92,7 @@ class Review:
     sign: Callable[[Approval], Approval]
     clock: Callable[[], float]
 
-    async def list(self, caller: Caller, query: ProposalQuery) -> tuple[list[Seen], str]:
+    async def find(self, caller: Caller, query: ProposalQuery) -> tuple[list[Seen], str]:
         """The proposals that the caller may see, newest first, and the position to go on from (`""` at the end).
 
         Raises `Denied` for a caller who may not list at all."""

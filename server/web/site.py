@@ -209,10 +209,10 @@ class Site:
         waiting: list[Seen] = []
         if not query:
             proposed = ProposalQuery(states=(ProposalState.PROPOSED,), limit=_WAITING_SHOWN)
-            found, _ = await self.review.list(caller, proposed)
+            found, _ = await self.review.find(caller, proposed)
             waiting = [seen for seen in found if seen.approve.allowed or seen.approve.login_helps]
         shown = {seen.proposal.id for seen in waiting}
-        rest, position = await self.review.list(caller, wanted)
+        rest, position = await self.review.find(caller, wanted)
         more = f"/proposals?{urlencode({**query, 'before': position})}" if position else ""
         return self.render.page(
             "inbox.html",

@@ -156,7 +156,7 @@ class Terminal:
             raise Invalid("There is no such state.", field="state", hint=f"One of: all, {', '.join(ProposalState)}.")
         states = () if state == "all" else (ProposalState(state),)
         before = request.query_params.get("before", "")
-        found, position = await self.review.list(caller, ProposalQuery(states=states, before=before, limit=_PAGE))
+        found, position = await self.review.find(caller, ProposalQuery(states=states, before=before, limit=_PAGE))
         return Listed(proposals=tuple(Shown.of(seen) for seen in found), next=position)
 
     async def _show(self, request: Request, caller: Caller) -> BaseModel:

@@ -1,12 +1,15 @@
 """Who may see and decide a proposal, and what is on record of it."""
 
+from pathlib import Path
+
 import pytest
 
 from arborgate.policies.errors import Unrecorded
 from arborgate.policies.model import Action
+from arborgate.server.settings import ProposalSettings
 from arborgate.tools.proposal import ProposalState, Risk
 from arborgate.tools.record import Entry, Event, Record
-from tests.server.web.world import DEV, World, make_caller, make_change
+from tests.server.web.world import DEV, World, make_caller, make_change, open_world
 
 pytestmark = pytest.mark.anyio
 
@@ -143,6 +146,23 @@ async def test_who_comes_second_is_told_so(world: World) -> None:
     answer = await abel.post(f"/proposals/{proposal.id}/approve", form)
     assert (answer.status_code, "It is approved" in answer.text) == (409, True)
     assert len((await world.book.get(proposal.id)).approvals) == 1
+
+
+async def test_high_risk_takes_as_many_people_as_the_settings_say(tmp_path: Path, redis_url: str) -> None:
+    two = ProposalSettings(approvals_high=2)
+    async with open_world(tmp_path, redis_url, proposals=two) as world:
+        april, abel = await world.enter("april", "approver"), await world.enter("abel", "approver")
+        proposal = await world.propose()
+        form = await april.read_form(f"/proposals/{proposal.id}")
+        assert (await april.decide(proposal)).status_code == 303
+        page = (await april.get(f"/proposals/{proposal.id}")).text
+        assert "<strong>1</strong> of 2 approvals" in page
+        assert "You have approved it already." in page
+        assert f"/proposals/{proposal.id}" not in (await april.get("/proposals")).text.partition("All others")[0]
+        assert (await april.post(f"/proposals/{proposal.id}/approve", form)).status_code == 409
+        assert (await world.book.get(proposal.id)).state is ProposalState.PROPOSED
+        await abel.decide(proposal)
+        assert (await world.book.get(proposal.id)).state is ProposalState.APPROVED
 
 
 async def test_nothing_is_shown_or_decided_off_the_record(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,13 +3,15 @@
 import itertools
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from arborgate.server.web.words import Mark, read_diff, reveal, show_distance
 from arborgate.tools.proposal import Risk
 from arborgate.tools.tree import Health
-from tests.server.web.world import CLUSTER, World, make_app, make_caller, make_change
+from tests.server.web.world import World, make_caller, make_change, open_world
+from tests.tools.world import CLUSTER, make_app
 
 pytestmark = pytest.mark.anyio
 
@@ -218,3 +220,19 @@ async def test_who_has_no_role_sees_no_tree(world: World) -> None:
 async def test_low_risk_looks_low(world: World) -> None:
     proposal = await world.propose(make_change("search"), risk=Risk.LOW)
     assert "low risk" in (await (await world.enter("vera", "viewer")).get(f"/proposals/{proposal.id}")).text
+
+
+async def test_a_demo_says_so_on_every_page(tmp_path: Path, redis_url: str) -> None:
+    async with open_world(tmp_path, redis_url, demo=True) as world:
+        visitor = await world.enter("april", "approver")
+        for path in ("/login", "/proposals", "/apps", "/proposals/p-none"):
+            assert "<strong>Demo.</strong>" in (await visitor.get(path)).text
+
+
+def test_every_test_that_the_guide_names_is_there() -> None:
+    here = Path(__file__)
+    guide = (here.parents[3] / "docs" / "approving.md").read_text()
+    named = set(re.findall(r"`(test_\w+)`", guide))
+    there = set(re.findall(r"def (test_\w+)", "".join(file.read_text() for file in here.parent.glob("test_*.py"))))
+    assert named
+    assert named <= there

@@ -6,14 +6,16 @@ import re
 import stat
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx2
 import pytest
 from playwright.async_api import Page
+from starlette.applications import Starlette
 
 from arborgate.policies.errors import Invalid
+from arborgate.policies.model import Caller, Channel
 from arborgate.server.terminal_login import Token, TokenFile, check_url
 from arborgate.tools.proposal import ProposalState
 from arborgate.tools.record import Event
@@ -21,7 +23,7 @@ from tests.parts.oidc import OidcProvider, describe_agent
 from tests.parts.process import find_free_ports
 from tests.server.web import walk
 from tests.server.web.serving import serve
-from tests.server.web.world import World, make_change, open_world
+from tests.server.web.world import World, make_caller, make_change, open_world
 
 pytestmark = pytest.mark.anyio
 
@@ -95,6 +97,19 @@ async def test_tokens_for_agents_do_not_open_the_terminals_endpoints(
             assert (status == 401) == answer.headers.get("www-authenticate", "").startswith("Bearer"), path
     assert (await office.book.get(proposal.id)).state is ProposalState.PROPOSED
     assert {record.outcome for record in office.records(Event.CALLER_REJECTED)} >= {"audience", "client", "format"}
+
+
+async def test_a_token_that_was_passed_on_to_an_agent_is_refused(world: World) -> None:
+    person = make_caller("april", "approver", agent=TERMINAL, channel=Channel.TERMINAL, at=int(world.clock()))
+    for caller, status in ((person, 200), (replace(person, actors=("ide-copilot",)), 403)):
+
+        async def verify(_token: str, caller: Caller = caller) -> Caller:
+            return caller
+
+        app = Starlette(routes=replace(world.pages, verify_terminal_token=verify).routes())
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url=world.url) as client:
+            answer = await client.get("/approvals", headers={"Authorization": "Bearer opaque"})
+        assert answer.status_code == status
 
 
 async def test_a_session_cookie_does_not_open_the_terminals_endpoints(office: World) -> None:

@@ -198,6 +198,8 @@ async def open_world(
     *,
     url: str = "http://127.0.0.1:8484",
     issuer: str = "http://127.0.0.1:9",
+    proposals: ProposalSettings | None = None,
+    demo: bool = False,
     **settings: Any,
 ) -> AsyncIterator[World]:
     """`settings` are of `PagesSettings`."""
@@ -211,7 +213,7 @@ async def open_world(
         httpx2.AsyncClient(trust_env=False, timeout=5.0) as client,
     ):
         records = RecordStream(state, longest=10_000)
-        book = ProposalBook(state, audit, ProposalSettings(), clock)
+        book = ProposalBook(state, audit, proposals or ProposalSettings(), clock)
         identity = Identity(identity_settings, ROLES, client=client)
 
         async def verify(token: str) -> Caller:
@@ -232,6 +234,7 @@ async def open_world(
             verify_terminal_token=verify,
             client=client,
             clean=Redactor().clean_text,
+            demo=demo,
             clock=clock,
         )
         async with records.following(audit):
