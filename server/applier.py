@@ -26,6 +26,9 @@ from .state import open_state
 from .verification import Verifier
 from .worker import Worker
 
+_FIRST_SYNC = 10.0
+"""Seconds to wait for the first list of the clusters; what comes before that is told to wait."""
+
 _LOOK_SOON, _LOOK_LATER = 0.5, 5.0
 """Seconds between two looks at the health of what was changed, at first and at most."""
 
@@ -74,4 +77,5 @@ async def run_applier(settings: Settings, stop: asyncio.Event) -> None:
             writer=ClusterWriter(clusters),
             pace=Pace(asyncio.sleep, time.time, _LOOK_SOON, _LOOK_LATER, settings.applier.health_timeout),
         )
+        await argocd.wait_synced(_FIRST_SYNC)
         await worker.run(stop)

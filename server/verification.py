@@ -134,12 +134,14 @@ class Verifier:
         raise Refused(f"{target} is not an object of {target.app}.")
 
     def _node(self, app: str) -> Node:
-        parts = app.split("/")
-        node = self._tree.get(AppId(*parts)) if len(parts) == 3 else None
+        cluster, *rest = app.split("/")
+        if cluster not in self._clusters or len(rest) != 2:
+            raise Refused(f"There is no app {app[:200]}.")
+        if self._tree.freshness(cluster).stale:
+            raise Unavailable(f"What is known of {cluster} is too old to judge by.")
+        node = self._tree.get(AppId(cluster, *rest))
         if node is None:
             raise Refused(f"There is no app {app[:200]}.")
-        if self._tree.freshness(node.app.id.cluster).stale:
-            raise Unavailable(f"What is known of {node.app.id.cluster} is too old to judge by.")
         return node
 
     def _apps(self, content: Content) -> list[Resource]:

@@ -30,6 +30,8 @@ _TAKEN = 16
 _AT_ONCE = 16
 _BLOCK_MS = 300
 _ROUND = 0.3
+_TRY_AGAIN = 3.0
+"""Seconds after which an entry that nobody finished is looked at again, unless leases are even shorter."""
 _APPLIED_FROM = (ProposalState.APPROVED, ProposalState.APPLYING, ProposalState.FAILED)
 
 log = logging.getLogger(__name__)
@@ -183,8 +185,8 @@ class Worker:
                     raise
 
     async def _take(self) -> Sequence[tuple[str, str]]:
-        """New entries, and those not finished within the time of a lease: each an entry id and a proposal id."""
-        idle, work, redis = int(self._leases.seconds * 1000), self._book.store.work, self._state.redis
+        """New entries, and those that were left unfinished: each an entry id and a proposal id."""
+        idle, work, redis = int(min(self._leases.seconds, _TRY_AGAIN) * 1000), self._book.store.work, self._state.redis
         free = _AT_ONCE - len(self._at_work)
         if free <= 0:
             await asyncio.sleep(_ROUND)

@@ -151,6 +151,13 @@ def test_redis_keeps_what_was_written_through_a_crash(redis_server: RedisServer,
     assert redis_server.admin.get("arborgate:kept") == b"yes"
 
 
+def test_redis_keeps_what_a_script_wrote_through_a_restart(redis_server: RedisServer, redis_url: str) -> None:
+    with Redis.from_url(redis_url) as own:
+        own.eval("redis.call('SET', KEYS[1], 1) redis.call('SET', KEYS[2], 2)", 2, "arborgate:one", "arborgate:two")
+    redis_server.restart()
+    assert redis_server.admin.mget("arborgate:one", "arborgate:two") == [b"1", b"2"]
+
+
 def test_redis_can_be_made_to_refuse_writes_and_to_stop_answering(redis_server: RedisServer, redis_url: str) -> None:
     with redis_server.connect("arborgate") as own:
         redis_server.refuse_writes()

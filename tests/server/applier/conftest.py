@@ -6,12 +6,13 @@ from functools import partial
 import pytest
 from redis.asyncio import Redis
 
+from arborgate.tools.redis.connection import connect
 from tests.server.applier.world import World
 
 
 @pytest.fixture
 async def redis(redis_url: str, anyio_backend: str) -> AsyncIterator[Redis]:
-    async with Redis.from_url(redis_url, decode_responses=True, socket_timeout=5) as client:
+    async with connect(redis_url) as client:
         yield client
 
 

@@ -11,6 +11,7 @@ from arborgate.policies.errors import Unavailable
 from arborgate.server.applying import MARK
 from arborgate.server.approvals import new_signing_key
 from arborgate.tools.proposal import Approval, Proposal, Risk, Step, StepState, Verdict, digest_content
+from arborgate.tools.tree import AppTree
 from tests.server.applier.world import CLUSTER, DEV, World, make_person
 
 pytestmark = pytest.mark.anyio
@@ -297,6 +298,27 @@ async def test_a_tree_that_is_too_old_decides_nothing(world: World) -> None:
     with pytest.raises(Unavailable):
         await world.worker.advance(proposal.id)
     assert (await world.book.get(proposal.id)).state == "approved"
+
+
+async def test_before_the_tree_is_there_nothing_is_refused(world: World) -> None:
+    proposal = await world.draft([world.scale("api")])
+    world.tree = AppTree(world.environments)
+    with pytest.raises(Unavailable):
+        await world.make_worker().advance(proposal.id)
+    assert (await world.book.get(proposal.id)).state == "drafted"
+
+
+@pytest.mark.parametrize("app", ["main/argocd/none", "elsewhere/argocd/api", "api", "main/argocd/api/x"])
+async def test_a_change_of_an_app_that_is_not_there_is_refused(world: World, app: str) -> None:
+    change = world.scale("api")
+    posing = change.model_copy(
+        update={
+            "target": change.target.model_copy(update={"app": app}),
+            "check": change.check.model_copy(update={"app": app}),
+        }
+    )
+    refused = await world.propose(posing)
+    assert (refused.state, refused.state_note) == ("refused", f"There is no app {app}.")
 
 
 async def test_the_mark_of_another_proposal_counts_for_nothing(world: World) -> None:

@@ -3,12 +3,12 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from redis.asyncio import Redis
 
+from arborgate.tools.redis.connection import connect
 from tests.server.applier.world import World
 
 
 @pytest.fixture
 async def world(redis_url: str, anyio_backend: str) -> AsyncIterator[World]:
-    async with Redis.from_url(redis_url, decode_responses=True, socket_timeout=5) as client:
+    async with connect(redis_url) as client:
         yield World(client)
