@@ -344,7 +344,7 @@ class _Registration(ClientRegistrationEndpoint):  # type: ignore[misc]  # authli
         return metadata
 
     def generate_client_info(self, request: JsonRequest) -> dict[str, Any]:
-        public = request.payload.data.get("token_endpoint_auth_method", "none") == "none"
+        public = request.payload.data.get("token_endpoint_auth_method") == "none"
         secret = {} if public else {"client_secret": secrets.token_urlsafe(32), "client_secret_expires_at": 0}
         return {"client_id": f"agent-{secrets.token_hex(8)}", "client_id_issued_at": int(time.time()), **secret}
 

@@ -262,9 +262,17 @@ async def test_an_unknown_role_is_refused(provider: Provider, role: str, error: 
 
 async def test_without_the_secret_there_is_no_role(provider: Provider) -> None:
     asked = {"grant_type": ROLE_GRANT, "role": "viewer", "client_id": DEMO_CLIENT}
-    for auth in (None, (DEMO_CLIENT, "guessed")):
-        answer = await provider.client.post("/token", data=asked, auth=auth)
+    for answer in (
+        await provider.client.post("/token", data=asked),
+        await provider.client.post("/token", data=asked, auth=(DEMO_CLIENT, "guessed")),
+    ):
         assert answer.json()["error"] == "invalid_client"
+
+
+async def test_a_client_that_does_not_say_how_it_logs_in_gets_a_secret(provider: Provider) -> None:
+    made = (await provider.client.post("/register", json={"redirect_uris": [CALLBACK]})).json()
+    assert made["token_endpoint_auth_method"] == "client_secret_basic"
+    assert made["client_secret"]
 
 
 async def test_a_terminal_without_a_browser_logs_in_by_a_code(provider: Provider) -> None:
