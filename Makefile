@@ -4,7 +4,7 @@ PORT ?= 8484
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test check bench lock parts golden
+.PHONY: help demo test check bench lock parts golden tour
 .DELETE_ON_ERROR:
 
 help:
@@ -50,3 +50,6 @@ parts: .venv/.installed-dev
 
 golden: .venv/.installed-dev  ## write the golden files and generated documents anew
 	@ARBORGATE_GOLDEN=write $(BIN)/python -m pytest -q tests/test_tools.py tests/test_documents.py
+
+tour: parts  ## write docs/tour.md and its pictures anew, from a running demo
+	@ARBORGATE_TOUR=write $(BIN)/python -m pytest -q tests/test_story.py

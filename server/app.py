@@ -121,6 +121,7 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
                 seal=cursors,
                 now=time.time(),
                 pages=settings.http.url if settings.identity.pages else "",
+                rehearsal_wait=settings.proposals.rehearsal_wait,
             )
 
         gate = Gate(

@@ -38,6 +38,11 @@ class Event(StrEnum):
     SESSION_STARTED = "session:started"
 
 
+def is_of(event: str, asked: str) -> bool:
+    """Whether an event is what a search asks for: the event itself, its thing (`proposal`: all of its events), or `""`."""
+    return asked in ("", event) or event.startswith(f"{asked}:")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """What a writer knows of one record. `took_us` is microseconds, `bytes` the size of what left, `arguments_digest`
@@ -79,7 +84,8 @@ class Record(Entry):
 
 @dataclass(frozen=True, slots=True)
 class RecordQuery:
-    """What to search for; empty fields match all. Times are seconds since the epoch; `before` pages backwards."""
+    """What to search for; empty fields match all. `event` may be a thing (`proposal`): all of its events. Times are
+    seconds since the epoch; `before` pages backwards."""
 
     caller: str = ""
     agent: str = ""

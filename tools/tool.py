@@ -64,7 +64,8 @@ S = TypeVar("S")
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a running tool is given. `sources` holds the readers of outside systems by their class, `now` is seconds
-    since the epoch, `pages` the base URL of the approval pages without a slash at its end (`""`: there are none)."""
+    since the epoch, `pages` the base URL of the approval pages without a slash at its end (`""`: there are none),
+    `rehearsal_wait` the seconds that a tool may wait for the applier's dry run."""
 
     caller: Caller
     policy: Gatekeeper
@@ -76,6 +77,7 @@ class Context:
     seal: Sealer
     now: float
     pages: str = ""
+    rehearsal_wait: float = 3.0
 
     def source(self, kind: type[S]) -> S:
         """The configured source of that class; raises `Unavailable` when the settings name none."""

@@ -184,3 +184,12 @@ async def test_pages_show_every_record_once_and_cursors_are_bound(tmp_path: Path
     for caller, tool in ((AUDITOR, "app_get"), (ADA, "app_list")):
         error = await world.fail("record_search", caller, limit=3, tool=tool, cursor=cursor)
         assert (error.reason, error.field) == (Reason.INVALID, "cursor")
+
+
+async def test_a_thing_finds_all_of_its_events_and_an_unknown_event_is_refused(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    await note(world, BOB, Event.CALL_ANSWERED, proposal="p1")
+    await note(world, BOB, Event.PROPOSAL_APPROVED, proposal="p1")
+    await note(world, BOB, Event.PROPOSAL_APPLIED, proposal="p1")
+    assert await search(world, event="proposal") == [("Bob", "proposal:applied"), ("Bob", "proposal:approved")]
+    assert (await world.fail("record_search", AUDITOR, event="proposals")).field == "event"

@@ -8,10 +8,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ...policies.errors import Reason
+from ...policies.errors import Invalid, Reason
 from ...policies.model import INSTALLATION, Action, Resource
 from ..paging import SHORT_PAGE, Paged, open_cursor, seal_cursor
-from ..record import Event, Record, RecordQuery
+from ..record import Event, Record, RecordQuery, is_of
 from ..tables import align, quote
 from ..times import read_moment
 from ..tool import AnyTool, Context, Result, Tool, Untrusted, join_lines
@@ -26,7 +26,7 @@ class RecordSearchParams(Paged):
     person: Annotated[str, Field(description="name or key; `me`")] = ""
     agent: str = ""
     tool: str = ""
-    event: Event | None = None
+    event: Annotated[str, Field(description="`proposal:approved`; or `proposal`, all of its")] = ""
     resource: Annotated[str, Field(description="part of an id, such as an app's")] = ""
     proposal: str = ""
     since: Annotated[str, Field(description="RFC 3339, or ago: 30m, 24h, 7d")] = ""
@@ -78,7 +78,7 @@ def _read_query(ctx: Context, params: RecordSearchParams) -> RecordQuery:
     return RecordQuery(
         caller=ctx.caller.key if params.person == "me" else params.person,
         agent=params.agent,
-        event=params.event or "",
+        event=_read_event(params.event),
         tool=params.tool,
         resource=params.resource,
         proposal=params.proposal,
@@ -87,10 +87,17 @@ def _read_query(ctx: Context, params: RecordSearchParams) -> RecordQuery:
     )
 
 
+def _read_event(asked: str) -> str:
+    if not any(is_of(event, asked) for event in Event):
+        things = sorted({event.partition(":")[0] for event in Event})
+        raise Invalid("is not recorded", field="event", hint=f"Things with events: {', '.join(things)}.")
+    return asked
+
+
 def _narrow(ctx: Context, asked: RecordQuery) -> RecordQuery:
     """The query for one's own records. What a veil changes is left for `_keep_own` to compare, after veiling: were the
     store asked for it, then which records come back would tell a denied call from one about nothing."""
-    event = "" if asked.event in _ENDINGS else asked.event
+    event = "" if any(is_of(ending, asked.event) for ending in _ENDINGS) else asked.event
     return replace(asked, caller=ctx.caller.key, event=event, resource="", proposal="")
 
 
@@ -100,7 +107,7 @@ def _keep_own(ctx: Context, asked: RecordQuery, records: Sequence[Record]) -> li
         record
         for record in own
         if asked.caller in ("", record.caller, record.caller_name)
-        and asked.event in ("", record.event)
+        and is_of(record.event, asked.event)
         and asked.resource in record.resource
         and (not asked.proposal or asked.proposal == record.proposal or asked.proposal in record.resource)
     ]

@@ -29,9 +29,6 @@ from ..tool import AnyTool, Context, Effect, Params, Result, Tool, Untrusted, jo
 from ..tree import Node
 from .changes import ignores_replicas, plan_restart, plan_scale, workload_target
 
-SETTLE_SECONDS = 3.0
-"""How long a call waits for the applier's rehearsal; later, `proposal_get` has it."""
-
 MANY_APPS = 3
 """More apps than this in one proposal make it risky."""
 
@@ -123,7 +120,7 @@ async def _propose(ctx: Context, params: ProposeParams) -> Proposed:
             risk_reasons=reasons,
         ),
     )
-    return _answer(ctx, await ctx.proposals.settle(kept.id, SETTLE_SECONDS))
+    return _answer(ctx, await ctx.proposals.settle(kept.id, ctx.rehearsal_wait))
 
 
 def _find_apps(ctx: Context, params: ProposeParams) -> list[Node]:

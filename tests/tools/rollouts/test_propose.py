@@ -117,7 +117,9 @@ async def redis(redis_url: str, anyio_backend: str) -> AsyncIterator[Redis]:
 
 
 @asynccontextmanager
-async def running(redis: Redis, folder: Path, *more: dict[str, Any]) -> AsyncIterator[Bench]:
+async def running(
+    redis: Redis, folder: Path, *more: dict[str, Any], rehearsal_wait: float = 3.0
+) -> AsyncIterator[Bench]:
     (folder / "policies.cedar").write_text(POLICIES)
     engine = Engine(read_policies(folder)[0])
     records = MemoryRecords()
@@ -131,6 +133,7 @@ async def running(redis: Redis, folder: Path, *more: dict[str, Any]) -> AsyncIte
 
         async def enter(caller: Caller, policy: CallerPolicy) -> Context:
             return Context(
+                rehearsal_wait=rehearsal_wait,
                 caller=caller,
                 policy=policy,
                 tree=tree,
@@ -159,14 +162,8 @@ async def running(redis: Redis, folder: Path, *more: dict[str, Any]) -> AsyncIte
 
 
 @pytest.fixture
-async def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody rehearses: the call does not wait for it."""
-    monkeypatch.setattr(tools, "SETTLE_SECONDS", 0.0)
-
-
-@pytest.fixture
-async def bench(redis: Redis, tmp_path: Path, quick: None) -> AsyncIterator[Bench]:
-    async with running(redis, tmp_path) as found:
+async def bench(redis: Redis, tmp_path: Path) -> AsyncIterator[Bench]:
+    async with running(redis, tmp_path, rehearsal_wait=0.0) as found:  # nobody rehearses here
         yield found
 
 
@@ -362,12 +359,12 @@ async def test_a_child_that_its_parent_self_heals_is_not_patched(bench: Bench) -
     assert "Git" in (error.hint or "")
 
 
-async def test_a_parent_that_the_caller_may_not_see_is_not_named(redis: Redis, tmp_path: Path, quick: None) -> None:
+async def test_a_parent_that_the_caller_may_not_see_is_not_named(redis: Redis, tmp_path: Path) -> None:
     hidden = make_application("cloaked", policy=SELF_HEAL)
     hidden["metadata"]["labels"]["hidden"] = "yes"
     child = make_application("orphan")
     child["metadata"]["annotations"]["argocd.argoproj.io/tracking-id"] = "cloaked:argoproj.io/Application:argocd/orphan"
-    async with running(redis, tmp_path, hidden, child) as bench:
+    async with running(redis, tmp_path, hidden, child, rehearsal_wait=0.0) as bench:
         error = await bench.fail({"app": "orphan", "kind": "set_revision", "revision": "v2"})
     assert error.message == "A change of orphan's spec would be undone by its parent app, which self-heals."
 
@@ -432,8 +429,8 @@ async def test_a_workload_that_is_gone_is_refused(bench: Bench) -> None:
     assert error.message == "Deployment web is not there any more."
 
 
-async def test_a_long_diff_is_cut_and_says_where_the_rest_is(redis: Redis, tmp_path: Path, quick: None) -> None:
+async def test_a_long_diff_is_cut_and_says_where_the_rest_is(redis: Redis, tmp_path: Path) -> None:
     many = {"repoURL": "https://git.example.org/x.git", "kustomize": {"images": [f"i{n}:1" for n in range(200)]}}
-    async with running(redis, tmp_path, make_application("big", source=many)) as bench:
+    async with running(redis, tmp_path, make_application("big", source=many), rehearsal_wait=0.0) as bench:
         answer, _ = await bench.propose({"app": "big", "kind": "rollback", "history_id": 1})
     assert answer["changes"][0]["diff"].splitlines()[-1].endswith("more lines: proposal_get")
