@@ -212,7 +212,8 @@ class World:
 
     async def forge(self, proposal_id: str, **fields: str) -> None:
         """What somebody with write access to Redis could do by hand."""
-        await self.redis.hset(f"{PREFIX}proposal:{proposal_id}", mapping=dict(fields))
+        for name, value in fields.items():
+            await self.redis.hset(f"{PREFIX}proposal:{proposal_id}", name, value)
 
 
 async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:

@@ -85,8 +85,15 @@ def altered(value: Any, path: tuple[str | int, ...]) -> Any:
         changed = value.copy()
         changed[path[0]] = altered(value[path[0]], path[1:])
         return changed
-    other = {bool: lambda: not value, str: lambda: f"{value}x", type(None): lambda: "x", list: lambda: ["x"]}
-    return other.get(type(value), lambda: value + 1)()
+    match value:
+        case bool():
+            return not value
+        case int() | float():
+            return value + 1
+        case list():
+            return ["x"]
+        case _:
+            return f"{value or ''}x"
 
 
 @pytest.mark.parametrize("path", leaves(CONTENT.model_dump(mode="json")), ids=lambda path: ".".join(map(str, path)))

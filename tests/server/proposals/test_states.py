@@ -18,7 +18,7 @@ from arborgate.policies.errors import (
 )
 from arborgate.server.leases import Leases, LostLease
 from arborgate.server.proposals import TRANSITIONS
-from arborgate.tools.change import Rehearsal, Rehearsed
+from arborgate.tools.change import Rehearsal, Rehearsed, Target
 from arborgate.tools.proposal import Proposal, ProposalQuery, ProposalState, Step, Verdict, digest_content
 from tests.parts.redis import RedisServer
 from tests.server.applier.world import DEV, World, make_person
@@ -96,7 +96,7 @@ TRIES: dict[Try, dict[ProposalState, ProposalState]] = {
 """Everything that can be tried, and the only states it works in."""
 
 
-def targets(proposal: Proposal) -> list:  # type: ignore[type-arg]
+def targets(proposal: Proposal) -> list[Target]:
     return [change.target for change in proposal.content.changes]
 
 
@@ -243,13 +243,13 @@ async def test_a_move_whose_answer_was_lost_is_not_made_twice(world: World) -> N
     proposal = await bring_to(world, S.PROPOSED)
     store, real = world.book.store, world.book.store._transition
 
-    async def ask_twice(**more: list[str]) -> int:
-        await real(**more)
-        return int(await real(**more))
+    async def ask_twice(keys: list[str], args: list[str]) -> int:
+        await real(keys=keys, args=args)
+        return int(await real(keys=keys, args=args))
 
     store._transition = ask_twice  # type: ignore[assignment]
     assert (await approve(world, proposal)).state is S.APPROVED
-    assert len(await world.redis.xrange("{arborgate}:events")) == 3
+    assert await world.redis.xlen("{arborgate}:events") == 3
 
 
 async def test_a_step_under_a_lease_that_was_taken_over_is_refused(world: World) -> None:
