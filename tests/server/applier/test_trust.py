@@ -1,13 +1,17 @@
 """The applier takes nothing on trust: whatever is written into Redis by hand, nothing unapproved is applied."""
 
+import shutil
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import orjson
 import pytest
 from joserfc.jwk import OKPKey
 
-from arborgate.policies.errors import Unavailable
+from arborgate.policies.engine import Engine
+from arborgate.policies.errors import Refused, Unavailable
+from arborgate.policies.loader import SHIPPED, read_policies
 from arborgate.server.applying import MARK
 from arborgate.server.approvals import new_signing_key
 from arborgate.tools.proposal import Approval, Proposal, Risk, Step, StepState, Verdict, digest_content
@@ -335,3 +339,32 @@ async def test_a_proposal_that_something_else_has_damaged_is_left_alone(world: W
     await world.worker.advance("p-nonsense")
     assert world.cluster.patched == []
     assert DEV.key == proposal.content.requester.key
+
+
+async def test_a_signed_approval_by_the_requester_counts_for_nothing_whatever_policy_says(world: World) -> None:
+    proposal = await world.propose(world.scale("api"))
+    own = world.vote(proposal, by=make_person("dev", "arborgate-approvers", logged_in=world.clock()))
+    with pytest.raises(Refused, match="by the one who asked for it"):
+        world.make_verifier().check_approvals(proposal.model_copy(update={"approvals": (own,)}))
+
+
+@pytest.mark.parametrize("late", [-1.0, 3600.0])
+async def test_an_approval_from_before_the_proposal_or_after_its_time_counts_for_nothing(
+    world: World, late: float
+) -> None:
+    proposal = await world.propose(world.scale("api"))
+    world.clock.now += late
+    approval = world.vote(proposal)
+    with pytest.raises(Refused, match="outside the time for it"):
+        world.make_verifier().check_approvals(proposal.model_copy(update={"approvals": (approval,)}))
+
+
+async def test_policy_may_keep_the_applier_from_applying(world: World, tmp_path: Path) -> None:
+    policies = tmp_path / "policies"
+    shutil.copytree(SHIPPED, policies)
+    (policies / "applier.cedar").write_text('@id("nobody") forbid (principal, action in Action::"apply", resource);')
+    engine = Engine(read_policies(policies)[0])
+    proposal = await world.approved(world.scale("api"))
+    verifier = world.make_verifier(engine)
+    with pytest.raises(Refused, match="does not let the applier apply"):
+        verifier.check_policy(proposal, verifier.check_approvals(proposal))

@@ -1,6 +1,7 @@
 """A small world for the applier: three apps in waves, people who ask and approve, real Redis, shipped policies."""
 
 import asyncio
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict
@@ -137,20 +138,22 @@ class World:
     def make_book(self) -> ProposalBook:
         return ProposalBook(self.state, self.audit, self.settings.proposals, self.clock)
 
-    def make_worker(self, book: ProposalBook | None = None, *, seconds: float = LEASE, owner: str = "") -> Worker:
-        key = OKPKey.import_key(signing_key().as_dict(private=False))
+    def make_verifier(self, engine: Engine | None = None) -> Verifier:
+        return Verifier(
+            engine=load_engine if engine is None else lambda: engine,
+            tree=self.tree,
+            environments=self.environments,
+            key=OKPKey.import_key(signing_key().as_dict(private=False)),
+            settings=self.settings,
+            clusters=(CLUSTER,),
+        )
+
+    def make_worker(self, book: ProposalBook | None = None, *, seconds: float = LEASE) -> Worker:
         return Worker(
             state=self.state,
             book=book or self.book,
-            leases=Leases(self.state, owner or f"owner-{id(object())}-{time.monotonic_ns()}", seconds),
-            verifier=Verifier(
-                engine=load_engine,
-                tree=self.tree,
-                environments=self.environments,
-                key=key,
-                settings=self.settings,
-                clusters=(CLUSTER,),
-            ),
+            leases=Leases(self.state, secrets.token_hex(8), seconds),
+            verifier=self.make_verifier(),
             writer=self.cluster,
             pace=Pace(self.clock.sleep, self.clock, 1.0, 5.0, self.health_timeout),
         )
