@@ -32,7 +32,10 @@ class Redactor:
 
     def clean(self, value: Any) -> tuple[Any, int]:
         """The JSON value, cleaned, and how many secrets were taken out. The value given is not changed."""
-        dumped = orjson.dumps(value).decode()
+        try:
+            dumped = orjson.dumps(value).decode()
+        except TypeError:  # half of a surrogate pair somewhere in it
+            return self._walk(value, None)
         if len(dumped) <= self._limit and self._suspicious.search(dumped) is None:
             return value, 0
         return self._walk(value, None)
@@ -62,21 +65,35 @@ class Redactor:
         secret_object = value.get("kind") == "Secret"
         # {name: DB_PASSWORD, value: …}: an environment variable, a Helm parameter, a header.
         named = value.get("name")
-        secret_pair = isinstance(named, str) and is_secret_name(named)
+        secret_pair = isinstance(named, str) and is_secret_name(neutralise(named, self._limit))
         result: dict[str, Any] = {}
         counts = 0
-        for key, inner in value.items():
+        for raw_key, inner in value.items():
+            key = neutralise(raw_key, self._limit)  # judged as it will be read
             hidden = (
                 name is not None
                 or (secret_object and key in ("data", "stringData"))
                 or (secret_pair and key == "value")
                 or is_secret_name(key)
             )
-            clean_key, key_count = self._text(key)
+            clean_key, key_count = redact(key)
             result[clean_key], count = self._walk(inner, key if hidden else None)
             counts += count + key_count
         return result, counts
 
     def _text(self, text: str) -> tuple[str, int]:
         harmless = neutralise(text, self._limit)
+        if harmless[:1] in ("{", "["):
+            inner, count = self._json(harmless)
+            if count:
+                return inner, count
         return redact(harmless)
+
+    def _json(self, text: str) -> tuple[str, int]:
+        """JSON held in a text (a manifest in an annotation, a document in Redis): its structure says what is secret.
+        Where nothing is, the text stays as it was written."""
+        try:
+            cleaned, count = self._walk(orjson.loads(text), None)
+        except (orjson.JSONDecodeError, RecursionError):
+            return text, 0
+        return orjson.dumps(cleaned).decode(), count

@@ -18,7 +18,10 @@ _LOOK_ALIKE = (
 )
 
 SHAPES: tuple[tuple[str, str], ...] = (
-    ("private_key", r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)"),
+    (
+        "private_key",
+        r"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|$)",
+    ),
     ("jwt", r"\bey[JK][A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"),
     ("aws_key_id", r"\b(?:AKIA|ASIA|AIDA|AROA)[A-Z0-9]{16}\b"),
     ("github_token", r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,})"),
@@ -34,13 +37,16 @@ SHAPES: tuple[tuple[str, str], ...] = (
     ("cloud_token", r"\b(?:do[opr]_v1_[a-f0-9]{40,}|dapi[a-f0-9]{32}|SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,})"),
     ("azure_key", r"(?i)\b(?:AccountKey|SharedAccessKey)=[A-Za-z0-9+/=]{20,}"),
     ("password_hash", r"\$(?:2[aby]|5|6|y|argon2id?)\$[A-Za-z0-9./$=,+-]{20,}"),
-    ("url_password", r"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/:@\"']*:[^\s/@\"']+@"),
+    ("url_password", r"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/:@\"']*:[^\s/\"']+@"),
     ("authorization", r"(?i)\b(?:bearer|basic|dpop)\s+[A-Za-z0-9._~+/=-]{16,}"),
     (
         "assignment",
         (
-            r"(?i)\b[a-z0-9_.-]*(?:password|passwd|passphrase|secret|api[_-]?key|access[_-]?key|auth[_-]?token|"
-            r"access[_-]?token|refresh[_-]?token)[\"']?\s*[=:]\s*[\"']?[^\s\"',;&}\]]{4,}"
+            # Behind the name: `=` or `:`, then all of a quoted text (of a YAML block, its first word), or one word.
+            r"(?i)\b[a-z0-9_.-]*(?:password|passwd|passphrase|secret|(?:api|access|account|encryption|master|private|"
+            r"signing|ssh)[_.-]?key|(?:auth|access|refresh)[_-]?token)\\*[\"']?\s*[=:]\s*(?:[|>][+-]?\s+)?"
+            r"(?:\\*\"[^\"]+|\\*'[^']+|[^\s\"',;&}\]]{4,})"
+            r"|\b(?:[a-z0-9_.-]*_(?:pass|pwd)|(?:[a-z0-9_.-]*[_.-])?token)=[^\s\"',;&}\]]{4,}"
         ),
     ),
 )

@@ -32,6 +32,24 @@ SHAPED = {
     "private_key": "-----BEGIN PRIVATE KEY-----\nplanted\n-----END PRIVATE KEY-----",
 }
 
+TEXTS = [
+    '{"password": "planted planted"}',
+    r"{\"password\": \"planted\"}",
+    '{"kind":"Secret","data":{"x":"planted"}}',
+    '[{"kind":"List","items":[{"kind":"Secret","stringData":{"x":"planted"}}]}]',
+    '{"env":[{"name":"API_KEY","value":"planted"}]}',
+    json.dumps({"annotation": json.dumps({"kind": "Secret", "data": {"x": "planted"}})}),
+    "password: |\n  planted-pass",
+    "password: 'planted pass'",
+    "private_key: planted-key",
+    "DB_PASS=planted",
+    "https://api.example.com/hook?token=planted",
+    "postgres://app:pl@planted@db/main",
+    "-----BEGIN PGP PRIVATE KEY BLOCK-----\nplanted\n-----END PGP PRIVATE KEY BLOCK-----",
+    "pass\u200bword=planted-pass",
+]
+"""Secrets as they stand in configuration, logs and stored documents."""
+
 SURVIVE = [
     "the password was rotated yesterday",
     "secretName",
@@ -62,6 +80,52 @@ def test_a_secret_of_a_known_shape_is_removed_wherever_it_stands(redactor: Redac
         assert count == 1
 
 
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_secret_in_a_text_of_some_format_is_removed(redactor: Redactor, text: str) -> None:
+    for value in ({"message": text}, {"rows": [text]}):
+        cleaned, count = redactor.clean(value)
+        assert "planted" not in json.dumps(cleaned)
+        assert count >= 1
+    if "\u200b" not in text:
+        assert "planted" not in redactor.clean_text(text)
+
+
+@pytest.mark.parametrize("text", ['{"a":  1, "b": [true]}', "[see the log]", "{", '{"a": 1e400}'])
+def test_json_that_holds_no_secret_stays_as_it_was_written(redactor: Redactor, text: str) -> None:
+    assert redactor.clean({"message": text}) == ({"message": text}, 0)
+
+
+def test_half_a_character_is_removed_and_hides_nothing(redactor: Redactor) -> None:
+    cleaned, count = redactor.clean({"a\ud800": ["x\udfffy", "pass\ud800word=planted"]})
+    assert (cleaned, count) == ({"a": ["xy", "[redacted:assignment]"]}, 1)
+
+
+@given(
+    st.recursive(
+        st.sampled_from(
+            ["password", "dbToken", "name", "value", "Secret", "kind", "data", "API_KEY", "planted", "a\\b", "é"]
+        )
+        | st.text(max_size=8)
+        | st.integers(0, 9),
+        lambda inner: (
+            st.lists(inner, max_size=4)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["password", "authToken", "name", "value", "kind", "data", "connection_string", "plain"]
+                )
+                | st.text(max_size=8),
+                inner,
+                max_size=4,
+            )
+        ),
+        max_leaves=12,
+    )
+)
+def test_the_quick_look_never_misses_what_a_walk_finds(value: Any) -> None:
+    redactor = Redactor()
+    assert redactor.clean({"value": value}) == redactor._walk({"value": value}, None)
+
+
 @pytest.mark.parametrize("text", SURVIVE)
 def test_a_look_alike_survives(redactor: Redactor, text: str) -> None:
     assert redactor.clean({"message": text}) == ({"message": text}, 0)
@@ -79,6 +143,8 @@ def test_a_look_alike_survives(redactor: Redactor, text: str) -> None:
         {"API-KEY": 12345678},
         {"Authorization": ["planted"]},
         {"nested": json.dumps({"password": "planted"})},
+        {"pass\u200bword": "planted"},
+        {"env": [{"name": "API_\u200bKEY", "value": "planted"}]},
     ],
 )
 def test_a_secret_is_removed_by_its_structure_or_name(redactor: Redactor, value: Any) -> None:
