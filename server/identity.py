@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,12 +16,14 @@ import httpx2
 import orjson
 from joserfc import jws
 from joserfc.errors import JoseError
-from joserfc.jwk import KeySet, KeySetSerialization
+from joserfc.jwk import KeySet, import_key
 from joserfc.util import urlsafe_b64decode
 
 from ..policies.errors import ArborgateError
 from ..policies.model import Caller, Channel
-from .settings import IdentitySettings, IssuerSettings, LocalCaller
+from .settings import IdentitySettings, IssuerSettings, LocalCaller, is_https_or_loopback
+
+logger = logging.getLogger(__name__)
 
 TOKEN_LIMIT = 16_384
 """The most bytes a token may have: bigger ones are refused before anything is parsed."""
@@ -104,17 +107,22 @@ class Keys:
         self._lock = asyncio.Lock()
         self.generation = 0
 
+    @property
+    def fresh(self) -> bool:
+        """Whether the keys are younger than `max_age`: what they vouched for need not be asked again."""
+        return time.monotonic() - self._fetched < self._max_age
+
     async def find(self, kid: str | None) -> KeySet | None:
         """The key set, if it holds the key (or, without a `kid`, if there is one); None when it does not."""
         now = time.monotonic()
-        if self._keys is not None and self._holds(kid) and now - self._fetched < self._max_age:
+        if self._holds(kid) and self.fresh:
             return self._keys
         # A fetch under way is waited for: it may bring the key.
         if self._lock.locked() or now - self._tried >= self._min_interval:
             async with self._lock:
                 if now - self._tried >= self._min_interval:
                     await self._fetch()
-        return self._keys if self._keys is not None and self._holds(kid) else None
+        return self._keys if self._holds(kid) else None
 
     def _holds(self, kid: str | None) -> bool:
         if self._keys is None:
@@ -127,11 +135,11 @@ class Keys:
             url = self._issuer.jwks_url or await self._discover()
             response = await self._client.get(url)
             response.raise_for_status()
-            document: KeySetSerialization = orjson.loads(response.content)
-            public = [key for key in document["keys"] if key.get("use", "sig") == "sig" and key.get("kty") != "oct"]
-            self._keys = KeySet.import_key_set({"keys": public})
-        except (httpx2.HTTPError, orjson.JSONDecodeError, JoseError, KeyError, TypeError, ValueError):
-            # The issuer is away or answers nonsense: what is known stays in use, unknown keys stay unknown.
+            document: dict[str, Any] = orjson.loads(response.content)
+            self._keys = KeySet(_signing_keys(document["keys"]))
+        except Exception as error:  # the issuer is away or answers nonsense, in whatever way
+            # What is known stays in use, unknown keys stay unknown.
+            logger.warning("the keys of %s can't be fetched: %s", self._issuer.issuer, type(error).__name__)
             return
         self._fetched = self._tried
         self.generation += 1
@@ -147,7 +155,7 @@ class Keys:
                 metadata: dict[str, Any] = orjson.loads(response.content)
                 if metadata.get("issuer") != self._issuer.issuer:
                     raise ValueError("the metadata names another issuer")
-                return str(metadata["jwks_uri"])
+                return _trustworthy(str(metadata["jwks_uri"]))
         raise ValueError("the issuer has no metadata")
 
 
@@ -197,7 +205,7 @@ class Identity:
             raise Unauthenticated(Flaw.FORMAT, detail=f"{len(encoded)} bytes")
         seen_as = (hashlib.sha256(encoded).digest(), audience, channel)
         accepted = self._seen.get(seen_as)
-        if accepted is not None and accepted.generation == accepted.keys.generation:
+        if accepted is not None and accepted.generation == accepted.keys.generation and accepted.keys.fresh:
             if accepted.expires <= self._clock():
                 raise Unauthenticated(Flaw.EXPIRED)
             return accepted.caller
@@ -259,6 +267,26 @@ class Identity:
             actors=_actors(claims.get("act")),
             authenticated_at=int(_seconds(claims, "auth_time") or 0),
         )
+
+
+def _signing_keys(published: Iterable[Any]) -> list[Any]:
+    """The public keys for signatures among those that an issuer publishes; one that is none costs no other."""
+    keys = []
+    for key in published:
+        if not isinstance(key, dict) or key.get("use", "sig") != "sig" or key.get("kty") == "oct":
+            continue
+        try:
+            keys.append(import_key(key))
+        except (JoseError, KeyError, TypeError, ValueError) as error:
+            logger.info("a published key can't be used: %s", type(error).__name__)
+    return keys
+
+
+def _trustworthy(url: str) -> str:
+    """The URL, when what comes from there can't be forged on its way; raises ValueError."""
+    if not is_https_or_loopback(url):
+        raise ValueError("the keys are neither behind https nor on loopback")
+    return url
 
 
 def _peek(token: bytes) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -39,9 +40,19 @@ class HttpSettings(_Section):
     max_in_flight: int = Field(default=256, ge=1)
     trusted_proxies: tuple[str, ...] = ()
 
+    @field_validator("public_url")
+    @classmethod
+    def _public_url_has_no_path(cls, value: str) -> str:
+        parts = urlsplit(value)
+        whole = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
+        if value and (not whole or parts.path not in ("", "/") or parts.query or parts.fragment):
+            raise ValueError("should be https://host or https://host:port, with nothing behind it")
+        return value
+
     @property
     def url(self) -> str:
-        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return (self.public_url or f"http://{host}:{self.port}").rstrip("/")
 
 
 class IssuerSettings(_Section):
@@ -187,11 +198,18 @@ class Settings(_Section):
     @model_validator(mode="after")
     def _pages_issuer_is_https_or_loopback(self) -> Settings:
         urls = [issuer.issuer for issuer in self.identity.issuers]
+        urls += [issuer.jwks_url for issuer in self.identity.issuers if issuer.jwks_url]
         urls += [self.identity.pages.issuer] if self.identity.pages else []
-        for url in urls:
-            if not url.startswith(("https://", "http://127.0.0.1", "http://localhost", "http://[::1]")):
-                raise ValueError(f"the issuer {url!r} is neither https nor on loopback")
+        if not all(is_https_or_loopback(url) for url in urls):
+            raise ValueError("an issuer or jwks_url is neither https nor on loopback")
         return self
+
+
+def is_https_or_loopback(url: str) -> bool:
+    """Whether what comes from this URL can't be forged on its way."""
+    parts = urlsplit(url)
+    own = parts.hostname in ("127.0.0.1", "localhost", "::1")
+    return bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and own))
 
 
 def read_settings(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -207,8 +225,13 @@ def read_settings(path: Path | None, environ: Mapping[str, str] = os.environ) ->
         raw = yaml.safe_load(chosen.read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise BadConfiguration(f"{chosen}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadConfiguration(f"{chosen}: cannot be read: it is not UTF-8 text") from error
     except yaml.YAMLError as error:
-        raise BadConfiguration(f"{chosen}: is not YAML: {error}") from error
+        # Its own words would repeat the line, which may hold a password.
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise BadConfiguration(f"{chosen}{where}: is not YAML: {problem or 'it has characters of no text'}") from None
     return parse_settings(raw, origin=str(chosen))
 
 

@@ -27,6 +27,8 @@ class Issuer:
     def __init__(self) -> None:
         self.keys: dict[str, Key] = {"k1": ECKey.generate_key("P-256", {"kid": "k1", "use": "sig", "alg": "ES256"})}
         self.fetches = 0
+        self.strangers: list[Any] = []
+        self.metadata: Any = {"issuer": ISSUER, "jwks_uri": f"{ISSUER}/jwks"}
         self.away = False
         self.answering = asyncio.Event()
         self.answering.set()
@@ -37,14 +39,15 @@ class Issuer:
         self.client = httpx2.AsyncClient(transport=httpx2.ASGITransport(Starlette(routes=routes)))
 
     async def _metadata(self, _request: Request) -> Response:
-        return JSONResponse({"issuer": ISSUER, "jwks_uri": f"{ISSUER}/jwks"}, 503 if self.away else 200)
+        return JSONResponse(self.metadata, 503 if self.away else 200)
 
     async def _jwks(self, _request: Request) -> Response:
         self.fetches += 1
         await self.answering.wait()
         if self.away:
             return JSONResponse({}, 503)
-        return JSONResponse(dict(KeySet(list(self.keys.values())).as_dict(private=False)))
+        own = KeySet(list(self.keys.values())).as_dict(private=False)["keys"]
+        return JSONResponse({"keys": [*self.strangers, *own]})
 
     def claims(self, **changes: Any) -> dict[str, Any]:
         now = int(time.time())

@@ -226,6 +226,57 @@ async def test_a_symmetric_key_in_the_key_set_is_never_used(issuer: Issuer) -> N
         await identity.authenticate(issuer.sign(issuer.claims(), header={"kid": "k0"}), audience=AUDIENCE)
 
 
+@pytest.mark.parametrize(
+    "stranger",
+    [
+        "text",
+        None,
+        7,
+        {},
+        {"kid": "z"},
+        {"kty": "AKP", "kid": "z"},
+        {"kty": "RSA", "kid": "z", "n": "!!", "e": "AQAB"},
+        {"kty": "EC", "kid": "z", "crv": "P-0", "x": "a", "y": "b"},
+    ],
+    ids=str,
+)
+async def test_a_key_that_is_none_does_not_take_the_others_along(issuer: Issuer, stranger: object) -> None:
+    issuer.strangers = [stranger]
+    assert (await make_identity(issuer).authenticate(issuer.token(), audience=AUDIENCE)).subject == "ada"
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        [],
+        "text",
+        {"issuer": ISSUER},
+        {"issuer": "https://another.test", "jwks_uri": f"{ISSUER}/jwks"},
+        {"issuer": ISSUER, "jwks_uri": "http://[bad"},
+        {"issuer": ISSUER, "jwks_uri": "http://issuer.test/jwks"},
+    ],
+    ids=["list", "text", "no-keys", "another-issuer", "no-url", "no-tls"],
+)
+async def test_metadata_that_is_none_or_leads_astray_brings_no_keys(issuer: Issuer, metadata: object) -> None:
+    issuer.metadata = metadata
+    with pytest.raises(Unauthenticated) as refused:
+        await make_identity(issuer).authenticate(issuer.token(), audience=AUDIENCE)
+    assert refused.value.flaw is Flaw.KEY
+
+
+async def test_a_token_seen_before_is_refused_once_its_key_is_withdrawn(issuer: Issuer) -> None:
+    settings = IdentitySettings(
+        issuers=(IssuerSettings(issuer=ISSUER),), jwks_max_age=0.000_001, jwks_min_interval=0.000_001
+    )
+    identity = Identity(settings, ROLES, client=issuer.client)
+    token = issuer.token()
+    await identity.authenticate(token, audience=AUDIENCE)
+    issuer.keys = {"k2": ECKey.generate_key("P-256", {"kid": "k2"})}
+    with pytest.raises(Unauthenticated) as refused:
+        await identity.authenticate(token, audience=AUDIENCE)
+    assert refused.value.flaw is Flaw.KEY
+
+
 async def test_groups_of_a_nested_claim_are_found(issuer: Issuer) -> None:
     settings = IdentitySettings(issuers=(IssuerSettings(issuer=ISSUER, groups_claim="realm_access.roles"),))
     identity = Identity(settings, ROLES, client=issuer.client)

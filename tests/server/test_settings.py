@@ -18,6 +18,12 @@ from arborgate.tools.environments import UNASSIGNED, EnvironmentRule, Environmen
         ({"http": {"port": 70_000}}, "http.port:"),
         ({"http": []}, "http:"),
         ({"identity": {"issuers": [{"issuer": "http://sso.example.com"}]}}, "neither https nor on loopback"),
+        ({"identity": {"issuers": [{"issuer": "http://127.0.0.1.evil.test"}]}}, "neither https nor on loopback"),
+        ({"identity": {"issuers": [{"issuer": "http://localhost@evil.test"}]}}, "neither https nor on loopback"),
+        ({"identity": {"issuers": [{"issuer": "https://x", "jwks_url": "http://evil.test"}]}}, "neither https nor on"),
+        ({"http": {"public_url": "gate.example.com"}}, "http.public_url:"),
+        ({"http": {"public_url": "https://gate.example.com/mcp"}}, "http.public_url:"),
+        ({"http": {"public_url": "https://u:p@gate.example.com"}}, "http.public_url:"),
         ({"identity": {"issuers": [{"issuer": "https://x", "algorithms": ["HS256"]}]}}, "algorithms"),
         ({"clusters": [{"name": "a"}, {"name": "a"}]}, "same name"),
         ([], "must be a mapping"),
@@ -53,6 +59,25 @@ def test_a_file_that_is_away_or_no_yaml_is_a_clear_error(tmp_path: Path) -> None
     (tmp_path / "bad.yaml").write_text("a: [")
     with pytest.raises(BadConfiguration, match="is not YAML"):
         read_settings(tmp_path / "bad.yaml", {})
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BadConfiguration, match="cannot be read"):
+        read_settings(tmp_path / "binary.yaml", {})
+
+
+def test_a_mistake_in_the_file_never_repeats_what_stands_there(tmp_path: Path) -> None:
+    file = tmp_path / "arborgate.yaml"
+    texts = (
+        "state:\n  url: redis://u:planted@h: 1\n",
+        "state:\n  url: [planted]\n",
+        "state:\n  timeout: planted\n",
+        "redis:\n- name: PLANTED planted\n",
+    )
+    for text in texts:
+        file.write_text(text)
+        with pytest.raises(BadConfiguration) as refused:
+            read_settings(file, {})
+        assert "planted" not in f"{refused.value.message}{refused.value.hint}"
+        assert "arborgate.yaml" in refused.value.message
 
 
 def test_an_app_is_in_the_first_environment_whose_matchers_all_match() -> None:
