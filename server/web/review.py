@@ -41,6 +41,7 @@ _OPEN_TO = {
     Verdict.APPROVE: frozenset({ProposalState.PROPOSED}),
     Verdict.REJECT: frozenset({ProposalState.PROPOSED, ProposalState.APPROVED}),
 }
+_STANDING = {state: str(state).replace("_", " ") for state in ProposalState} | {ProposalState.APPLYING: "being applied"}
 _DENIALS = {
     Basis.ERROR: "Policy could not be decided, which counts as no.",
     Basis.FORBID: "Policy forbids it.",
@@ -233,7 +234,9 @@ class Review:
         """What stands in the way of this verdict now, whatever policy says; `""` when nothing does."""
         content = proposal.content
         if proposal.state not in _OPEN_TO[verdict]:
-            return f"It is {name_state(proposal.state)}, so there is nothing to {verdict} any more."
+            if proposal.state is ProposalState.DRAFTED:
+                return "Its dry run is not done yet."
+            return f"It is {_STANDING[proposal.state]}, so there is nothing to {verdict} any more."
         if content.expires_at <= self.clock():
             return "It has expired. Ask for it to be proposed again."
         if verdict is Verdict.APPROVE:
@@ -290,10 +293,6 @@ class Review:
 def touched(proposal: Proposal) -> list[AppId]:
     """The apps whose objects the proposal changes, each once, in the order of the changes."""
     return list(dict.fromkeys(AppId(*change.target.app.split("/", 2)) for change in proposal.content.changes))
-
-
-def name_state(state: ProposalState) -> str:
-    return str(state).replace("_", " ")
 
 
 def explain(decision: Decision) -> str:

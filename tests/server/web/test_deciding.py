@@ -196,8 +196,7 @@ async def test_the_record_on_the_page_shows_only_what_the_reader_may_search(worl
     proposal = await world.propose()
     developer, auditor = await world.enter("dev", "developer"), await world.enter("olga", "auditor")
     path = f"/proposals/{proposal.id}"
-    for visitor in (developer, auditor):
-        await visitor.get("/proposals")
+    await world.wait_searchable(proposal)
     own = (await developer.get(path)).text.partition("On record so far")[2]
     everything = (await auditor.get(path)).text.partition("On record so far")[2]
     assert "proposal:drafted" in own

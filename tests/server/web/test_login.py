@@ -192,6 +192,25 @@ async def test_a_good_id_token_names_the_person(world: World, hostile: Hostile) 
     assert (entered.person.subject, entered.person.groups, entered.next) == ("ada", ("arborgate-developers",), "/apps")
 
 
+@pytest.mark.parametrize("browser", ["another", ""])
+async def test_a_login_that_another_browser_began_is_refused(world: World, hostile: Hostile, browser: str) -> None:
+    login = Login(PagesSettings(issuer=ISSUER), URL, world.state, hostile.client, clock=world.clock)
+    asked = parse_qs(urlsplit(await login.begin("browser", next_page="", again=False)).query)
+    hostile.nonce = asked["nonce"][0]
+    with pytest.raises(LoginFailed):
+        await login.finish(browser, {"state": asked["state"][0], "code": "c"})
+
+
+async def test_a_login_is_finished_once(world: World, hostile: Hostile) -> None:
+    login = Login(PagesSettings(issuer=ISSUER), URL, world.state, hostile.client, clock=world.clock)
+    asked = parse_qs(urlsplit(await login.begin("browser", next_page="", again=False)).query)
+    hostile.nonce = asked["nonce"][0]
+    answer = {"state": asked["state"][0], "code": "c"}
+    await login.finish("browser", answer)
+    with pytest.raises(LoginFailed):
+        await login.finish("browser", answer)
+
+
 async def test_groups_may_come_from_userinfo(world: World, hostile: Hostile) -> None:
     hostile.changes = {"groups": None}
     assert (await come_back(world, hostile)).person.groups == ("from-userinfo",)

@@ -170,6 +170,7 @@ class Terminal:
         process = await self.start(*words)
         async with asyncio.timeout(PATIENCE):
             out, err = await process.communicate(typed.encode())
+        assert process.returncode != 1, err.decode()  # what went wrong is told with code 2; 1 is a stack trace
         return process.returncode, out.decode(), err.decode()
 
 

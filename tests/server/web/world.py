@@ -1,5 +1,6 @@
 """The pages in a small world: real Redis, real policies, a real record on disk, apps in a real tree."""
 
+import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
@@ -26,7 +27,7 @@ from arborgate.server.web.pages import Pages
 from arborgate.server.web.sessions import Person, Sessions
 from arborgate.tools.change import Change, ChangeKind, Check, Precondition, Rehearsal, Rehearsed, Target
 from arborgate.tools.proposal import Approval, Draft, Proposal, Risk
-from arborgate.tools.record import Event, Record
+from arborgate.tools.record import Event, Record, RecordQuery
 from arborgate.tools.redis.connection import connect
 from arborgate.tools.tree import AppId, AppTree, Health, Sync
 from tests.tools.world import CLUSTER, ENVIRONMENTS, make_app
@@ -156,6 +157,13 @@ class World:
     def records(self, *events: Event) -> list[Record]:
         """What is on disk, all or of these events, oldest first."""
         return [record for record, _ in read_records(self.audit.path) if not events or record.event in events]
+
+    async def wait_searchable(self, proposal: Proposal) -> None:
+        """Until what is on disk about the proposal can be searched too: that copy is made in the background."""
+        written = [record for record in self.records() if record.proposal == proposal.id]
+        async with asyncio.timeout(10):
+            while len((await self.pages.records.search(RecordQuery(proposal=proposal.id))).records) < len(written):
+                await asyncio.sleep(0.01)
 
     def check_signature(self, approval: Approval) -> None:
         verify_approval(approval, self.key)
