@@ -126,6 +126,8 @@ class Worker:
         """Whether people approved exactly this. If not, nothing at all is done about it, not even an undo."""
         try:
             approvals = self._verifier.check_approvals(proposal)
+            if proposal.state is not ProposalState.APPROVED and len(proposal.steps) != len(proposal.content.changes):
+                raise Refused("How far it has come can't be told.")
             if proposal.state is ProposalState.APPROVED:
                 if self._pace.clock() >= proposal.content.expires_at:
                     await self._book.close(proposal.id, ProposalState.EXPIRED, "")

@@ -14,14 +14,15 @@ Key = tuple[str, str, str]
 class StandInCluster:
     """Reads, dry-runs and patches like the real one (which the contract tests of the cluster writer run against).
 
-    `patched` are the patches that took effect, in order. `refuses` and `breaks` name objects whose patches are turned
-    down, and apps that become Degraded by one. `before_patch` is called with each patch that is about to be tried."""
+    `patched` are the patches that took effect, in order. `refuses`, `breaks` and `hangs` name objects whose patches are
+    turned down, apps that become Degraded by one, and apps whose operations do not end. `before_patch` is called with each patch that is about to be tried."""
 
     def __init__(self) -> None:
         self.objects: dict[Key, dict[str, Any]] = {}
         self.patched: list[tuple[str, JsonObject]] = []
         self.refuses: set[str] = set()
         self.breaks: set[str] = set()
+        self.hangs: set[str] = set()
         self.answers = True
         self.before_patch: Callable[[Target], None] = lambda _: None
         self._version = 100
@@ -73,7 +74,9 @@ class StandInCluster:
             status |= {"observedGeneration": obj["metadata"]["generation"]}
             status |= {"updatedReplicas": replicas, "availableReplicas": replicas}
         else:
-            if operation := obj.pop("operation", None):
+            if name in self.hangs:
+                status["operationState"] = {"operation": obj.get("operation"), "phase": "Running"}
+            elif operation := obj.pop("operation", None):
                 status["operationState"] = {"operation": operation, "phase": "Succeeded", "startedAt": self._version}
             status["sync"] = {**status["sync"], "comparedTo": {"source": obj["spec"]["source"]}}
         self._store({**obj, "status": status})

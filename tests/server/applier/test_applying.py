@@ -152,7 +152,13 @@ async def test_a_status_update_between_reading_and_patching_does_not_matter(worl
 
 async def test_a_field_that_moves_between_reading_and_patching_is_never_overwritten(world: World) -> None:
     proposal = await world.approved(world.scale("db"))
-    world.cluster.before_patch = lambda _: world.cluster.edit("Deployment", "db", {"spec": {"replicas": 9}})
+    edits = iter([9])
+
+    def edit_once(_: Target) -> None:
+        for replicas in edits:
+            world.cluster.edit("Deployment", "db", {"spec": {"replicas": replicas}})
+
+    world.cluster.before_patch = edit_once
     await world.worker.advance(proposal.id)
     assert (await world.book.get(proposal.id)).state == "rolled_back"
     assert world.replicas()["db"] == 9
@@ -179,6 +185,17 @@ async def test_a_sync_waits_for_its_own_operation_and_not_for_the_last_one(world
     applied = await world.book.get(proposal.id)
     assert applied.state == "applied"
     assert world.cluster.get("Application", "api")["status"]["operationState"]["operation"]["sync"]["prune"] is False
+
+
+async def test_an_operation_that_still_runs_is_not_written_over_by_its_undo(world: World) -> None:
+    world.cluster.hangs.add("api")
+    proposal = await world.approved(world.sync("api"))
+    await world.worker.advance(proposal.id)
+    failed = await world.book.get(proposal.id)
+    assert failed.state == "failed"
+    assert "The operation has not ended." in failed.state_note
+    assert failed.state_note.endswith("its operation is still running.")
+    assert len(world.cluster.patched) == 1
 
 
 async def test_while_the_cluster_does_not_answer_nothing_is_decided(world: World) -> None:

@@ -201,6 +201,15 @@ async def test_an_undo_is_not_run_because_redis_says_that_something_failed(world
     assert "does not show that it was done" in (await world.book.get(proposal.id)).state_note
 
 
+async def test_a_proposal_that_is_applying_without_steps_is_not_believed(world: World) -> None:
+    proposal = await world.approved(world.scale("db"), world.scale("api"))
+    await world.forge(proposal.id, state="applying")
+    await world.worker.advance(proposal.id)
+    failed = await world.book.get(proposal.id)
+    assert (failed.state, failed.state_note) == ("failed", "How far it has come can't be told. Nothing was undone.")
+    assert world.cluster.patched == []
+
+
 async def test_an_approval_that_has_expired_is_not_applied(world: World) -> None:
     proposal = await world.approved(world.scale("api"))
     world.clock.now += 3600

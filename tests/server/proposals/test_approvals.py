@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 import pytest
+import rfc8785
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from joserfc import jws
@@ -138,9 +139,11 @@ def test_a_rejection_does_not_become_an_approval() -> None:
 
 
 def test_another_key_another_type_and_another_algorithm_sign_nothing() -> None:
-    payload = orjson.dumps(APPROVAL.model_dump(mode="json", exclude={"signature"}), option=orjson.OPT_SORT_KEYS)
+    payload = rfc8785.dumps(APPROVAL.model_dump(mode="json", exclude={"signature"}))
     other = OKPKey.import_key(orjson.loads(new_signing_key()[0]))
     rsa = RSAKey.generate_key(2048)
+    right = jws.serialize_compact({"alg": "Ed25519", "typ": TYPE}, payload, PRIVATE, algorithms=["Ed25519"])
+    verify_approval(APPROVAL.model_copy(update={"signature": right}), PUBLIC)
     signatures = [
         sign_approval(APPROVAL, other).signature,
         jws.serialize_compact({"alg": "Ed25519", "typ": "JWT"}, payload, PRIVATE, algorithms=["Ed25519"]),
