@@ -15,7 +15,8 @@ class StandInCluster:
     """Reads, dry-runs and patches like the real one (which the contract tests of the cluster writer run against).
 
     `patched` are the patches that took effect, in order. `refuses`, `breaks` and `hangs` name objects whose patches are
-    turned down, apps that become Degraded by one, and apps whose operations do not end. `before_patch` is called with each patch that is about to be tried."""
+    turned down, apps that become Degraded by one, and apps whose operations do not end. `before_patch` is called with
+    each patch that is about to be tried."""
 
     def __init__(self) -> None:
         self.objects: dict[Key, dict[str, Any]] = {}
