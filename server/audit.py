@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -138,6 +139,7 @@ class AuditLog:
         self._closing = False
         self._loop = asyncio.get_running_loop()
         self._file, self._head, self._cut = _open_chain(path)
+        self._torn = False
         self._on_written: list[Callable[[], None]] = []
         self._thread = threading.Thread(target=self._run, name=f"audit-{replica}", daemon=True)
 
@@ -168,6 +170,11 @@ class AuditLog:
             self._wake.notify()
         return await done
 
+    @property
+    def durable(self) -> int:
+        """The bytes of the file that are durable: what lies behind them may yet be taken back."""
+        return self._head.offset
+
     def on_written(self, callback: Callable[[], None]) -> None:
         """Calls back (on the event loop) after each batch that became durable."""
         self._on_written.append(callback)
@@ -188,6 +195,8 @@ class AuditLog:
                 self._answer(batch, records, None)
 
     def _append(self, batch: Sequence[_Waiting]) -> list[Record]:
+        if self._torn:
+            self._take_back()
         head, lines, records = self._head, [], []
         time = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         for waiting in batch:
@@ -204,10 +213,16 @@ class AuditLog:
             os.fdatasync(self._file.fileno())
         except OSError:
             # A half-written batch was promised to nobody: take it back, or the next line would follow a torn one.
-            self._file.truncate(self._head.offset)
+            self._torn = True
+            with contextlib.suppress(OSError):  # then the next batch takes it back, or fails too
+                self._take_back()
             raise
         self._head = head
         return records
+
+    def _take_back(self) -> None:
+        self._file.truncate(self._head.offset)
+        self._torn = False
 
     def _cleaned(self, entry: Entry) -> Entry:
         free = {name: getattr(entry, name) for name in ("detail", "resource", "caller_name")}
@@ -271,6 +286,8 @@ def _open_chain(path: Path) -> tuple[FileIO, Head, int]:
             f"record.dir: {path} is held by another process; give every replica a name of its own (`replica`)"
         ) from error
     size = file.seek(0, os.SEEK_END)
+    if not size:
+        _sync_folder(path.parent)
     last, end = _last_line(file, size)
     if end < size:
         file.truncate(end)
@@ -285,6 +302,15 @@ def _open_chain(path: Path) -> tuple[FileIO, Head, int]:
             "move it away, and start again"
         ) from error
     return file, Head(record.seq + 1, record.hash, end), size - end
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the names in the folder durable: a file whose name is lost is lost with all its synced lines."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _last_line(file: FileIO, size: int) -> tuple[bytes, int]:

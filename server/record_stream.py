@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from redis.exceptions import RedisError
 
 from ..policies.errors import Invalid, Unavailable
 from ..tools.record import Record, RecordPage, RecordQuery, is_of
-from .audit import AuditLog, parse_record
+from .audit import AuditLog, open_line, parse_record
 from .state import State
 
 logger = logging.getLogger(__name__)
@@ -29,12 +30,18 @@ _PAUSE_SECONDS: Final = 0.05
 
 _SEQ: Final = len(b'{"seq":')
 _CANCEL_SECONDS: Final = 0.1
+_SKEW_SECONDS: Final = 60.0
+"""How far the clocks of a replica and of Redis may be apart."""
 
-# KEYS: stream, positions. ARGV: replica, longest stream, then seq and line in turn. A line that is there already (its
-# answer was lost on the way back) is passed over, so shipping again after a fault repeats nothing.
+# KEYS: stream, positions. ARGV: chain, longest stream, the position these lines follow, then seq and line in turn. A
+# line that is there already (its answer was lost on the way back) is passed over, so shipping again after a fault
+# repeats nothing. A Redis that has lost what it had takes nothing and says how far it got.
 _SHIP = """
 local last = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or '0')
-for i = 3, #ARGV, 2 do
+if last < tonumber(ARGV[3]) then
+  return last
+end
+for i = 4, #ARGV, 2 do
   local seq = tonumber(ARGV[i])
   if seq > last then
     redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'record', ARGV[i + 1])
@@ -62,7 +69,7 @@ class RecordStream:
         fresh = asyncio.Event()
         fresh.set()
         log.on_written(fresh.set)
-        task = asyncio.create_task(self._follow(log.path, log.replica, fresh))
+        task = asyncio.create_task(self._follow(log, fresh))
         try:
             yield
         finally:
@@ -72,17 +79,19 @@ class RecordStream:
                 await asyncio.wait([task], timeout=_CANCEL_SECONDS)
             with contextlib.suppress(RedisError):
                 # What became durable last is searchable too, unless Redis is away: then the next start ships it.
-                await self._ship_from(log.path, log.replica, await self._shipped(log.replica), 0)
+                chain = await asyncio.to_thread(_name_chain, log)
+                await self._ship_from(log, chain, await self._shipped(chain), 0)
 
-    async def _follow(self, path: Path, replica: str, fresh: asyncio.Event) -> None:
+    async def _follow(self, log: AuditLog, fresh: asyncio.Event) -> None:
+        chain = await asyncio.to_thread(_name_chain, log)
         offset, last = 0, -1
         while True:
             await fresh.wait()
             fresh.clear()
             try:
                 if last < 0:
-                    last = await self._shipped(replica)
-                last, offset = await self._ship_from(path, replica, last, offset)
+                    last = await self._shipped(chain)
+                last, offset = await self._ship_from(log, chain, last, offset)
                 await asyncio.sleep(_PAUSE_SECONDS)
             except RedisError as error:
                 logger.warning("the searchable record waits for Redis: %s", type(error).__name__)
@@ -90,25 +99,28 @@ class RecordStream:
                 last, offset = -1, 0
                 fresh.set()
 
-    async def _shipped(self, replica: str) -> int:
-        return int(await self._state.redis.hget(self._positions, replica) or 0)
+    async def _shipped(self, chain: str) -> int:
+        return int(await self._state.redis.hget(self._positions, chain) or 0)
 
-    async def _ship_from(self, path: Path, replica: str, last: int, offset: int) -> tuple[int, int]:
+    async def _ship_from(self, log: AuditLog, chain: str, last: int, offset: int) -> tuple[int, int]:
         """Ships what lies behind `last`; returns the new position and the byte offset to read on from."""
         while True:
-            lines, offset = await asyncio.to_thread(_read_batch, path, last, offset)
+            lines, offset = await asyncio.to_thread(_read_batch, log.path, last, offset, log.durable)
             if not lines:
                 return last, offset
-            arguments: list[str | int | bytes] = [replica, self._longest]
+            arguments: list[str | int | bytes] = [chain, self._longest, last]
             for seq, line in lines:
                 arguments += [seq, line]
                 last = seq
-            await self._ship(keys=[self._stream, self._positions], args=arguments)
+            reached = int(await self._ship(keys=[self._stream, self._positions], args=arguments))
+            if reached < last:
+                last, offset = reached, 0
 
     async def search(self, query: RecordQuery) -> RecordPage:
         """Newest first; raises `Unavailable` when Redis does not answer, `Invalid` for a position that is none."""
         before = _position(query.before) if query.before else _time_bound(query.until, "+")
-        oldest = _time_bound(query.since, "-")
+        # A record is shipped after its time, often much later: its place in the stream only narrows the search.
+        oldest, since = _time_bound(query.since - _SKEW_SECONDS, "-"), _time_text(query.since)
         found: list[Record] = []
         read = 0
         try:
@@ -117,7 +129,7 @@ class RecordStream:
                 for position, fields in entries:
                     read += 1
                     record = parse_record(orjson.loads(fields["record"]))
-                    if matches(record, query):
+                    if record.time >= since and matches(record, query):
                         found.append(record)
                         if len(found) == query.limit:
                             return RecordPage(_newest_first(found), str(position))
@@ -150,13 +162,20 @@ def matches(record: Record, query: RecordQuery) -> bool:
     )
 
 
-def _read_batch(path: Path, last: int, offset: int) -> tuple[list[tuple[int, bytes]], int]:
-    """The next lines behind `last` as they are in the file, each with its number, and the offset behind them."""
+def _name_chain(log: AuditLog) -> str:
+    """What the positions call this chain: its replica, and the hash of its first line, since a replica that lost its
+    folder begins another under the same name."""
+    with log.path.open("rb") as file:
+        return f"{log.replica}/{open_line(file.readline()).hash[:16]}"
+
+
+def _read_batch(path: Path, last: int, offset: int, durable: int) -> tuple[list[tuple[int, bytes]], int]:
+    """The next durable lines behind `last` as they are in the file, each with its number, and the offset behind them."""
     batch: list[tuple[int, bytes]] = []
     with path.open("rb") as file:
         file.seek(offset)
         for line in file:
-            if not line.endswith(b"\n") or len(batch) == _BATCH:
+            if offset + len(line) > durable or len(batch) == _BATCH:
                 break
             offset += len(line)
             # What is shipped is what was written, byte for byte; whoever searches reads it, and `verify` judges it.
@@ -174,4 +193,9 @@ def _position(before: str) -> str:
 
 
 def _time_bound(seconds: float, unbounded: str) -> str:
-    return str(int(seconds * 1_000)) if seconds else unbounded
+    return str(int(seconds * 1_000)) if seconds > 0 else unbounded
+
+
+def _time_text(seconds: float) -> str:
+    """A moment as records write it, so that comparing texts compares times."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

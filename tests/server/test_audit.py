@@ -4,8 +4,10 @@ import asyncio
 import errno
 import json
 import os
+import stat
 import subprocess
 import sys
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -104,6 +106,52 @@ async def test_a_file_system_that_refuses_makes_writes_fail_and_leaves_the_chain
         await log.write(Entry(event=Event.CALL_ANSWERED, tool="after"))
     assert verify(log.path).whole
     assert [record.tool for record, _ in read_records(log.path)] == ["", "before", "after"]
+
+
+async def test_a_torn_batch_that_cannot_be_taken_back_at_once_is_taken_back_before_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stubborn(FileIO):
+        broken = False
+
+        def truncate(self, size: int | None = None, /) -> int:
+            if self.broken:
+                raise OSError(errno.EIO, "input/output error")
+            return super().truncate(size)
+
+    sync = os.fdatasync
+
+    def refuse(_descriptor: int) -> None:
+        raise OSError(errno.EIO, "input/output error")
+
+    async with AuditLog.open(tmp_path, "serve-1") as log:
+        with Stubborn(os.dup(log._file.fileno()), "r+") as file:
+            whole, log._file = log._file, file
+            file.broken = True
+            monkeypatch.setattr(os, "fdatasync", refuse)
+            with pytest.raises(Unrecorded):
+                await log.write(Entry(event=Event.CALL_ANSWERED, tool="torn"))
+            monkeypatch.setattr(os, "fdatasync", sync)
+            with pytest.raises(Unrecorded):
+                await log.write(Entry(event=Event.CALL_ANSWERED, tool="still torn"))
+            file.broken = False
+            await log.write(Entry(event=Event.CALL_ANSWERED, tool="after"))
+            log._file = whole
+    assert verify(log.path).whole
+    assert [record.tool for record, _ in read_records(log.path)] == ["", "after"]
+
+
+async def test_the_name_of_a_new_log_is_durable_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[bool] = []
+    sync = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(stat.S_ISDIR(os.fstat(descriptor).st_mode))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    await write_some(tmp_path, 0)
+    assert synced == [True]
 
 
 def test_a_full_disk_makes_writes_fail_and_leaves_the_chain_whole(tmp_path: Path) -> None:

@@ -1,11 +1,16 @@
 """The searchable record: every durable line is found in Redis, in order and once."""
 
 import asyncio
+import errno
+import os
+import threading
+import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from arborgate.policies.errors import Invalid, Unavailable
+from arborgate.policies.errors import Invalid, Unavailable, Unrecorded
 from arborgate.server.audit import AuditLog
 from arborgate.server.record_stream import RecordStream
 from arborgate.server.settings import StateSettings
@@ -50,6 +55,77 @@ async def test_a_restart_repeats_nothing_and_ships_what_was_missed(tmp_path: Pat
     async with AuditLog.open(tmp_path, "serve-1") as log, stream.following(log):
         found = await find(stream, 5)
     assert [record.seq for record in found] == [5, 4, 3, 2, 1]
+    await state.redis.aclose()
+
+
+async def test_a_chain_begun_anew_under_the_same_name_is_found_from_its_start(tmp_path: Path, redis_url: str) -> None:
+    state, stream = open_stream(redis_url)
+    for folder, count in (("first", 5), ("second", 2)):
+        async with AuditLog.open(tmp_path / folder, "serve-1") as log, stream.following(log):
+            for _ in range(count):
+                await log.write(Entry(event=Event.CALL_ANSWERED, detail=folder))
+    found = await find(stream, 9)
+    assert [record.seq for record in found if record.detail == "second"] == [3, 2]
+    await state.redis.aclose()
+
+
+async def test_a_redis_that_lost_everything_gets_the_whole_record_again(
+    tmp_path: Path, redis_server: RedisServer, redis_url: str
+) -> None:
+    state, stream = open_stream(redis_url)
+    async with AuditLog.open(tmp_path, "serve-1") as log, stream.following(log):
+        await log.write(Entry(event=Event.CALL_ANSWERED))
+        await find(stream, 2)
+        redis_server.flush()
+        await log.write(Entry(event=Event.CALL_FAILED))
+        found = await find(stream, 3)
+    assert [record.seq for record in found] == [3, 2, 1]
+    await state.redis.aclose()
+
+
+async def test_a_line_that_never_became_durable_is_never_found(
+    tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, stream = open_stream(redis_url)
+    begun, refuse = threading.Event(), threading.Event()
+    sync = os.fdatasync
+
+    def refuse_late(_descriptor: int) -> None:
+        begun.set()
+        refuse.wait(10)
+        raise OSError(errno.EIO, "input/output error")
+
+    async with AuditLog.open(tmp_path, "serve-1") as log:
+        monkeypatch.setattr(os, "fdatasync", refuse_late)
+        torn = asyncio.create_task(log.write(Entry(event=Event.CALL_ANSWERED, detail="torn")))
+        await asyncio.to_thread(begun.wait, 10)
+        async with stream.following(log):
+            pass
+        refuse.set()
+        with pytest.raises(Unrecorded):
+            await torn
+        monkeypatch.setattr(os, "fdatasync", sync)
+        async with stream.following(log):
+            await log.write(Entry(event=Event.CALL_ANSWERED, detail="after"))
+            found = await find(stream, 2)
+    assert [record.detail for record in found] == ["after", ""]
+    await state.redis.aclose()
+
+
+async def test_a_record_from_before_the_time_asked_for_is_not_found_because_it_came_late(
+    tmp_path: Path, redis_url: str
+) -> None:
+    state, stream = open_stream(redis_url)
+    async with AuditLog.open(tmp_path, "serve-1") as log:
+        before = await log.write(Entry(event=Event.CALL_ANSWERED, detail="before"))
+        since = datetime.fromisoformat(before.time).timestamp() + 0.001
+        while time.time() <= since:
+            await asyncio.sleep(0)
+        await log.write(Entry(event=Event.CALL_ANSWERED, detail="behind"))
+        async with stream.following(log):
+            await find(stream, 3)
+            found = await stream.search(RecordQuery(since=since))
+    assert [record.detail for record in found.records] == ["behind"]
     await state.redis.aclose()
 
 
