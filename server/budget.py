@@ -63,7 +63,7 @@ def _texts(value: Any, path: str) -> Iterator[tuple[str, tuple[Any, Any], int]]:
     for key, inner in entries:
         where = (f"{path}.{key}" if path else str(key)) if isinstance(value, dict) else path
         if isinstance(inner, str):
-            if len(inner) > _SHORTEST_TEXT * 2 and key != "cut":
+            if len(inner) > _SHORTEST_TEXT * 2 and key not in ("cut", "cursor"):
                 yield where, (value, key), len(inner)
         else:
             yield from _texts(inner, where)

@@ -66,6 +66,7 @@ class _Call:
     size: int = 0
     redactions: int = 0
     proposal: str = field(default="")
+    ended: bool = False
 
 
 class CallerPolicy:
@@ -123,13 +124,15 @@ class Gate:
                     await self._record(call, Event.CALL_INTENDED, "intended")
                 result = await tool.run(context, params)
             answer = self._clean(call, tool, result.model_dump(mode="json", exclude_none=True))
+            call.ended = True
             await self._record(call, Event.CALL_ANSWERED, "ok")
         except ArborgateError as error:
             return await self._fail(call, error)
         except TimeoutError:
             return await self._fail(call, _deadline(self._timeout))
         except asyncio.CancelledError:
-            await asyncio.shield(self._fail(call, DeadlinePassed("The client went away.")))
+            if not call.ended:  # else its outcome is on its way to the disk: one call has one
+                await asyncio.shield(self._fail(call, DeadlinePassed("The client went away.")))
             raise
         except Exception as error:  # an unforeseen failure is an answer too, and tells nothing
             return await self._fail(call, _internal(error))
@@ -167,7 +170,7 @@ class Gate:
         return Answer(cleaned, text)
 
     async def _fail(self, call: _Call, error: ArborgateError) -> Answer:
-        event = Event.CALL_DENIED if _is_denial(call) else Event.CALL_FAILED
+        event = Event.CALL_DENIED if _is_denial(call, error) else Event.CALL_FAILED
         try:
             await self._record(call, event, str(error.reason), error.detail or error.message)
         except ArborgateError as unrecorded:
@@ -261,8 +264,8 @@ def _denied(decision: Decision) -> Denied:
     return Denied(why, hint="whoami says what you may do and who may do more.")
 
 
-def _is_denial(call: _Call) -> bool:
-    return call.decision is not None and not call.decision.allowed
+def _is_denial(call: _Call, error: ArborgateError) -> bool:
+    return isinstance(error, Denied) or (call.decision is not None and not call.decision.allowed)
 
 
 def _deadline(seconds: float) -> DeadlinePassed:
@@ -285,10 +288,17 @@ def _clean_error(error: ArborgateError, cleaner: Cleaner) -> ArborgateError:
     return type(error)(cleaner.clean_text(error.message), field=error.field, hint=hint)
 
 
+def _dump_improper(arguments: Arguments) -> bytes:
+    """Arguments that RFC 8785 has no form for (a big integer, half a character): still one text for one set of them."""
+    try:
+        return repr(arguments).encode("utf-8", "backslashreplace")
+    except RecursionError:
+        return b"nested too deep"
+
+
 def _digest(arguments: Arguments) -> str:
     try:
         canonical = rfc8785.dumps(dict(arguments))
-    except (rfc8785.CanonicalizationError, RecursionError):
-        # Not canonical JSON (an integer over 2^53, say): still one digest for one set of arguments.
-        canonical = repr(arguments).encode("utf-8", "backslashreplace")
+    except (ValueError, RecursionError):
+        canonical = _dump_improper(arguments)
     return hashlib.sha256(canonical).hexdigest()

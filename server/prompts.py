@@ -10,8 +10,9 @@ import mcp_types as types
 
 from ..policies.errors import Invalid
 from ..policies.model import Action
+from ..tools.text import neutralise
 
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,252}$")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,252}")
 _GOAL_LIMIT = 500
 
 
@@ -38,11 +39,11 @@ class Prompt:
         for name, required in known.items():
             if required and not given.get(name):
                 raise Invalid("is needed", field=name)
-        if not _NAME.match(given["app"]):
+        if not _NAME.fullmatch(given["app"]):
             raise Invalid(
                 "is not an app's name", field="app", hint="Use name, namespace/name or cluster/namespace/name."
             )
-        goal = " ".join(given.get("goal", "").split())[:_GOAL_LIMIT] or "bring it back to health"
+        goal = " ".join(neutralise(given.get("goal", ""), _GOAL_LIMIT).split()) or "bring it back to health"
         return self.text.format(app=given["app"], goal=goal)
 
 
