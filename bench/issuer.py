@@ -40,7 +40,7 @@ class Issuer:
         issuer = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # noqa: N802  # the base class calls it so
+            def do_GET(self) -> None:  # the base class calls it so
                 documents: dict[str, object] = {
                     "/.well-known/openid-configuration": {"issuer": issuer.url, "jwks_uri": f"{issuer.url}/jwks"},
                     "/jwks": {"keys": [issuer._key.as_dict(private=False)]},

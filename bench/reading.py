@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import httpx2
 import orjson
-
 from tests.parts.kube import MERGE_PATCH, KubeApi
 
 from .load import Load, Loaded, run_load

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import httpx2
 import yaml
-
 from tests.parts.install import install_npm
 from tests.parts.kube import Identity, KubeApi
 from tests.parts.process import PartFailed, Process, find_free_ports

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import httpx2
-
 from tests.parts.kube import Identity, KubeApi
 
 NAMESPACE: Final = "argocd"

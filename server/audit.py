@@ -11,10 +11,12 @@ import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from io import FileIO
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import orjson
@@ -127,15 +129,19 @@ class _Waiting:
 
 
 class AuditLog:
-    """The one writer of a chain. `write` returns when its line is on disk: lines that arrive while another is being
-    written share one fsync (group commit). A thread of its own does the disk's work, so the event loop never waits."""
+    """The one writer of a chain. `write` returns when its line is on disk: lines that arrive while others are being
+    written go together in the next write and share its fsync (group commit). A thread of its own does the disk's work,
+    one batch after another, so the event loop never waits; all else is touched by the loop alone."""
 
     def __init__(self, path: Path, replica: str, clean: Callable[[str], str]) -> None:
         self.path = path
         self.replica = replica
         self._clean = clean
+        self._known = lru_cache(maxsize=1_024)(clean)
         self._waiting: list[_Waiting] = []
-        self._wake = threading.Condition()
+        self._batches: SimpleQueue[Sequence[_Waiting] | None] = SimpleQueue()
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._closing = False
         self._loop = asyncio.get_running_loop()
         self._file, self._head, self._cut = _open_chain(path)
@@ -158,16 +164,18 @@ class AuditLog:
             await audit.write(Entry(event=Event.LOG_OPENED, detail=note))
             yield audit
         finally:
-            await asyncio.to_thread(audit._close)
+            await audit._close()
 
     async def write(self, entry: Entry) -> Record:
         """Appends one record; returns it once it is durable. Raises `Unrecorded` when it can't be made so."""
+        if self._closing:
+            raise Unrecorded("The audit log is closed.", hint="The server is stopping; try again shortly.")
         done: asyncio.Future[Record] = self._loop.create_future()
-        with self._wake:
-            if self._closing:
-                raise Unrecorded("The audit log is closed.", hint="The server is stopping; try again shortly.")
-            self._waiting.append(_Waiting(entry, done))
-            self._wake.notify()
+        self._waiting.append(_Waiting(entry, done))
+        if self._idle.is_set():
+            self._idle.clear()
+            # Not at once: what else this turn of the loop has to write goes along.
+            self._loop.call_soon(self._hand_over)
         return await done
 
     @property
@@ -179,14 +187,16 @@ class AuditLog:
         """Calls back (on the event loop) after each batch that became durable."""
         self._on_written.append(callback)
 
+    def _hand_over(self) -> None:
+        """Gives the thread all that waits; the log is idle when nothing does."""
+        batch, self._waiting = self._waiting, []
+        if batch:
+            self._batches.put(batch)
+        else:
+            self._idle.set()
+
     def _run(self) -> None:
-        while True:
-            with self._wake:
-                while not self._waiting and not self._closing:
-                    self._wake.wait()
-                batch, self._waiting = self._waiting, []
-            if not batch:
-                return
+        while (batch := self._batches.get()) is not None:
             try:
                 records = self._append(batch)
             except Exception as error:  # whatever stops a record must stop the call that waits for it
@@ -225,12 +235,11 @@ class AuditLog:
         self._torn = False
 
     def _cleaned(self, entry: Entry) -> Entry:
-        free = {name: getattr(entry, name) for name in ("detail", "resource", "caller_name")}
-        cleaned = {name: self._clean(value) for name, value in free.items() if value}
-        changed = {name: value for name, value in cleaned.items() if value != free[name]}
-        if not changed:
+        name, resource = self._known(entry.caller_name), self._known(entry.resource)
+        detail = self._clean(entry.detail) if entry.detail else ""
+        if (name, resource, detail) == (entry.caller_name, entry.resource, entry.detail):
             return entry
-        return Entry(**{**{name: getattr(entry, name) for name in _ENTRY_FIELDS}, **changed})
+        return replace(entry, caller_name=name, resource=resource, detail=detail)
 
     def _answer(self, batch: Sequence[_Waiting], records: Sequence[Record] | None, error: Exception | None) -> None:
         def deliver() -> None:
@@ -250,16 +259,17 @@ class AuditLog:
             if records is not None:
                 for callback in self._on_written:
                     callback()
+            self._hand_over()
 
         # The loop may be gone at a hard stop; then nobody waits for the answer any more.
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(deliver)
 
-    def _close(self) -> None:
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
-        self._thread.join()
+    async def _close(self) -> None:
+        self._closing = True
+        await self._idle.wait()
+        self._batches.put(None)
+        await asyncio.to_thread(self._thread.join)
         self._file.close()
 
 

@@ -17,7 +17,7 @@ from ..policies.engine import Engine
 from ..policies.errors import ArborgateError, DeadlinePassed, Denied, Invalid, NotThere
 from ..policies.model import Action, Attribute, Basis, Caller, Decision, Resource
 from ..tools.record import Entry, Event, Record
-from ..tools.tool import AnyTool, Context, Effect, Params
+from ..tools.tool import AnyTool, Context, Effect, Params, Result
 from .budget import cut_to_budget
 from .errors import explain_validation
 from .metrics import Metrics
@@ -123,7 +123,7 @@ class Gate:
                 if tool.effect is Effect.PROPOSES:
                     await self._record(call, Event.CALL_INTENDED, "intended")
                 result = await tool.run(context, params)
-            answer = self._clean(call, tool, result.model_dump(mode="json", exclude_none=True))
+            answer = self._clean(call, tool, result)
             call.ended = True
             await self._record(call, Event.CALL_ANSWERED, "ok")
         except ArborgateError as error:
@@ -161,11 +161,14 @@ class Gate:
         call.policy_set = engine.digest
         return await self._context(call.caller, CallerPolicy(engine, call.caller))
 
-    def _clean(self, call: _Call, tool: AnyTool, data: dict[str, Any]) -> Answer:
+    def _clean(self, call: _Call, tool: AnyTool, result: Result) -> Answer:
         """Redacts, neutralises and cuts; what leaves fits the result model again, or does not leave."""
+        data: dict[str, Any] = result.model_dump(mode="json", exclude_none=True)
         cleaned, call.redactions = self._cleaner.clean(data)
+        untouched = cleaned is data
         cleaned, call.size = cut_to_budget(cleaned, tool.budget)
-        text = tool.render(tool.result.model_validate(cleaned))
+        untouched = untouched and cleaned.get("cut") == result.cut
+        text = tool.render(result if untouched else tool.result.model_validate(cleaned))
         call.proposal = str(cleaned.get("proposal", "")) if tool.effect is Effect.PROPOSES else ""
         return Answer(cleaned, text)
 

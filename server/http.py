@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import orjson
 from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -22,14 +23,16 @@ from ..policies.model import Caller, Channel
 from ..tools.record import Entry, Event
 from .gate import Recorder
 from .identity import Flaw, Identity, Unauthenticated
-from .mcp import RequestContext
+from .mcp import Calls, RequestContext
 from .metrics import Metrics
 from .settings import HttpSettings
+from .shortcut import Shortcut
 
 CALLER = "arborgate.caller"
 """Where the scope of an authenticated request keeps its caller."""
 
 METADATA_PATH = "/.well-known/oauth-protected-resource"
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 
 Readiness = Callable[[], Awaitable[tuple[bool, Mapping[str, Any]]]]
@@ -47,16 +50,21 @@ class Doorkeeper:
         self._in_flight = 0
         own = urlsplit(settings.url)
         local = {f"{name}:{settings.port}" for name in ("127.0.0.1", "localhost", "[::1]")}
-        self._hosts = {own.netloc, *settings.allowed_hosts, *(local if _on_loopback(settings.host) else ())}
-        self._origins = {f"{own.scheme}://{own.netloc}", *settings.allowed_origins}
+        names = {own.netloc, *settings.allowed_hosts, *(local if _on_loopback(settings.host) else ())}
+        origins = {f"{own.scheme}://{own.netloc}", *settings.allowed_origins}
         if _on_loopback(settings.host):
-            self._origins |= {f"http://{host}" for host in local}
+            origins |= {f"http://{host}" for host in local}
+        self._port = _DEFAULT_PORTS[own.scheme]
+        self._hosts = {_without(name, self._port) for name in names}
+        self._origins = {_without(origin, _DEFAULT_PORTS.get(urlsplit(origin).scheme, "")) for origin in origins}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers: dict[bytes, bytes] = dict(scope["headers"])
+        if sum(name == b"host" for name, _ in scope["headers"]) > 1:
+            headers[b"host"] = b""  # which of them was meant is nobody's to guess
         if (refusal := self._refuse(scope["path"], headers)) is not None:
             await refusal(scope, receive, send)
             return
@@ -71,7 +79,8 @@ class Doorkeeper:
             self._metrics.in_flight.set(self._in_flight)
 
     def _refuse(self, path: str, headers: Mapping[bytes, bytes]) -> Response | None:
-        if path not in _PROBES and headers.get(b"host", b"").decode("latin-1") not in self._hosts:
+        host = _without(headers.get(b"host", b"").decode("latin-1"), self._port)
+        if path not in _PROBES and host not in self._hosts:
             return _problem(421, "Host", "This server does not answer to that name; see http.public_url.")
         origin = headers.get(b"origin")
         if origin is not None and origin.decode("latin-1") not in self._origins:
@@ -102,6 +111,10 @@ class Authenticated:
             scope[CALLER] = await self._identity.authenticate(bearer_token(scope), audience=self._audience)
         except Unauthenticated as error:
             await (await self._challenge(error))(scope, receive, send)
+            return
+        if scope["method"] != "POST":
+            # There are no sessions: a GET would hold a stream open on which nothing could ever come.
+            await _problem(405, "method", "Only POST is answered here.", {"Allow": "POST"})(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -149,6 +162,7 @@ def build_app(
     *,
     settings: HttpSettings,
     server: Server[Any],
+    gate: Calls,
     identity: Identity,
     recorder: Recorder,
     metrics: Metrics,
@@ -158,9 +172,14 @@ def build_app(
 ) -> Starlette:
     """The whole HTTP application: `/mcp`, its metadata, the probes and the approval pages."""
     manager = StreamableHTTPSessionManager(
-        server, json_response=True, stateless=True, max_request_body_size=settings.body_limit
+        server,
+        json_response=True,
+        stateless=True,
+        security_settings=TransportSecuritySettings(enable_dns_rebinding_protection=False),  # the Doorkeeper's task
+        max_request_body_size=settings.body_limit,
     )
-    mcp = Authenticated(manager.asgi_app, identity, recorder, metrics, settings)
+    calls = Shortcut(manager.asgi_app, gate, server.server_info_stamp, CALLER)
+    mcp = Authenticated(calls, identity, recorder, metrics, settings)
 
     async def metadata(_request: Request) -> Response:
         return JSONResponse(
@@ -228,6 +247,12 @@ def _limited(receive: Receive, limit: int) -> Receive:
 def _problem(status: int, field: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
     body = {"error": {"field": field, "message": message}}
     return JSONResponse(body, status_code=status, headers=dict(headers or {}))
+
+
+def _without(name: str, port: str) -> str:
+    """A host or an origin as all its spellings are compared: in lower case, without the port that goes without saying."""
+    lower = name.lower()
+    return lower.removesuffix(f":{port}") if port else lower
 
 
 def _on_loopback(host: str) -> bool:

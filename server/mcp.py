@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
@@ -10,9 +11,11 @@ from typing import Any, Protocol
 import mcp_types as types
 import orjson
 from mcp.server.caching import CacheHint
-from mcp.server.context import ServerRequestContext
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
+from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
+from pydantic import ValidationError
 
 from ..policies.errors import ArborgateError
 from ..policies.model import Action, Caller
@@ -21,6 +24,8 @@ from .errors import as_json, tell
 from .gate import Answer, UnknownTool
 from .prompts import PROMPTS, Prompt
 from .schemas import input_schema, output_schema
+
+logger = logging.getLogger(__name__)
 
 INSTRUCTIONS = (
     "Arborgate shows a tree of applications (Argo CD app of apps) and what they own elsewhere. Start with app_list or "
@@ -46,6 +51,9 @@ TEMPLATES = (
         mime_type="application/json",
     ),
 )
+ERROR_META = "arborgate.dev/error"
+"""The key under `_meta` of a tool's result that holds its error as data."""
+
 _COMPLETED = 100
 """How many completions one answer may hold (MCP completion/complete)."""
 
@@ -84,10 +92,6 @@ class Doors:
         self._gate = gate
         self._caller_of = caller_of
         self._described = {tool.name: describe(tool) for tool in tools}
-
-    def input_schema(self, name: str) -> Mapping[str, Any] | None:
-        described = self._described.get(name)
-        return described.input_schema if described else None
 
     async def list_tools(
         self, ctx: RequestContext, _params: types.PaginatedRequestParams | None
@@ -205,13 +209,13 @@ def build_server(gate: Calls, tools: Sequence[AnyTool], caller_of: CallerOf) -> 
     """The MCP server over the gate; the SDK speaks both protocol eras on it."""
     doors = Doors(gate, tools, caller_of)
     listing = CacheHint(ttl_ms=60_000, scope="private")
-    return Server(
+    server: Server[Any] = Server(
         "arborgate",
         title="Arborgate",
         version=version("arborgate"),
         instructions=INSTRUCTIONS,
         cache_hints={"tools/list": listing, "prompts/list": listing, "resources/templates/list": listing},
-        get_tool_input_schema=doors.input_schema,
+        get_tool_input_schema=lambda _name: None,  # no tool has parameters that a client repeats in headers
         on_list_tools=doors.list_tools,
         on_call_tool=doors.call_tool,
         on_list_resources=doors.list_resources,
@@ -221,6 +225,21 @@ def build_server(gate: Calls, tools: Sequence[AnyTool], caller_of: CallerOf) -> 
         on_get_prompt=doors.get_prompt,
         on_completion=doors.complete,
     )
+    if isinstance(get_tracer_provider(), ProxyTracerProvider):
+        server.middleware.clear()  # nobody collects the spans that the SDK would make of every request
+    server.middleware.append(_tell_nothing)
+    return server
+
+
+async def _tell_nothing(ctx: RequestContext, call_next: CallNext) -> HandlerResult:
+    """The last resort, for what fails outside the gate: the SDK tells clients of the older eras an exception's text."""
+    try:
+        return await call_next(ctx)
+    except (MCPError, ValidationError):
+        raise
+    except Exception as error:
+        logger.exception("%s failed", ctx.method)
+        raise MCPError(code=types.INTERNAL_ERROR, message="Something failed inside Arborgate.") from error
 
 
 def _structured(answer: Answer) -> Mapping[str, Any]:
@@ -232,7 +251,7 @@ def _structured(answer: Answer) -> Mapping[str, Any]:
 
 def _tool_error(error: ArborgateError) -> types.CallToolResult:
     return types.CallToolResult(
-        content=[types.TextContent(text=tell(error))], is_error=True, _meta={"arborgate.dev/error": as_json(error)}
+        content=[types.TextContent(text=tell(error))], is_error=True, _meta={ERROR_META: as_json(error)}
     )
 
 
@@ -241,8 +260,11 @@ def _protocol_error(error: ArborgateError) -> MCPError:
 
 
 def _trace_id(ctx: RequestContext) -> str:
-    """The trace id of a W3C traceparent, from the request's `_meta` or its header."""
-    meta: Mapping[str, Any] = ctx.meta or {}
     header = ctx.request.headers.get("traceparent", "") if ctx.request is not None else ""
+    return read_trace_id(ctx.meta or {}, header)
+
+
+def read_trace_id(meta: Mapping[str, Any], header: str) -> str:
+    """The trace id of a W3C traceparent, from the request's `_meta` or its header; empty when neither has one."""
     match = _TRACE.match(str(meta.get("traceparent", "")) or header)
     return match[1] if match else ""

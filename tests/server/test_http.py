@@ -74,6 +74,7 @@ async def open_doors(tmp_path: Path, **changes: Any) -> AsyncIterator[Doors]:
         app = build_app(
             settings=settings,
             server=build_server(world.gate, [tool], requester),
+            gate=world.gate,
             identity=identity,
             recorder=world.log,
             metrics=metrics,
