@@ -14,7 +14,9 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import RequestParamsMeta
 
 from arborgate.policies.errors import BadConfiguration
+from arborgate.policies.model import Caller
 from arborgate.server.audit import AuditLog, read_records
+from arborgate.server.gate import Gate
 from arborgate.server.http import build_app, requester
 from arborgate.server.identity import Identity
 from arborgate.server.listen import listen
@@ -36,6 +38,8 @@ PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
 @dataclass
 class Doors:
     url: str
+    port: int
+    gate: Gate
     issuer: Issuer
     log: AuditLog
     http: httpx2.AsyncClient
@@ -48,6 +52,10 @@ class Doors:
 
     def bearer(self, **changes: Any) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token(**changes)}", "Accept": "application/json, text/event-stream"}
+
+
+def break_inside(_caller: Caller) -> list[Any]:
+    raise RuntimeError("redis.internal.corp:6379 refused user arborgate")
 
 
 @asynccontextmanager
@@ -81,7 +89,7 @@ async def open_doors(tmp_path: Path, **changes: Any) -> AsyncIterator[Doors]:
             readiness=readiness,
         )
         async with serving(app, settings) as stop:
-            yield Doors(settings.url, issuer, world.log, http, stop, released, running)
+            yield Doors(settings.url, settings.port, world.gate, issuer, world.log, http, stop, released, running)
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -154,6 +162,66 @@ async def test_a_foreign_host_or_origin_is_refused(tmp_path: Path) -> None:
         origin = await doors.http.post("/mcp", json=PING, headers={**doors.bearer(), "Origin": "https://evil.test"})
         probe = await doors.http.get("/healthz", headers={"Host": "10.1.2.3:8484"})
     assert (host.status_code, origin.status_code, probe.status_code) == (421, 403, 200)
+
+
+@pytest.mark.parametrize(
+    ("public_url", "host", "welcome"),
+    [
+        ("https://Gate.Example.com", "gate.example.com", True),
+        ("https://gate.example.com", "GATE.example.com:443", True),
+        ("https://gate.example.com:443", "gate.example.com", True),
+        ("http://gate.example.com:80", "gate.example.com", True),
+        ("https://gate.example.com", "gate.example.com:80", False),
+        ("https://gate.example.com", "gate.example.com.evil.test", False),
+        ("https://gate.example.com:8443", "gate.example.com", False),
+        ("https://gate.example.com", "", False),
+    ],
+)
+async def test_a_host_is_known_by_any_spelling_of_its_name(
+    tmp_path: Path, public_url: str, host: str, welcome: bool
+) -> None:
+    async with open_doors(tmp_path, public_url=public_url) as doors:
+        local = f"http://127.0.0.1:{doors.port}/mcp"
+        knocked = await doors.http.post(local, json=PING, headers={"Host": host})
+        origin = public_url.lower().removesuffix(":443").removesuffix(":80")
+        browsed = await doors.http.post(local, json=PING, headers={"Origin": origin})
+        foreign = await doors.http.post(local, json=PING, headers={"Origin": "null"})
+    assert knocked.status_code == (401 if welcome else 421)
+    assert (browsed.status_code, foreign.status_code) == (401, 403)
+
+
+async def test_two_hosts_in_one_request_are_refused(tmp_path: Path) -> None:
+    async with open_doors(tmp_path) as doors:
+        reader, writer = await asyncio.open_connection("127.0.0.1", doors.port)
+        own = f"127.0.0.1:{doors.port}"
+        for first, second in ((own, "evil.test"), ("evil.test", own)):
+            writer.write(f"GET /mcp HTTP/1.1\r\nHost: {first}\r\nHost: {second}\r\n\r\n".encode())
+            status = await asyncio.wait_for(reader.readline(), 10)
+            assert status.split()[1] in (b"400", b"421")
+            if status.split()[1] == b"421":
+                await reader.readuntil(b"}}")
+        writer.close()
+        await writer.wait_closed()
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE", "PUT", "OPTIONS"])
+async def test_mcp_takes_nothing_but_posts(tmp_path: Path, method: str) -> None:
+    async with open_doors(tmp_path) as doors:
+        stranger = await doors.http.request(method, "/mcp")
+        headers = {**doors.bearer(), "Accept": "text/event-stream"}
+        known = await asyncio.wait_for(doors.http.request(method, "/mcp", headers=headers), 10)
+    assert stranger.status_code == 401
+    assert (known.status_code, known.headers["allow"]) == (405, "POST")
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_failure_outside_the_gate_tells_nothing(tmp_path: Path, era: str) -> None:
+    async with open_doors(tmp_path) as doors:
+        doors.gate.offered = break_inside  # type: ignore[method-assign]  # the fault
+        async with connected(f"{doors.url}/mcp", doors.token(), era) as client:
+            with pytest.raises(MCPError) as failed:
+                await client.list_tools()
+    assert "redis.internal" not in f"{failed.value.error.message}{failed.value.error.data}"
 
 
 async def test_a_body_over_the_limit_is_refused_with_and_without_a_length(tmp_path: Path) -> None:
