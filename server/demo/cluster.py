@@ -133,7 +133,7 @@ class SandboxCluster:
     def _list(self, query: Mapping[str, str], kind: Kind, namespace: str) -> JsonObject:
         wanted = _selector(query)
         version, after = _read_continue(query.get("continue", ""), self._store.version)
-        found = [one for one in self._store.list(kind, namespace) if name_of(one) > after and wanted(one)]
+        found = [one for one in self._store.select(kind, namespace) if name_of(one) > after and wanted(one)]
         limit = _number(query, "limit", 0) or len(found)
         metadata: dict[str, Any] = {"resourceVersion": str(version)}
         if len(found) > limit:
@@ -167,7 +167,7 @@ class SandboxCluster:
         """The events of one watch, a line each; without a version, what there is comes first."""
         if not version:
             version = self._store.version
-            for one in self._store.list(kind, namespace):
+            for one in self._store.select(kind, namespace):
                 if wanted(one):
                     yield _line(Happened.ADDED, one)
         bookmark_at = time.monotonic() + self._bookmark_seconds

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from ...tools.app import Health
+from ...tools.argocd.images import split_image
 from ...tools.change import JsonObject
 from .store import (
     APP_PROJECT,
@@ -154,6 +155,26 @@ def list_resource(kind: Kind, namespace: str, name: str, *, synced: bool, wave: 
     entry: Json = {"version": version, "kind": kind.name, "namespace": namespace, "name": name}
     entry["status"] = "Synced" if synced else "OutOfSync"
     return entry | ({"group": api} if api else {}) | ({"syncWave": wave} if wave else {})
+
+
+def choose_image(source: JsonObject, image: str) -> str:
+    """The image that a source runs: Git's, unless a Kustomize override or a Helm parameter says another."""
+    name = split_image(image).name
+    for text in (source.get("kustomize") or {}).get("images") or ():
+        override = split_image(text)
+        if name in (override.alias, override.name):
+            return str(override).rpartition("=")[2]
+    parameters: dict[str, Any] = {
+        one["name"]: one["value"] for one in (source.get("helm") or {}).get("parameters") or ()
+    }
+    repository, tag = parameters.get("image.repository", name), parameters.get("image.tag")
+    return f"{repository}:{tag}" if tag else image
+
+
+def describe_unresolved(source: JsonObject, at: datetime) -> Json:
+    """The condition of an app whose target revision Git does not have."""
+    message = f"Failed to load target state: unable to resolve {source.get('targetRevision')!r} to a commit SHA"
+    return {"type": "ComparisonError", "message": message, "lastTransitionTime": write_time(at)}
 
 
 def _describe_spec(world: World, app: Planned) -> Json:

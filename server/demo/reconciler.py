@@ -9,18 +9,18 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 from ...tools.app import Health
-from ...tools.argocd.images import split_image
 from ...tools.change import JsonObject
 from .manifests import (
     Json,
     Phase,
+    choose_image,
     describe_application,
     describe_source,
     describe_state,
     describe_static,
+    describe_unresolved,
     describe_warning,
     describe_workload,
     list_resource,
@@ -360,7 +360,7 @@ class Reconciler:
             "operationState": course.operation,
             "resources": list(self._list_resources(course, drift)),
             "summary": {"images": [course.image] if course.image else []},
-            "conditions": [] if known else [_comparison_error(source, self._clock())],
+            "conditions": [] if known else [describe_unresolved(source, _at(self._clock()))],
             "reconciledAt": write_time(_at(self._clock())),
         }
         before = live.get("status") or {}
@@ -385,27 +385,8 @@ class Reconciler:
             yield list_resource(APPLICATION_SET, NAMESPACE, name, synced=True)
 
 
-def choose_image(source: JsonObject, image: str) -> str:
-    """The image that a source runs: Git's, unless a Kustomize override or a Helm parameter says another."""
-    name = split_image(image).name
-    for text in (source.get("kustomize") or {}).get("images") or ():
-        override = split_image(text)
-        if name in (override.alias, override.name):
-            return str(override).rpartition("=")[2]
-    parameters: dict[str, Any] = {
-        one["name"]: one["value"] for one in (source.get("helm") or {}).get("parameters") or ()
-    }
-    repository, tag = parameters.get("image.repository", name), parameters.get("image.tag")
-    return f"{repository}:{tag}" if tag else image
-
-
 def _refuse(missing: Iterable[Missing]) -> str:
     return "one or more objects failed to apply, reason: " + "; ".join(one.message for one in missing)
-
-
-def _comparison_error(source: JsonObject, now: float) -> Json:
-    message = f"Failed to load target state: unable to resolve {source.get('targetRevision')!r} to a commit SHA"
-    return {"type": "ComparisonError", "message": message, "lastTransitionTime": write_time(_at(now))}
 
 
 def _at(seconds: float) -> datetime:

@@ -11,8 +11,10 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
+from ...policies.errors import BadConfiguration
 from .listening import LOOPBACK
 
 READER_COMMANDS = (
@@ -26,7 +28,7 @@ READER_COMMANDS = (
     "cluster|nodes",
     "cluster|shards",
     "cluster|slots",
-    "command|info",
+    "command",
     "dbsize",
     "exists",
     "expiretime",
@@ -101,10 +103,17 @@ class EmbeddedRedis:
 
 
 def prepare_redis(folder: Path, port: int, *, program: str | None = None) -> EmbeddedRedis:
-    """A Redis for that port, its files in the folder. `program` is the redis-server; `""` for none; default: by PATH."""
+    """A Redis for that port, its files in the folder. `program` is the redis-server; `""` for none; default: by PATH.
+
+    Raises `BadConfiguration` when there is neither a redis-server nor the package that replaces it."""
     found = shutil.which("redis-server") if program is None else program
     passwords = {user: secrets.token_hex(16) for user in USERS}
     url = f"redis://{LOOPBACK}:{port}/0"
+    if not found and find_spec("fakeredis") is None:
+        raise BadConfiguration(
+            "The demo needs a Redis, and found neither redis-server on the PATH nor the package fakeredis.",
+            hint="Install one: pip install 'arborgate[demo]', or your system's redis-server.",
+        )
     if not found:
         return EmbeddedRedis(
             (sys.executable, "-m", "arborgate.server.demo.redis", str(port)), url, passwords, guarded=False

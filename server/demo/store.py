@@ -96,7 +96,7 @@ class Store:
     def get(self, kind: Kind, namespace: str, name: str) -> JsonObject | None:
         return self._objects[kind].get((namespace, name))
 
-    def list(self, kind: Kind, namespace: str = "") -> list[JsonObject]:
+    def select(self, kind: Kind, namespace: str = "") -> list[JsonObject]:
         """The objects of one namespace, or of all when it is empty, in the order of namespace and name."""
         found = self._objects[kind]
         return [found[key] for key in sorted(found) if not namespace or key[0] == namespace]

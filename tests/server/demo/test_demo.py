@@ -60,10 +60,10 @@ def test_the_broken_app_is_found_mended_by_proposal_and_approval_and_its_queue_d
     proposal = demo.call("developer", "rollout_propose", **asked)
     waiting = _queue_length(demo)
     with browsing(demo.url, "approver") as browser:
-        assert approve(browser, proposal["id"]).status_code == 200
+        assert approve(browser, proposal["proposal"]).status_code == 200
 
     def state() -> str:
-        return str(demo.call("developer", "proposal_get", id=proposal["id"])["state"])
+        return str(demo.call("developer", "proposal_get", proposal=proposal["proposal"])["state"])
 
     wait_until(lambda: state() in ("applied", "failed", "rolled_back", "stale"), "it is applied", seconds=60)
     assert state() == "applied"
@@ -247,10 +247,10 @@ def test_without_a_redis_server_it_runs_on_one_in_pure_python_and_says_what_that
         change = {"app": "shop-web", "kind": "sync"}
         proposal = demo.call("developer", "rollout_propose", changes=[change], reason="Deploy what is in Git.")
         with browsing(demo.url, "approver") as browser:
-            assert approve(browser, proposal["id"]).status_code == 200
+            assert approve(browser, proposal["proposal"]).status_code == 200
 
         def state() -> str:
-            return str(demo.call("developer", "proposal_get", id=proposal["id"])["state"])
+            return str(demo.call("developer", "proposal_get", proposal=proposal["proposal"])["state"])
 
         wait_until(lambda: state() in ("applied", "failed", "rolled_back", "stale"), "it is applied", seconds=60)
         assert state() == "applied"

@@ -53,7 +53,8 @@ class Provider:
         }
         answer = await self.client.post("/register", json=asked)
         assert answer.status_code == 201, answer.text
-        return answer.json()
+        made: Json = answer.json()
+        return made
 
     def ask(self, client_id: str, **changed: str | None) -> str:
         """The path of an authorization request; None leaves a parameter out."""
