@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx2
 from mcp.server.lowlevel import Server
@@ -41,6 +41,9 @@ from .record_stream import RecordStream
 from .redaction import Redactor
 from .settings import ClusterSettings, Settings
 from .state import State, open_state
+
+if TYPE_CHECKING:
+    from anyio import AsyncFile
 
 _FIRST_SYNC_SECONDS = 5.0
 """How long a call may wait for the first list of the clusters; afterwards it answers and says how old its facts are."""
@@ -213,6 +216,8 @@ async def serve_stdio(settings: Settings, acting_as: str, stop: asyncio.Event) -
     """Serves one local copilot as the configured caller until its end of the pipe closes or `stop` is set."""
     from mcp.server.stdio import stdio_server
 
+    from .stdio import Lines
+
     local = settings.identity.stdio.get(acting_as)
     if local is None:
         known = ", ".join(settings.identity.stdio) or "none yet"
@@ -220,13 +225,16 @@ async def serve_stdio(settings: Settings, acting_as: str, stop: asyncio.Event) -
     caller = local_caller(acting_as, local, settings.roles)
     async with open_services(settings, replica=_stdio_replica(settings.replica)) as services:
         server: Server[Any] = build_server(services.gate, TOOLS, lambda _ctx: caller)
-        async with stdio_server() as (read, write):
+        lines = Lines()
+        # Of a file, the SDK asks only for its lines.
+        async with stdio_server(stdin=cast("AsyncFile[str]", lines)) as (read, write):
             serving = asyncio.create_task(server.run(read, write, server.create_initialization_options()))
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
             for task in (serving, stopping):
                 task.cancel()
             await asyncio.gather(serving, stopping, return_exceptions=True)
+            lines.end()
 
 
 def _settle_memory(_synced: object) -> None:
@@ -251,9 +259,16 @@ async def watch_policies(policies: Policies, audit: AuditLog) -> None:
 @asynccontextmanager
 async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """Runs a coroutine beside the block; ends it with the block, and the block with it should it fail."""
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(work)
-        yield
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+    try:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(work)
+            yield
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+    except BaseExceptionGroup as failed:
+        match failed.exceptions:
+            case (alone,):
+                raise alone from None  # as it was raised, so that whoever waits for it knows it
+            case _:
+                raise
