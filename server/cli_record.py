@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from heapq import nlargest
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +14,7 @@ import orjson
 import typer
 
 from ..tools.record import Record, RecordQuery
+from ..tools.text import neutralise
 from .audit import read_records, verify
 from .record_stream import matches
 
@@ -19,6 +22,8 @@ commands = typer.Typer(help="The audit log: prove it whole, follow it, search it
 
 Log = Annotated[Path, typer.Argument(help="A log file, or the folder of all replicas' logs (settings: record.dir).")]
 _POLL_SECONDS = 0.25
+_LONGEST = 4_096
+_BREAKS = {ord("\n"): " ", ord("\t"): " "}
 
 
 @commands.command("verify")
@@ -44,19 +49,15 @@ def tail_logs(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Shows the last records, oldest first."""
-    offsets: dict[Path, int] = {}
-    records: list[Record] = []
+    ends: dict[Path, _End] = {}
+    last: list[Record] = []
     for path in _files(log):
-        for record, behind in read_records(path):
-            offsets[path] = behind
-            records.append(record)
-    records.sort(key=lambda record: record.time)
-    for record in records[max(0, len(records) - lines) :]:
+        last += deque(_read_on(path, ends), maxlen=lines)
+    for record in nlargest(lines, last, key=_order)[::-1]:
         _show(record, as_json)
     while follow:
         for path in _files(log):
-            for record, behind in read_records(path, offset=offsets.get(path, 0)):
-                offsets[path] = behind
+            for record in _read_on(path, ends):
                 _show(record, as_json)
         time.sleep(_POLL_SECONDS)
 
@@ -75,24 +76,49 @@ def search_logs(
 ) -> None:
     """Shows the records that match all that is given, oldest first."""
     query = RecordQuery(caller=person, agent=agent, event=event, tool=tool, resource=resource, proposal=proposal)
-    found = [record for record in _all(log) if matches(record, query)]
-    for record in sorted(found, key=lambda record: record.time)[-limit:]:
+    found = (record for path in _files(log) for record in _read_on(path, {}) if matches(record, query))
+    for record in nlargest(limit, found, key=_order)[::-1]:
         _show(record, as_json)
 
 
 def describe(record: Record) -> str:
-    """A record on one line."""
+    """A record on one line, with nothing in it that a terminal would obey."""
     who = record.caller_name or record.caller or "-"
     agent = f" via {record.agent}" if record.agent else ""
     what = " ".join(part for part in (record.tool, record.resource, record.proposal) if part)
     result = " ".join(part for part in (record.decision, record.outcome) if part)
-    return f"{record.time}  {record.event:<20}  {who}{agent}  {what}  {result}".rstrip()
+    line = f"{record.time}  {record.event:<20}  {who}{agent}  {what}  {result}".rstrip()
+    return neutralise(line, _LONGEST).translate(_BREAKS)
 
 
-def _all(log: Path) -> Iterator[Record]:
-    for path in _files(log):
-        for record, _ in read_records(path):
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Where reading a log has come to: which file it was, how many of its lines and bytes were read."""
+
+    inode: int
+    lines: int = 0
+    offset: int = 0
+
+
+def _order(record: Record) -> tuple[str, str, int]:
+    return record.time, record.replica, record.seq
+
+
+def _read_on(path: Path, ends: dict[Path, _End]) -> Iterator[Record]:
+    """The records since the last reading; all of them when the file was replaced. A broken line ends the command."""
+    found = path.stat()
+    end = ends.get(path)
+    if end is None or end.inode != found.st_ino or end.offset > found.st_size:
+        end = _End(found.st_ino)
+    ends[path] = end
+    try:
+        for record, behind in read_records(path, offset=end.offset):
+            ends[path] = end = _End(end.inode, end.lines + 1, behind)
             yield record
+    except ValueError as error:
+        where = f"{path.name}: line {end.lines + 1}"
+        typer.echo(f"{where}: {error}; `arborgate record verify` looks at every line", err=True)
+        raise typer.Exit(1) from error
 
 
 def _files(log: Path) -> list[Path]:
