@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -12,7 +13,6 @@ from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -31,6 +31,7 @@ from .shortcut import Shortcut
 CALLER = "arborgate.caller"
 """Where the scope of an authenticated request keeps its caller."""
 
+MCP_PATH = "/mcp"
 METADATA_PATH = "/.well-known/oauth-protected-resource"
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -46,6 +47,7 @@ class Doorkeeper:
         self._app = app
         self._limit = settings.body_limit
         self._most = settings.max_in_flight
+        self._patience = settings.call_timeout
         self._metrics = metrics
         self._in_flight = 0
         own = urlsplit(settings.url)
@@ -71,7 +73,11 @@ class Doorkeeper:
         self._in_flight += 1
         self._metrics.in_flight.set(self._in_flight)
         try:
-            await self._app(scope, _limited(receive, self._limit), send)
+            await self._app(scope, _limited(receive, self._limit, self._patience), send)
+        except _TooSlow:
+            await _problem(408, "body", "The request did not arrive in time.", {"Connection": "close"})(
+                scope, receive, send
+            )
         except _TooLarge:
             await _problem(413, "body", f"The request is larger than {self._limit} bytes.")(scope, receive, send)
         finally:
@@ -169,7 +175,7 @@ def build_app(
     readiness: Readiness,
     pages: Sequence[BaseRoute] = (),
     lifespan: Callable[[], AbstractAsyncContextManager[None]] | None = None,
-) -> Starlette:
+) -> ASGIApp:
     """The whole HTTP application: `/mcp`, its metadata, the probes and the approval pages."""
     manager = StreamableHTTPSessionManager(
         server,
@@ -211,9 +217,8 @@ def build_app(
                 async with lifespan():
                     yield
 
-    return Starlette(
+    others = Starlette(
         routes=[
-            Route("/mcp", mcp, methods=None),
             Route(METADATA_PATH, metadata),
             Route(f"{METADATA_PATH}/mcp", metadata),
             Route("/healthz", healthz),
@@ -221,21 +226,37 @@ def build_app(
             Route("/metrics", render_metrics),
             *pages,
         ],
-        middleware=[Middleware(Doorkeeper, settings=settings, metrics=metrics)],
         lifespan=run,
     )
+
+    async def route(scope: Scope, receive: Receive, send: Send) -> None:
+        # Calls come by the thousand and need none of what Starlette does for pages.
+        await (mcp if scope.get("path") == MCP_PATH else others)(scope, receive, send)
+
+    return Doorkeeper(route, settings, metrics)
 
 
 class _TooLarge(Exception):
     """A body that went over the limit while it was being read (it had no Content-Length)."""
 
 
-def _limited(receive: Receive, limit: int) -> Receive:
-    seen = 0
+class _TooSlow(Exception):
+    """A body that did not arrive in time: it would hold its place among the requests for as long as it liked."""
+
+
+def _limited(receive: Receive, limit: int, patience: float) -> Receive:
+    """The body in at most `limit` bytes and `patience` seconds; what comes behind it (a farewell) may take its time."""
+    seen, late = 0, asyncio.get_running_loop().time() + patience
+    whole = False
 
     async def receive_counted() -> Message:
-        nonlocal seen
-        message = await receive()
+        nonlocal seen, whole
+        try:
+            async with asyncio.timeout_at(None if whole else late):
+                message = await receive()
+        except TimeoutError:
+            raise _TooSlow from None
+        whole = not message.get("more_body")
         seen += len(message.get("body", b""))
         if seen > limit:
             raise _TooLarge

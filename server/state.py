@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from ..policies.errors import Unavailable
+from ..policies.errors import BadConfiguration, Unavailable
 from ..tools.redis.connection import connect
 from .settings import StateSettings
 
@@ -28,7 +28,10 @@ class State:
 
 def open_state(settings: StateSettings) -> State:
     """Connects lazily: a Redis that is away makes the calls that need it fail, not the start."""
-    password = settings.password_file.read_text(encoding="utf-8").strip() if settings.password_file else ""
+    try:
+        password = settings.password_file.read_text(encoding="utf-8").strip() if settings.password_file else ""
+    except OSError as error:
+        raise BadConfiguration(f"state.password_file: can't be read: {error.strerror}") from error
     client = connect(settings.url, username=settings.username, password=password, timeout=settings.timeout)
     return State(client, settings.prefix)
 

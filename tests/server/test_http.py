@@ -235,6 +235,26 @@ async def test_a_body_over_the_limit_is_refused_with_and_without_a_length(tmp_pa
     assert (known.status_code, unknown.status_code) == (413, 413)
 
 
+@pytest.mark.parametrize("version", ["2026-07-28", "2025-06-18"])
+async def test_a_body_that_does_not_come_in_time_holds_no_place(tmp_path: Path, version: str) -> None:
+    async with open_doors(tmp_path, call_timeout=0.2, max_in_flight=1) as doors:
+        reader, writer = await asyncio.open_connection("127.0.0.1", doors.port)
+        head = {
+            **doors.bearer(),
+            "Host": f"127.0.0.1:{doors.port}",
+            "Content-Type": "application/json",
+            "Content-Length": "100",
+            "MCP-Protocol-Version": version,
+        }
+        lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+        writer.write(f"POST /mcp HTTP/1.1\r\n{lines}\r\n{{".encode())
+        status = await asyncio.wait_for(reader.readline(), 10)
+        assert status.split()[1] == b"408"
+        writer.close()
+        await writer.wait_closed()
+        assert (await doors.http.post("/mcp", json=PING)).status_code == 401
+
+
 async def test_more_requests_at_once_than_allowed_are_told_to_come_back(tmp_path: Path) -> None:
     async with (
         open_doors(tmp_path, max_in_flight=1) as doors,

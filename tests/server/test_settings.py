@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from arborgate.policies.errors import BadConfiguration
-from arborgate.server.settings import Settings, parse_settings, read_settings
+from arborgate.server.settings import Settings, StateSettings, parse_settings, read_settings
+from arborgate.server.state import open_state
 from arborgate.tools.environments import UNASSIGNED, EnvironmentRule, Environments
 
 
@@ -78,6 +79,11 @@ def test_a_mistake_in_the_file_never_repeats_what_stands_there(tmp_path: Path) -
             read_settings(file, {})
         assert "planted" not in f"{refused.value.message}{refused.value.hint}"
         assert "arborgate.yaml" in refused.value.message
+
+
+def test_a_password_file_that_is_away_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(BadConfiguration, match="state.password_file: can't be read"):
+        open_state(StateSettings(password_file=tmp_path / "none"))
 
 
 def test_an_app_is_in_the_first_environment_whose_matchers_all_match() -> None:
