@@ -24,7 +24,7 @@ from arborgate.server.mcp import build_server
 from arborgate.server.metrics import Metrics
 from arborgate.server.settings import HttpSettings, IdentitySettings, IssuerSettings
 from arborgate.tools.record import Event
-from arborgate.tools.tool import Context
+from arborgate.tools.tool import AnyTool, Context
 from tests.server.issuing import ISSUER, Issuer
 from tests.server.serving import ERAS, connected, free_port, serving
 from tests.server.test_gate import Asked, Told, make_tool, open_world
@@ -54,8 +54,8 @@ class Doors:
         return {"Authorization": f"Bearer {self.token(**changes)}", "Accept": "application/json, text/event-stream"}
 
 
-def break_inside(_caller: Caller) -> list[Any]:
-    raise RuntimeError("redis.internal.corp:6379 refused user arborgate")
+def break_inside(caller: Caller) -> list[AnyTool]:
+    raise RuntimeError(f"redis.internal.corp:6379 refused {caller.key}")
 
 
 @asynccontextmanager

@@ -82,7 +82,7 @@ def test_a_mistake_in_the_file_never_repeats_what_stands_there(tmp_path: Path) -
 
 
 def test_a_password_file_that_is_away_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(BadConfiguration, match="state.password_file: can't be read"):
+    with pytest.raises(BadConfiguration, match="password_file: can't be read"):
         open_state(StateSettings(password_file=tmp_path / "none"))
 
 
