@@ -179,9 +179,9 @@ class SandboxCluster:
                 yield _line("ERROR", Refusal(410, "Expired", message).status)
                 return
             version = max(version, self._store.version)
-            for one in news:
-                if not namespace or name_of(one.object)[0] == namespace:
-                    for line in _select(one, wanted):
+            for occurrence in news:
+                if not namespace or name_of(occurrence.object)[0] == namespace:
+                    for line in _select(occurrence, wanted):
                         yield line
             now = time.monotonic()
             # Like a real one: once more shortly before the end, so that the next watch need not go back far.

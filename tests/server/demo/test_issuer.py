@@ -293,10 +293,11 @@ async def test_a_terminal_without_a_browser_logs_in_by_a_code(provider: Provider
     assert (await provider.judge(tokens["access_token"], APPROVALS)).name == "Ada Approver"
 
 
-async def test_a_form_of_another_site_logs_nobody_in(provider: Provider) -> None:
+@pytest.mark.parametrize("origin", ["https://elsewhere.example.com", "null"])
+async def test_a_form_of_another_site_logs_nobody_in(provider: Provider, origin: str) -> None:
     agent = (await provider.register())["client_id"]
-    answer = await provider.choose(provider.ask(agent), origin="https://elsewhere.example.com")
-    assert answer.status_code == 400
+    assert (await provider.choose(provider.ask(agent), origin=origin)).status_code == 400
+    assert (await provider.choose(provider.ask(agent), origin=provider.url)).status_code == 302
 
 
 async def test_the_issuer_answers_under_its_own_name_only(provider: Provider) -> None:
