@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..policies.errors import BadConfiguration
 from .settings import HttpSettings
@@ -32,7 +34,7 @@ async def serve_until(stop: asyncio.Event, app: ASGIApp, settings: HttpSettings,
         uvicorn.Config(
             app,
             loop="none",
-            http="httptools",
+            http=_Protocol,
             ws="none",
             lifespan="on",
             log_config=None,
@@ -53,6 +55,39 @@ async def serve_until(stop: asyncio.Event, app: ASGIApp, settings: HttpSettings,
         await server.serve([sock])
     finally:
         asking.cancel()
+
+
+class _Protocol(HttpToolsProtocol):
+    """Uvicorn's HTTP, with head and body of a small answer in one write: one system call, one wake-up of the client."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(cast("asyncio.Transport", _Joined(transport)))
+
+
+class _Joined:
+    """A transport that writes at the end of the loop's turn what was given to it in that turn."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._parts: list[bytes] = []
+        self._loop = asyncio.get_running_loop()
+
+    def write(self, data: bytes) -> None:
+        if not self._parts:
+            self._loop.call_soon(self._flush)
+        self._parts.append(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._parts:
+            parts, self._parts = self._parts, []
+            self._transport.write(b"".join(parts))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class _Server(uvicorn.Server):

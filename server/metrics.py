@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -16,6 +18,8 @@ class Metrics:
         self._seconds = Histogram(
             "arborgate_call_seconds", "Time in the gate", ("tool",), buckets=_BUCKETS, registry=own
         )
+        # Both vocabularies are closed and small: each pair is looked up in the library once.
+        self._count, self._time = cache(self._calls.labels), cache(self._seconds.labels)
         self._refused = Counter("arborgate_tokens_refused", "Refused tokens by flaw", ("flaw",), registry=own)
         self._age = Gauge("arborgate_source_age_seconds", "Age of what a source said last", ("source",), registry=own)
         self._up = Gauge("arborgate_source_ready", "1 when a source answers", ("source",), registry=own)
@@ -23,8 +27,8 @@ class Metrics:
 
     def observe_call(self, tool: str, outcome: str, took_us: int) -> None:
         """One call that ended; an unknown tool's name is not a label."""
-        self._calls.labels(tool or "unknown", outcome).inc()
-        self._seconds.labels(tool or "unknown").observe(took_us / 1e6)
+        self._count(tool or "unknown", outcome).inc()
+        self._time(tool or "unknown").observe(took_us / 1e6)
 
     def observe_refusal(self, flaw: str) -> None:
         self._refused.labels(flaw).inc()

@@ -25,7 +25,7 @@ _BATCH: Final = 200
 _CHUNK: Final = 500
 _MOST_READ: Final = 50_000
 _RETRY_SECONDS: Final = 1.0
-_PAUSE_SECONDS: Final = 0.05
+_PAUSE_SECONDS: Final = 0.1
 """Between two shipments: a line that follows a quiet moment goes at once, a stream of lines goes in batches."""
 
 _SEQ: Final = len(b'{"seq":')

@@ -100,8 +100,8 @@ def newest_first(app: App) -> list[Deployed]:
 
 def failing_resources(managed: Sequence[Managed]) -> list[Managed]:
     """The managed objects that are unhealthy or out of sync: unhealthy before out of sync, worst first."""
-    ranked = [(_badness(each), each.kind, each.name, each) for each in managed]
-    return [each for badness, *_, each in sorted(ranked, key=lambda row: row[:3]) if badness <= len(_UNWELL)]
+    ranked = [(badness, each.kind, each.name, each) for each in managed if (badness := _badness(each)) <= len(_UNWELL)]
+    return [each for *_, each in sorted(ranked, key=lambda row: row[:3])]
 
 
 def _badness(managed: Managed) -> int:
@@ -125,7 +125,7 @@ def _summarise_resources(managed: Sequence[Managed], shown: Sequence[Managed]) -
     return Resources(
         total=len(managed),
         health={health: counts[health] for health in HEALTHS if counts[health]},
-        out_of_sync=sum(each.sync == Sync.OUT_OF_SYNC for each in managed),
+        out_of_sync=[each.sync for each in managed].count(Sync.OUT_OF_SYNC),
         shown=[show_managed(each) for each in shown],
     )
 

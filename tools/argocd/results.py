@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -232,7 +233,9 @@ def count_health(nodes: Iterable[Node]) -> dict[str, int]:
     return {health: counts[health] for health in Health if counts[health]}
 
 
+@lru_cache(maxsize=8_192)
 def show_source(source: AppSource) -> Source:
+    """Made once, as nothing in it depends on who asks; so are deploys."""
     return Source(
         repo=source.repo,
         path=source.path or None,
@@ -260,6 +263,7 @@ def show_operation(sight: Sight, node: Node) -> Happening | None:
     return Happening(type=app.operation_phase, message=message, at=show_moment(app.operation_at))
 
 
+@lru_cache(maxsize=16_384)
 def show_deploy(deployed: Deployed) -> Deploy:
     return Deploy(id=deployed.id, revision=deployed.revision, at=show_moment(deployed.at), by=deployed.by or None)
 
