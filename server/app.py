@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import os
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -29,6 +28,7 @@ from ..tools.tool import Context
 from ..tools.tree import AppTree
 from .approvals import load_signing_key, sign_approval
 from .audit import AuditLog
+from .background import running
 from .cursors import Cursors
 from .gate import CallerPolicy, Gate
 from .http import build_app, requester
@@ -254,21 +254,3 @@ async def watch_policies(policies: Policies, audit: AuditLog) -> None:
         await audit.write(Entry(event=kind, policy_set=event.digest, detail=str(event.refused or "")))
 
     await policies.watch(tell)
-
-
-@asynccontextmanager
-async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Runs a coroutine beside the block; ends it with the block, and the block with it should it fail."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(work)
-            yield
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-    except BaseExceptionGroup as failed:
-        match failed.exceptions:
-            case (alone,):
-                raise alone from None  # as it was raised, so that whoever waits for it knows it
-            case _:
-                raise

@@ -13,10 +13,11 @@ from ..tools.environments import Environments
 from ..tools.kubernetes.changes import ClusterWriter
 from ..tools.record import Entry, Event
 from ..tools.tree import AppTree
-from .app import open_clusters, running, watch_policies
+from .app import open_clusters, watch_policies
 from .applying import Pace
 from .approvals import load_verify_key
 from .audit import AuditLog
+from .background import running
 from .leases import Leases
 from .proposals import ProposalBook
 from .record_stream import RecordStream

@@ -128,10 +128,20 @@ class _Waiting:
     done: asyncio.Future[Record]
 
 
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Lines that are written together: who waits for them, and the chain's head once they are on disk."""
+
+    waiting: Sequence[_Waiting]
+    records: Sequence[Record]
+    block: bytes
+    head: Head
+
+
 class AuditLog:
     """The one writer of a chain. `write` returns when its line is on disk: lines that arrive while others are being
-    written go together in the next write and share its fsync (group commit). A thread of its own does the disk's work,
-    one batch after another, so the event loop never waits; all else is touched by the loop alone."""
+    written go together in the next write and share its fsync (group commit). A thread of its own does the disk's work and
+    nothing else, one batch after another, so the event loop never waits and never competes for the interpreter."""
 
     def __init__(self, path: Path, replica: str, clean: Callable[[str], str]) -> None:
         self.path = path
@@ -139,7 +149,7 @@ class AuditLog:
         self._clean = clean
         self._known = lru_cache(maxsize=1_024)(clean)
         self._waiting: list[_Waiting] = []
-        self._batches: SimpleQueue[Sequence[_Waiting] | None] = SimpleQueue()
+        self._batches: SimpleQueue[_Batch | None] = SimpleQueue()
         self._idle = asyncio.Event()
         self._idle.set()
         self._closing = False
@@ -189,35 +199,44 @@ class AuditLog:
 
     def _hand_over(self) -> None:
         """Gives the thread all that waits; the log is idle when nothing does."""
-        batch, self._waiting = self._waiting, []
-        if batch:
-            self._batches.put(batch)
-        else:
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
             self._idle.set()
+            return
+        try:
+            batch = self._seal(waiting)
+        except Exception as error:  # whatever stops a record must stop the call that waits for it
+            self._loop.call_soon(self._answer, _Batch(waiting, [], b"", self._head), error)
+        else:
+            self._batches.put(batch)
 
-    def _run(self) -> None:
-        while (batch := self._batches.get()) is not None:
-            try:
-                records = self._append(batch)
-            except Exception as error:  # whatever stops a record must stop the call that waits for it
-                self._answer(batch, None, error)
-            else:
-                self._answer(batch, records, None)
-
-    def _append(self, batch: Sequence[_Waiting]) -> list[Record]:
-        if self._torn:
-            self._take_back()
+    def _seal(self, waiting: Sequence[_Waiting]) -> _Batch:
         head, lines, records = self._head, [], []
         time = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        for waiting in batch:
-            entry = self._cleaned(waiting.entry)
+        for each in waiting:
+            entry = self._cleaned(each.entry)
             line, digest = seal_line(entry, seq=head.seq, time=time, replica=self.replica, prev=head.prev)
             values = {name: getattr(entry, name) for name in _ENTRY_FIELDS}
             records.append(Record(seq=head.seq, time=time, replica=self.replica, prev=head.prev, hash=digest, **values))
             lines.append(line)
             head = Head(head.seq + 1, digest, head.offset + len(line))
+        return _Batch(waiting, records, b"".join(lines), head)
+
+    def _run(self) -> None:
+        while (batch := self._batches.get()) is not None:
+            error: Exception | None = None
+            try:
+                self._store(batch.block)
+            except Exception as fault:
+                error = fault
+            # The loop may be gone at a hard stop; then nobody waits for the answer any more.
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._answer, batch, error)
+
+    def _store(self, block: bytes) -> None:
+        if self._torn:
+            self._take_back()
         try:
-            block = b"".join(lines)
             if (written := self._file.write(block)) != len(block):
                 raise OSError(errno.ENOSPC, f"only {written} of {len(block)} bytes were written")
             os.fdatasync(self._file.fileno())
@@ -227,8 +246,6 @@ class AuditLog:
             with contextlib.suppress(OSError):  # then the next batch takes it back, or fails too
                 self._take_back()
             raise
-        self._head = head
-        return records
 
     def _take_back(self) -> None:
         self._file.truncate(self._head.offset)
@@ -241,29 +258,26 @@ class AuditLog:
             return entry
         return replace(entry, caller_name=name, resource=resource, detail=detail)
 
-    def _answer(self, batch: Sequence[_Waiting], records: Sequence[Record] | None, error: Exception | None) -> None:
-        def deliver() -> None:
-            for index, waiting in enumerate(batch):
-                if waiting.done.cancelled():
-                    continue
-                if records is None:
-                    waiting.done.set_exception(
-                        Unrecorded(
-                            "The audit log can't be written, so nothing may be answered.",
-                            hint="Tell the platform team; calls work again once the log can be written.",
-                            detail=f"{type(error).__name__}: {error}",
-                        )
+    def _answer(self, batch: _Batch, error: Exception | None) -> None:
+        if error is None:
+            self._head = batch.head
+        for index, waiting in enumerate(batch.waiting):
+            if waiting.done.cancelled():
+                continue
+            if error is None:
+                waiting.done.set_result(batch.records[index])
+            else:
+                waiting.done.set_exception(
+                    Unrecorded(
+                        "The audit log can't be written, so nothing may be answered.",
+                        hint="Tell the platform team; calls work again once the log can be written.",
+                        detail=f"{type(error).__name__}: {error}",
                     )
-                else:
-                    waiting.done.set_result(records[index])
-            if records is not None:
-                for callback in self._on_written:
-                    callback()
-            self._hand_over()
-
-        # The loop may be gone at a hard stop; then nobody waits for the answer any more.
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(deliver)
+                )
+        if error is None:
+            for callback in self._on_written:
+                callback()
+        self._hand_over()
 
     async def _close(self) -> None:
         self._closing = True

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from ..policies.errors import Invalid, Unavailable
 from ..tools.record import Record, RecordPage, RecordQuery, is_of
 from .audit import AuditLog, open_line, parse_record
+from .background import end
 from .state import State
 
 logger = logging.getLogger(__name__)
@@ -29,7 +30,6 @@ _PAUSE_SECONDS: Final = 0.1
 """Between two shipments: a line that follows a quiet moment goes at once, a stream of lines goes in batches."""
 
 _SEQ: Final = len(b'{"seq":')
-_CANCEL_SECONDS: Final = 0.1
 _SKEW_SECONDS: Final = 60.0
 """How far the clocks of a replica and of Redis may be apart."""
 
@@ -73,10 +73,7 @@ class RecordStream:
         try:
             yield
         finally:
-            while not task.done():
-                # More than once: `asyncio.wait_for` of Python 3.11, which redis-py awaits, can swallow a cancellation.
-                task.cancel()
-                await asyncio.wait([task], timeout=_CANCEL_SECONDS)
+            await end(task)
             with contextlib.suppress(RedisError):
                 # What became durable last is searchable too, unless Redis is away: then the next start ships it.
                 chain = await asyncio.to_thread(_name_chain, log)

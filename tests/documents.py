@@ -11,12 +11,36 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from arborgate.server.settings import Settings
+from arborgate.tools.redis.acl import READER_RULES, STATE_RULES
 
 HEAD = """# Settings
 
 One YAML file: `--config`, else `$ARBORGATE_CONFIG`, else `arborgate.yaml`. An unknown key refuses to start and names the
 nearest known one. Secrets are never in it: it names files that hold them. This page is written from the code.
 """
+
+USERS_HEAD = """# The two Redis users that Arborgate needs: include this file in redis.conf, or use ACL SETUSER.
+# Replace each CHANGE-ME by the SHA-256 of a password of its own (printf %s "$PASSWORD" | sha256sum), and keep the
+# password itself in the file that `state.password_file` or `redis[].password_file` of the settings names.
+# This file is written from the code (tools/redis/acl.py); the tests run with the same rules.
+
+# `default` is off, yet keeps its rights: a server with an append-only file replays what scripts wrote as `default`, and
+# with fewer rights it would drop that at its next start (seen with Redis 7.0).
+user default off ~* &* +@all
+
+"""
+
+
+def users_file() -> str:
+    """deploy/redis/users.conf: the ACL of Arborgate's own keyspace, and of the reading that agents do."""
+    lines = (
+        "# Arborgate's own keyspace: proposals, sessions, the searchable record.",
+        f"user arborgate on #CHANGE-ME {' '.join(STATE_RULES)}",
+        "",
+        "# The state that agents may read. Narrow ~* to the prefixes that apps own.",
+        f"user arborgate-reader on #CHANGE-ME {' '.join(READER_RULES)}",
+    )
+    return USERS_HEAD + "\n".join(lines) + "\n"
 
 
 def settings_page() -> str:

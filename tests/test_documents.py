@@ -7,17 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.documents import settings_page
+from tests.documents import settings_page, users_file
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 
 
-def test_the_settings_page_is_what_the_code_says() -> None:
-    path = ROOT / "docs" / "settings.md"
+WRITTEN = {"docs/settings.md": settings_page, "deploy/redis/users.conf": users_file}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_file_that_is_written_from_the_code_is_what_the_code_says(name: str) -> None:
+    path, text = ROOT / name, WRITTEN[name]()
     if os.environ.get("ARBORGATE_GOLDEN") == "write":
-        path.write_text(settings_page())
-    assert path.read_text() == settings_page(), "run `make golden`"
+        path.write_text(text)
+    assert path.read_text() == text, "run `make golden`"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -113,7 +113,7 @@ def test_the_redis_reader_may_run_no_command_that_changes_anything(redis_server:
 def test_the_redis_reader_reads_keys_of_everybody(redis_server: RedisServer, redis_url: str) -> None:
     redis_server.admin.hset("shop:cart:1", mapping={"items": "3"})
     with redis_server.connect("reader") as reader:
-        assert reader.hget("shop:cart:1", "items") == b"3"
+        assert reader.hlen("shop:cart:1") == 1
         assert list(reader.scan_iter(match="shop:*")) == [b"shop:cart:1"]
         assert reader.type("shop:cart:1") == b"hash"
 

@@ -15,79 +15,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ...policies.errors import BadConfiguration
+from ...tools.redis.acl import READER_RULES, STATE_RULES
 from .listening import LOOPBACK
-
-READER_COMMANDS = (
-    "auth",
-    "client|getname",
-    "client|id",
-    "client|setname",
-    "cluster|info",
-    "cluster|keyslot",
-    "cluster|myid",
-    "cluster|nodes",
-    "cluster|shards",
-    "cluster|slots",
-    "command",
-    "dbsize",
-    "exists",
-    "expiretime",
-    "get",
-    "getrange",
-    "hello",
-    "hexists",
-    "hget",
-    "hlen",
-    "hmget",
-    "hscan",
-    "hstrlen",
-    "info",
-    "lindex",
-    "llen",
-    "lpos",
-    "lrange",
-    "memory|usage",
-    "object|encoding",
-    "object|freq",
-    "object|idletime",
-    "ping",
-    "pttl",
-    "readonly",
-    "readwrite",
-    "role",
-    "scan",
-    "scard",
-    "select",
-    "sismember",
-    "smismember",
-    "sscan",
-    "strlen",
-    "ttl",
-    "type",
-    "xinfo|consumers",
-    "xinfo|groups",
-    "xinfo|stream",
-    "xlen",
-    "xpending",
-    "xrange",
-    "xrevrange",
-    "zcard",
-    "zcount",
-    "zmscore",
-    "zrange",
-    "zrank",
-    "zscan",
-    "zscore",
-)
-"""What may be run to read, command by command: Redis's own categories do not separate reading from writing."""
 
 USERS: Mapping[str, str] = {
     "apps": "~* &* +@all -@admin -@dangerous",
-    "arborgate": (
-        "~{arborgate}:* &arborgate:* +@all -@admin -@dangerous -randomkey -scan "
-        "-script +script|exists +script|load +info +role"
-    ),
-    "reader": " ".join(("~*", "resetchannels", *(f"+{command}" for command in READER_COMMANDS))),
+    "arborgate": " ".join(STATE_RULES),
+    "reader": " ".join(READER_RULES),
 }
 """Each user and its rules: the sample apps, Arborgate's own keyspace, and the source that agents may read."""
 

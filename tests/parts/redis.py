@@ -15,97 +15,15 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from arborgate.tools.redis.acl import READER_RULES, STATE_RULES
+
 from .install import find_program
 from .process import PartFailed, Process, find_free_ports, wait_until
 
-READER_COMMANDS = (
-    "auth",
-    "client|getname",
-    "client|id",
-    "client|setname",
-    "cluster|info",
-    "cluster|keyslot",
-    "cluster|myid",
-    "cluster|nodes",
-    "cluster|shards",
-    "cluster|slots",
-    "command",
-    "dbsize",
-    "exists",
-    "expiretime",
-    "get",
-    "getrange",
-    "hello",
-    "hexists",
-    "hget",
-    "hlen",
-    "hmget",
-    "hscan",
-    "hstrlen",
-    "info",
-    "lindex",
-    "llen",
-    "lpos",
-    "lrange",
-    "memory|usage",
-    "object|encoding",
-    "object|freq",
-    "object|idletime",
-    "ping",
-    "pttl",
-    "readonly",
-    "readwrite",
-    "role",
-    "scan",
-    "scard",
-    "select",
-    "sismember",
-    "smismember",
-    "sscan",
-    "strlen",
-    "ttl",
-    "type",
-    "xinfo|consumers",
-    "xinfo|groups",
-    "xinfo|stream",
-    "xlen",
-    "xpending",
-    "xrange",
-    "xrevrange",
-    "zcard",
-    "zcount",
-    "zmscore",
-    "zrange",
-    "zrank",
-    "zscan",
-    "zscore",
-)
-"""What `reader` may run, command by command: Redis's categories do not separate reading from writing."""
-
 USERS: Mapping[str, tuple[str, ...]] = {
     "admin": ("~*", "&*", "+@all"),
-    "arborgate": (
-        "~arborgate:*",
-        "~{arborgate}:*",  # the hash tag keeps it in one slot of a cluster
-        "&arborgate:*",
-        "+@all",
-        "-@admin",
-        "-@dangerous",
-        "-randomkey",  # these two show the names of everybody's keys
-        "-scan",
-        "-script",
-        "+script|exists",
-        "+script|load",
-        "+info",
-        "+role",
-        "+cluster|info",
-        "+cluster|keyslot",
-        "+cluster|myid",
-        "+cluster|nodes",
-        "+cluster|shards",
-        "+cluster|slots",
-    ),
-    "reader": ("~*", "resetchannels", *(f"+{command}" for command in READER_COMMANDS)),
+    "arborgate": ("~arborgate:*", *STATE_RULES),
+    "reader": READER_RULES,
 }
 """Each user and its ACL rules. `admin` is for the tests themselves; `default` is off."""
 

@@ -13,9 +13,7 @@ on_a_busy_machine = settings(deadline=None, suppress_health_check=[HealthCheck.t
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text("ab/~", max_size=3), inner, max_size=3)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab/~", max_size=3), inner, max_size=3),
     max_leaves=12,
 )
 json_objects = st.dictionaries(st.text("ab/~", max_size=3), json_values, max_size=3)
@@ -60,9 +58,7 @@ def test_a_merge_patch_applied_twice_is_applied_once(obj: dict[str, Any], patch:
         ("/spec/replicas/deeper", None),
     ],
 )
-def test_a_field_is_found_by_its_json_pointer_and_a_missing_one_counts_as_null(
-    pointer: str, value: object
-) -> None:
+def test_a_field_is_found_by_its_json_pointer_and_a_missing_one_counts_as_null(pointer: str, value: object) -> None:
     obj = {
         "spec": {"replicas": 3, "images": ["a", "b"]},
         "metadata": {"annotations": {"example.com/a~b": "x"}},

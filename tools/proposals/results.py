@@ -159,7 +159,7 @@ def say_next(proposal: Proposal) -> str:
         return _NEXT[proposal.state]
     missing = proposal.content.approvals_needed - _count_approvals(proposal)
     until = write_time(proposal.content.expires_at)
-    return f"{missing} approval(s) by people other than the requester, on the approval page, until {until}. No tool approves."
+    return f"{missing} approval(s) by others than the requester, on the approval page, until {until}. No tool approves."
 
 
 def _count_approvals(proposal: Proposal) -> int:

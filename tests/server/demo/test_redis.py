@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, RedisError
 
 import arborgate.server
-from arborgate.server.demo.redis import READER_COMMANDS, EmbeddedRedis, prepare_redis
+from arborgate.server.demo.redis import EmbeddedRedis, prepare_redis
 from arborgate.server.demo.traffic import PILED_UP, QUEUE, Traffic, fill
 from arborgate.tools.redis.connection import connect
 from tests.parts import redis as parts
@@ -43,7 +43,7 @@ async def test_every_user_logs_in_and_the_sample_data_is_read(embedded: Embedded
         await fill(apps)
         assert await reader.llen(QUEUE) == PILED_UP
         assert await reader.type("data:events:orders") == "stream"
-        assert await reader.ttl("shop:cart:1000") > 0
+        assert await reader.pttl("shop:cart:1000") > 0
 
 
 async def test_the_queue_grows_until_the_worker_runs_and_then_drains(embedded: EmbeddedRedis) -> None:
@@ -122,7 +122,3 @@ def test_the_file_that_it_is_configured_by_holds_no_password(tmp_path: Path) -> 
     config = tmp_path / "redis.conf"
     assert config.stat().st_mode & 0o777 == 0o600
     assert not any(password in config.read_text() for password in redis.passwords.values())
-
-
-def test_it_reads_with_the_commands_that_the_tests_of_the_product_read_with() -> None:
-    assert READER_COMMANDS == parts.READER_COMMANDS

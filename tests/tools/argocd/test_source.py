@@ -56,7 +56,7 @@ async def serve(kube_api: KubeApi) -> ApiClient:
 
 async def _until(condition: Callable[[], object], seconds: float = 20) -> None:
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  # the tree tells nobody that it changed
+        while not condition():
             await asyncio.sleep(0.002)
 
 

@@ -140,7 +140,7 @@ async def test_a_server_that_freezes_is_noticed_and_found_again(
         await asyncio.wait_for(reflector.synced.wait(), 20)
         kube_api.pause()
         async with asyncio.timeout(20):
-            while not reflector.status().error:  # noqa: ASYNC110  # a failure tells nobody, it is only in the status
+            while not reflector.status().error:
                 await asyncio.sleep(0.01)
         kube_api.resume()
         await asyncio.to_thread(kube_api.apply, _application("after", kube_namespace))

@@ -8,9 +8,10 @@ from pydantic import BaseModel
 from redis.exceptions import NoPermissionError
 
 from arborgate.policies.errors import BadConfiguration, Refused, Unavailable
+from arborgate.tools.redis.acl import CONNECTS, READER_RULES
 from arborgate.tools.redis.connection import connect
 from arborgate.tools.redis.source import READS, RedisState, open_redis_state
-from tests.parts.redis import READER_COMMANDS, RedisCluster, RedisSentinel, RedisServer
+from tests.parts.redis import RedisCluster, RedisSentinel, RedisServer
 
 pytestmark = pytest.mark.anyio
 
@@ -84,8 +85,10 @@ async def test_a_command_that_is_not_in_the_list_never_leaves(
     assert redis_server.admin.get("orders:a") == b"kept"
 
 
-async def test_the_list_is_no_longer_than_what_the_reader_may_do() -> None:
-    assert {command.lower().replace(" ", "|") for command in READS} <= set(READER_COMMANDS)
+async def test_the_reader_may_do_what_is_ever_sent_and_connect_and_nothing_else() -> None:
+    allowed = {rule[1:] for rule in READER_RULES if rule.startswith("+")}
+    assert allowed == {command.lower().replace(" ", "|") for command in READS | CONNECTS}
+    assert not any("@" in rule for rule in READER_RULES)
 
 
 async def test_a_source_that_is_gone_is_named_and_its_address_is_not(

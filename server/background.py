@@ -1,0 +1,26 @@
+"""Work that goes on beside a block: started with it, ended with it for certain."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+_AGAIN_SECONDS = 1.0
+
+
+@asynccontextmanager
+async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs a coroutine beside the block; ends it with the block, and the block with it should it fail."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(work)
+        yield
+        await end(task)
+
+
+async def end(task: asyncio.Task[Any]) -> None:
+    """Cancels until it has ended: before Python 3.12 `asyncio.wait_for`, by which redis-py waits, can lose one."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=_AGAIN_SECONDS)
