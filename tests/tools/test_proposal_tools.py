@@ -106,7 +106,7 @@ async def test_a_proposal_is_told_with_what_has_to_happen_next_and_where(tmp_pat
     assert (told["short_digest"], told["digest"]) == (DIGEST[:12], DIGEST)
     assert told["page"] == "https://gate.test/proposals/p1"
     assert told["next"] == (
-        "1 approval(s) by people other than the requester, on the approval page, until 2025-11-22T09:26:40Z. "
+        "1 approval(s) by others than the requester, on the approval page, until 2025-11-22T09:26:40Z. "
         "No tool approves."
     )
     assert told["approvals"][0]["comment"] == "go ahead"
