@@ -25,6 +25,7 @@ from .gate import Recorder
 from .identity import Flaw, Identity, Unauthenticated
 from .mcp import Calls, RequestContext
 from .metrics import Metrics
+from .sampling import Sampling
 from .settings import HttpSettings
 from .shortcut import Shortcut
 
@@ -33,6 +34,8 @@ CALLER = "arborgate.caller"
 
 MCP_PATH = "/mcp"
 METADATA_PATH = "/.well-known/oauth-protected-resource"
+_REFUSALS_RECORDED = 20
+"""Refused tokens on record each second: anybody can send them, so all of them are counted and only these written."""
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 
@@ -111,6 +114,7 @@ class Authenticated:
         self._metrics = metrics
         self._audience = f"{settings.url}/mcp"
         self._metadata = f"{settings.url}{METADATA_PATH}/mcp"
+        self._recorded = Sampling(_REFUSALS_RECORDED)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -131,18 +135,21 @@ class Authenticated:
             # A request without a token is a client finding its way; one with a bad token is worth a record.
             parts = ['error="invalid_token"', f'error_description="{error.message}"', *parts]
             try:
-                await self._recorder.write(
-                    Entry(
-                        event=Event.CALLER_REJECTED,
-                        channel=Channel.MCP,
-                        outcome=error.flaw,
-                        detail=error.detail or error.message,
-                    )
-                )
+                await self._record(error)
             except Unrecorded as unrecorded:
                 return _problem(503, "server", unrecorded.message)
         challenge = {"WWW-Authenticate": "Bearer " + ", ".join(parts)}
         return _problem(401, "Authorization", error.message, challenge)
+
+    async def _record(self, error: Unauthenticated) -> None:
+        if not self._recorded.take():
+            return
+        missed = self._recorded.drain()
+        more = f"; {missed} more since the last one of these" if missed else ""
+        detail = (error.detail or error.message) + more
+        await self._recorder.write(
+            Entry(event=Event.CALLER_REJECTED, channel=Channel.MCP, outcome=error.flaw, detail=detail)
+        )
 
 
 def bearer_token(scope: Scope) -> str:
