@@ -29,6 +29,10 @@ TOKEN_LIMIT = 16_384
 """The most bytes a token may have: bigger ones are refused before anything is parsed."""
 
 _CACHE_SIZE = 10_000
+_PATIENCE_SECONDS = 0.25
+"""How long a call whose key is known waits for newer keys of its issuer."""
+_FIRST_RETRY_SECONDS = 1.0
+"""The least time between two fetches while there are no keys at all."""
 _ACCESS_TOKEN_TYPES = frozenset({"at+jwt", "application/at+jwt", "jwt"})
 _PLAIN_HEADERS = frozenset({"alg", "kid", "typ", "x5t", "x5t#S256", "cty"})
 
@@ -104,7 +108,7 @@ class Keys:
         self._min_interval = min_interval
         self._keys: KeySet | None = None
         self._fetched = self._tried = float("-inf")
-        self._lock = asyncio.Lock()
+        self._fetching: asyncio.Task[None] | None = None
         self.generation = 0
 
     @property
@@ -113,16 +117,23 @@ class Keys:
         return time.monotonic() - self._fetched < self._max_age
 
     async def find(self, kid: str | None) -> KeySet | None:
-        """The key set, if it holds the key (or, without a `kid`, if there is one); None when it does not."""
-        now = time.monotonic()
+        """The key set, if it holds the key (or, without a `kid`, if there is one); None when it does not.
+
+        Keys that are known are not kept waiting for by a slow issuer: they are used while newer ones are fetched."""
         if self._holds(kid) and self.fresh:
             return self._keys
-        # A fetch under way is waited for: it may bring the key.
-        if self._lock.locked() or now - self._tried >= self._min_interval:
-            async with self._lock:
-                if now - self._tried >= self._min_interval:
-                    await self._fetch()
+        if (fetching := self._start_fetch()) is not None:
+            await asyncio.wait({fetching}, timeout=_PATIENCE_SECONDS if self._holds(kid) else None)
         return self._keys if self._holds(kid) else None
+
+    def _start_fetch(self) -> asyncio.Task[None] | None:
+        """The fetch under way, or a new one when it is time: one for all who ask, ended by none of them going away."""
+        if self._fetching is None or self._fetching.done():
+            interval = self._min_interval if self._keys is not None else min(self._min_interval, _FIRST_RETRY_SECONDS)
+            if time.monotonic() - self._tried < interval:
+                return None
+            self._fetching = asyncio.create_task(self._fetch())
+        return self._fetching
 
     def _holds(self, kid: str | None) -> bool:
         if self._keys is None:

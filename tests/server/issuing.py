@@ -32,6 +32,8 @@ class Issuer:
         self.away = False
         self.answering = asyncio.Event()
         self.answering.set()
+        self.answering = asyncio.Event()
+        self.answering.set()
         routes = [
             Route("/.well-known/openid-configuration", self._metadata),
             Route("/jwks", self._jwks),
@@ -43,6 +45,7 @@ class Issuer:
 
     async def _jwks(self, _request: Request) -> Response:
         self.fetches += 1
+        await self.answering.wait()
         await self.answering.wait()
         if self.away:
             return JSONResponse({}, 503)

@@ -219,6 +219,18 @@ async def test_known_keys_work_while_the_issuer_is_away(issuer: Issuer) -> None:
     assert (await identity.authenticate(issuer.token(jti="another"), audience=AUDIENCE)).subject == "ada"
 
 
+async def test_a_slow_issuer_keeps_nobody_waiting_whose_key_is_known(issuer: Issuer) -> None:
+    short = 0.000_001
+    settings = IdentitySettings(issuers=(IssuerSettings(issuer=ISSUER),), jwks_max_age=short, jwks_min_interval=short)
+    identity = Identity(settings, ROLES, client=issuer.client)
+    await identity.authenticate(issuer.token(), audience=AUDIENCE)
+    issuer.answering.clear()
+    async with asyncio.timeout(10):
+        assert (await identity.authenticate(issuer.token(jti="another"), audience=AUDIENCE)).subject == "ada"
+    issuer.answering.set()
+    assert (await identity.authenticate(issuer.token(jti="a third"), audience=AUDIENCE)).subject == "ada"
+
+
 async def test_a_symmetric_key_in_the_key_set_is_never_used(issuer: Issuer) -> None:
     issuer.keys["k0"] = OctKey.generate_key(256, {"kid": "k0"})
     identity = make_identity(issuer)
