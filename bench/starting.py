@@ -28,7 +28,7 @@ def measure_start(settings: Path, folder: Path) -> Part:
         f"serve --stdio: from start to the first answer; medians of {_ROUNDS} rounds in turn",
         (
             Line("tools/list", ours, "s", "bare SDK over a pipe", sdk, at_most=1.5),
-            Line("", ours, "s", "python -c pass", nothing),
+            Line("tools/list, beside nothing at all", ours, "s", "python -c pass", nothing),
         ),
     )
 
