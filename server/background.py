@@ -13,10 +13,17 @@ _AGAIN_SECONDS = 1.0
 @asynccontextmanager
 async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """Runs a coroutine beside the block; ends it with the block, and the block with it should it fail."""
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(work)
-        yield
-        await end(task)
+    try:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(work)
+            yield
+            await end(task)
+    except BaseExceptionGroup as failed:
+        match failed.exceptions:
+            case (alone,):
+                raise alone from None  # as it was raised, so that whoever waits for it knows it
+            case _:
+                raise
 
 
 async def end(task: asyncio.Task[Any]) -> None:

@@ -226,7 +226,7 @@ async def test_a_tree_goes_on_answering_while_its_cluster_is_away(
 
 async def test_a_cluster_is_stale_while_one_of_its_namespaces_is_silent() -> None:
     async def refuse_two(request: web.Request) -> web.StreamResponse:
-        return await (status(403) if "/two/applications" in request.path else items("a"))(request)
+        return await (status(403) if request.path.endswith("/two/applications") else items("a"))(request)
 
     async with run_stand_in() as server:
         server.lists = [refuse_two] * 100
