@@ -13,6 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+from redis.exceptions import ResponseError
 
 from ...policies.errors import BadConfiguration
 from ...tools.redis.acl import READER_RULES, STATE_RULES
@@ -63,9 +66,31 @@ def prepare_redis(folder: Path, port: int, *, program: str | None = None) -> Emb
 
 def main() -> None:
     """Serves a Redis in pure Python until it is killed. It lets anybody in: it knows users, and holds none to rules."""
-    from fakeredis import TcpFakeServer  # noqa: PLC0415  # only where there is no redis-server
+    import fakeredis  # noqa: PLC0415  # only where there is no redis-server
 
-    TcpFakeServer((LOOPBACK, int(sys.argv[1]))).serve_forever()
+    server = fakeredis.TcpFakeServer((LOOPBACK, int(sys.argv[1])))
+    handler: Any = server.RequestHandlerClass
+    server.RequestHandlerClass = _keep_open(handler)
+    server.serve_forever()
+
+
+def _keep_open(handler: type[Any]) -> type[Any]:
+    """The handler, which closes a connection over an error reply, made to go on with it as Redis does."""
+
+    class Handler(handler):  # type: ignore[misc]  # fakeredis has no types
+        def setup(self) -> None:
+            super().setup()
+            read = self.current_client.read_response
+
+            def answer(*args: Any, **options: Any) -> Any:
+                try:
+                    return read(*args, **options)
+                except ResponseError as error:
+                    return error
+
+            self.current_client.read_response = answer
+
+    return Handler
 
 
 if __name__ == "__main__":

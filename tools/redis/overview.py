@@ -62,6 +62,11 @@ def summarise_source(source: str, infos: Sequence[Info]) -> SourceRow:
     )
 
 
+def _silence(info: Info) -> Iterator[str]:
+    if not info:
+        yield "It does not say how it is: it lacks INFO."
+
+
 def _memory(info: Info) -> Iterator[str]:
     limit, used = _number(info, "maxmemory"), _number(info, "used_memory")
     if limit and used / limit >= _NEARLY_FULL:
@@ -99,7 +104,7 @@ def _persistence(info: Info) -> Iterator[str]:
         yield f"The last fork stopped it for {_number(info, 'latest_fork_usec') / 1e6:.1f} s."
 
 
-_SIGNS: tuple[Callable[[Info], Iterator[str]], ...] = (_memory, _clients, _replication, _persistence)
+_SIGNS: tuple[Callable[[Info], Iterator[str]], ...] = (_silence, _memory, _clients, _replication, _persistence)
 
 
 def _count_keys(info: Info) -> int:
@@ -114,5 +119,5 @@ def _number(info: Info, field: str) -> int:
 
 def _token(value: Any) -> str:
     """A version or a mode: such text is ours to show only as far as it looks like one."""
-    text = str(value)
+    text = str(value or "unknown")
     return text if len(text) <= 32 and all(char.isalnum() or char in ".-_" for char in text) else "unknown"

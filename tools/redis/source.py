@@ -43,6 +43,9 @@ the credentials' ACL should allow the same, and is the other lock."""
 _PASSING = ("WRONGTYPE", "no such key")
 """Errors that say that the key was changed or removed while it was read."""
 
+_LACKING = "unknown command"
+"""What a server says that speaks Redis's protocol and lacks a command (MEMORY USAGE, INFO): the rest is still read."""
+
 
 class SourceSettings(Protocol):
     """What the settings say of one Redis."""
@@ -72,9 +75,9 @@ class RedisState:
     async def ask(self, source: str, commands: Sequence[Command]) -> list[Any]:
         """The answers to the commands, in one round trip (per server, in a Cluster); text in them is bytes.
 
-        None stands where the key was changed or removed meanwhile. Raises `Unavailable` (naming the source, never its
-        address) when the source does not answer or does not let Arborgate read this, and `Refused` for a command that
-        is not a known read."""
+        None stands where the key was changed or removed meanwhile, or the server lacks the command. Raises
+        `Unavailable` (naming the source, never its address) when the source does not answer or does not let Arborgate
+        read this, and `Refused` for a command that is not a known read."""
         _require_reads(commands)
         async with self._client(source).pipeline(transaction=False) as pipe:
             for command in commands:
@@ -103,8 +106,9 @@ class RedisState:
         return list(keys), node + 1 if node + 1 < len(nodes) else -1, 0
 
     async def info(self, source: str) -> list[Mapping[str, Any]]:
-        """What each primary server says of itself (INFO); one entry unless the source is a Cluster. Raises as `ask`."""
-        return [dict(await self._ask_node(source, node, ("INFO",))) for node in await self._nodes(source)]
+        """What each primary server says of itself (INFO; nothing where it lacks that); one entry unless the source is a
+        Cluster. Raises as `ask`."""
+        return [dict(await self._ask_node(source, node, ("INFO",)) or {}) for node in await self._nodes(source)]
 
     async def close(self) -> None:
         for client in self._clients.values():
@@ -140,6 +144,8 @@ class RedisState:
                 return await client.execute_command(*command)
             answer = await client.execute_command(*command, target_nodes=[node])
         except FAULTS as error:
+            if _LACKING in str(error):
+                return None
             raise _unavailable(source, error) from error
         return answer[node.name] if isinstance(answer, dict) and node.name in answer else answer
 
@@ -170,7 +176,7 @@ def _require_reads(commands: Iterable[Command]) -> None:
 def _read_answer(source: str, answer: Any) -> Any:
     if isinstance(answer, NoPermissionError):
         raise _forbidden(source, answer)
-    if isinstance(answer, ResponseError) and any(passing in str(answer) for passing in _PASSING):
+    if isinstance(answer, ResponseError) and any(passing in str(answer) for passing in (*_PASSING, _LACKING)):
         return None
     if isinstance(answer, RedisError):
         raise _unavailable(source, answer)

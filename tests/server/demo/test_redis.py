@@ -14,6 +14,9 @@ import arborgate.server
 from arborgate.server.demo.redis import EmbeddedRedis, prepare_redis
 from arborgate.server.demo.traffic import PILED_UP, QUEUE, Traffic, fill
 from arborgate.tools.redis.connection import connect
+from arborgate.tools.redis.overview import summarise_source
+from arborgate.tools.redis.source import RedisState
+from arborgate.tools.redis.values import describe_keys
 from tests.parts import redis as parts
 from tests.parts.process import Process, find_free_ports
 
@@ -122,3 +125,19 @@ def test_the_file_that_it_is_configured_by_holds_no_password(tmp_path: Path) -> 
     config = tmp_path / "redis.conf"
     assert config.stat().st_mode & 0o777 == 0o600
     assert not any(password in config.read_text() for password in redis.passwords.values())
+
+
+async def test_agents_read_the_sample_data_through_the_redis_tools_source(embedded: EmbeddedRedis) -> None:
+    client = connect(embedded.url, username="reader", password=embedded.passwords["reader"], decode=False)
+    state = RedisState({"main": client})
+    async with log_in(embedded, "apps") as apps:
+        await fill(apps)
+    try:
+        keys, node, _ = await state.scan("main", b"payments:queue:*", 0, 0, 1_000)
+        described = await describe_keys(state, "main", sorted(keys))
+        (info,) = await state.info("main")
+        row = summarise_source("main", [info])
+    finally:
+        await state.close()
+    assert (described[0].name, described[0].type, described[0].length) == (QUEUE.encode(), "list", PILED_UP)
+    assert (node, row.source, row.servers) == (-1, "main", 1)
