@@ -1,4 +1,4 @@
-"""The command line: `arborgate serve | applier | demo | policy | proposals | record`."""
+"""The command line: `arborgate serve | applier | demo | keys | policy | proposals | record`."""
 
 from __future__ import annotations
 
@@ -89,12 +89,14 @@ def _run(start: Callable[[asyncio.Event], Coroutine[Any, Any, None]], level: Lev
 
 
 def _mount() -> None:
+    from .cli_keys import commands as keys
     from .cli_policy import commands as policy
     from .cli_proposals import commands as proposals
     from .cli_record import commands as record
     from .demo.cli import commands as demo
 
     commands.add_typer(demo, name="demo")
+    commands.add_typer(keys, name="keys")
     commands.add_typer(policy, name="policy")
     commands.add_typer(proposals, name="proposals")
     commands.add_typer(record, name="record")
