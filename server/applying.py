@@ -14,13 +14,11 @@ from ..policies.errors import Refused, Stale, Unavailable
 from ..tools.app import AppId
 from ..tools.argocd.changes import API
 from ..tools.change import Change, JsonObject, Target, Writer, fields_digest, merge
+from ..tools.kubernetes.changes import MARK
 from ..tools.proposal import Proposal, ProposalState, Step, StepState
 from .leases import Lease
 from .progress import Progress, judge_progress, operation_digest, writes_operation
 from .proposals import ProposalBook
-
-MARK = "arborgate.dev/change"
-"""The annotation that a patch leaves: `<proposal>/<number of the change>`, with `/undone` after its undo."""
 
 _ATTEMPTS = 8
 """How often a patch is tried on an object whose other fields keep moving."""

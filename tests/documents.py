@@ -79,7 +79,7 @@ def _meaning(field: FieldInfo) -> str:
 
 def _default(field: FieldInfo) -> str:
     if field.default_factory is not None:
-        value: Any = field.default_factory()  # type: ignore[call-arg]  # ours take no data
+        value = field.get_default(call_default_factory=True, validated_data={})
         return f"`{_plain(value)}`" if value else ""
     if field.default is PydanticUndefined:
         return "**needed**"

@@ -369,7 +369,7 @@ async def test_what_serve_holds_for_the_cluster_cannot_write(installation: Insta
 
 
 async def test_a_resource_and_its_completion_lead_to_the_same_app(installation: Installation) -> None:
-    from mcp_types import ResourceTemplateReference
+    from mcp_types import ResourceTemplateReference, TextResourceContents
 
     installation.add_app("payments-api")
     installation.add_app("shop-api")
@@ -380,5 +380,6 @@ async def test_a_resource_and_its_completion_lead_to_the_same_app(installation: 
         (name,) = completed.completion.values
         read = await client.read_resource(f"arborgate://app/{CLUSTER}/{installation.namespace}/{name}")
         prompts = (await client.list_prompts()).prompts
-    assert '"app":"main/' in read.contents[0].text  # type: ignore[union-attr]  # a text resource
+    assert isinstance(read.contents[0], TextResourceContents)
+    assert '"app":"main/' in read.contents[0].text
     assert [prompt.name for prompt in prompts] == ["diagnose-app"]

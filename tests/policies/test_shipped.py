@@ -1,7 +1,6 @@
 """The shipped policies: what they hold, that each of them matters, and that the schema speaks the program's words."""
 
 import json
-from dataclasses import fields
 from pathlib import Path
 
 import cedarpy
@@ -13,9 +12,9 @@ from arborgate.policies.loader import SCHEMA, check_cases, load_policies, read_p
 from arborgate.policies.model import Action, ActionGroup, Channel, ResourceType
 from arborgate.policies.world import App, World
 from arborgate.tools.environments import EnvironmentRule, Environments
-from arborgate.tools.tree import App as TreeApp
-from arborgate.tools.tree import AppId, app_resource
+from arborgate.tools.tree import app_resource
 from tests.policies.writing import app, change, copy_shipped, environment, keyspace, person, proposal, shipped_ids
+from tests.tools.tree.world import draw
 
 
 def test_the_shipped_policies_load_and_all_their_cases_hold() -> None:
@@ -56,10 +55,8 @@ def test_the_schema_has_the_actions_groups_and_types_of_the_model() -> None:
 
 def test_the_world_of_the_cases_gives_an_app_the_attributes_that_the_tree_gives_it() -> None:
     declared = World(apps={"main/argocd/shop": App()}).resources()["App::main/argocd/shop"]
-    blank = {field.name: "" for field in fields(TreeApp)}
-    real = TreeApp(**(blank | {"id": AppId("main", "argocd", "shop"), "labels": {}}))  # type: ignore[arg-type]  # only some are read
 
-    made = app_resource(real, ())
+    made = app_resource(draw("shop", cluster="main", namespace="argocd"), ())
 
     assert made.id == declared.id
     assert [name for name, _ in made.attributes] == [name for name, _ in declared.attributes]

@@ -31,12 +31,6 @@ async def serving(app: ASGIApp, settings: HttpSettings) -> AsyncIterator[asyncio
             await task
 
 
-def free_port() -> int:
-    with listen("127.0.0.1", 0) as socket:
-        port: int = socket.getsockname()[1]
-    return port
-
-
 @asynccontextmanager
 async def connected(url: str, token: str, era: str) -> AsyncIterator[Client]:
     """The MCP SDK's own client, over HTTP."""

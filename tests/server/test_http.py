@@ -25,8 +25,9 @@ from arborgate.server.metrics import Metrics
 from arborgate.server.settings import HttpSettings, IdentitySettings, IssuerSettings
 from arborgate.tools.record import Event
 from arborgate.tools.tool import AnyTool, Context
+from tests.parts.process import find_free_ports
 from tests.server.issuing import ISSUER, Issuer
-from tests.server.serving import ERAS, connected, free_port, serving
+from tests.server.serving import ERAS, connected, serving
 from tests.server.test_gate import Asked, Told, make_tool, open_world
 
 pytestmark = pytest.mark.anyio
@@ -60,7 +61,7 @@ def break_inside(caller: Caller) -> list[AnyTool]:
 
 @asynccontextmanager
 async def open_doors(tmp_path: Path, **changes: Any) -> AsyncIterator[Doors]:
-    settings = HttpSettings(port=free_port(), **changes)
+    settings = HttpSettings(port=find_free_ports(1)[0], **changes)
     issuer = Issuer()
     metrics = Metrics()
     released, running = asyncio.Event(), asyncio.Event()
@@ -215,9 +216,11 @@ async def test_mcp_takes_nothing_but_posts(tmp_path: Path, method: str) -> None:
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_failure_outside_the_gate_tells_nothing(tmp_path: Path, era: str) -> None:
+async def test_a_failure_outside_the_gate_tells_nothing(
+    tmp_path: Path, era: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with open_doors(tmp_path) as doors:
-        doors.gate.offered = break_inside  # type: ignore[method-assign]  # the fault
+        monkeypatch.setattr(doors.gate, "offered", break_inside)
         async with connected(f"{doors.url}/mcp", doors.token(), era) as client:
             with pytest.raises(MCPError) as failed:
                 await client.list_tools()

@@ -1,5 +1,6 @@
 """Settings: read once, and refused with the key, the file and the way out."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,9 @@ def test_a_password_file_that_is_away_is_a_clear_error(tmp_path: Path) -> None:
         open_state(StateSettings(password_file=tmp_path / "none"))
 
 
+TIER = {"tier": "web"}
+
+
 def test_an_app_is_in_the_first_environment_whose_matchers_all_match() -> None:
     environments = Environments(
         [
@@ -94,9 +98,8 @@ def test_an_app_is_in_the_first_environment_whose_matchers_all_match() -> None:
         ]
     )
 
-    def assign(**changes: object) -> str:
-        given = {"cluster": "c", "project": "shop", "namespace": "prod-a", "labels": {"tier": "web"}, **changes}
-        return environments.assign(**given)  # type: ignore[arg-type]  # spelled out above
+    def assign(project: str = "shop", namespace: str = "prod-a", labels: Mapping[str, str] = TIER) -> str:
+        return environments.assign(cluster="c", project=project, namespace=namespace, labels=labels)
 
     assert assign() == "production"
     assert assign(labels={}) == "staging"

@@ -66,7 +66,9 @@ async def test_every_filter_narrows_the_search(tmp_path: Path) -> None:
     assert await search(world, proposal="p1") == [approved, proposed]
 
 
-async def test_times_are_absolute_or_ago_and_anything_else_is_refused(tmp_path: Path) -> None:
+async def test_times_are_absolute_or_ago_and_anything_else_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world = make_world(tmp_path)
     queries: list[tuple[float, float]] = []
     store = world.records.search
@@ -75,7 +77,7 @@ async def test_times_are_absolute_or_ago_and_anything_else_is_refused(tmp_path: 
         queries.append((query.since, query.until))
         return await store(query)
 
-    world.records.search = watch  # type: ignore[method-assign]
+    monkeypatch.setattr(world.records, "search", watch)
     await world.ask("record_search", AUDITOR, since="7d", until="2025-11-22T09:26:40+01:00")
     assert queries == [(NOW - 7 * 86_400, NOW)]
     for text in ("yesterday", "2025-11-22T08:26:40", "7y"):

@@ -21,7 +21,8 @@ WRITE_TIMEOUT = ClientTimeout(total=30.0, connect=5.0)
 FIELD_MANAGER = "arborgate"
 
 MARK = "arborgate.dev/change"
-"""The annotation by which an object shows which change of which proposal was made to it last."""
+"""The annotation by which an object shows which change was made to it last: `<proposal>/<number of the change>`, with
+`/undone` after its undo."""
 
 _MARK = "/metadata/annotations/arborgate.dev~1change"
 _REPLICAS, _RESTARTED = "/spec/replicas", "/spec/template/metadata/annotations/kubectl.kubernetes.io~1restartedAt"

@@ -3,8 +3,8 @@
 import pytest
 
 from arborgate.policies.errors import Unavailable
-from arborgate.server.applying import MARK
 from arborgate.tools.change import Target
+from arborgate.tools.kubernetes.changes import MARK
 from tests.server.applier.world import World
 
 pytestmark = pytest.mark.anyio

@@ -12,8 +12,8 @@ from joserfc.jwk import OKPKey
 from arborgate.policies.engine import Engine
 from arborgate.policies.errors import Refused, Unavailable
 from arborgate.policies.loader import SHIPPED, read_policies
-from arborgate.server.applying import MARK
 from arborgate.server.approvals import new_signing_key
+from arborgate.tools.kubernetes.changes import MARK
 from arborgate.tools.proposal import Approval, Proposal, Risk, Step, StepState, Verdict, digest_content
 from arborgate.tools.tree import AppTree
 from tests.server.applier.world import CLUSTER, DEV, World, make_person

@@ -17,6 +17,7 @@ from mcp.client.auth import AuthorizationCodeResult, OAuthClientProvider, TokenS
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 from mcp.types import TextContent
+from pydantic import AnyUrl
 
 from tests.parts.process import wait_until
 from tests.server.demo.demos import DemoProcess, approve, browsing, run_command, starting_demo
@@ -62,11 +63,7 @@ def test_the_broken_app_is_found_mended_by_proposal_and_approval_and_its_queue_d
     with browsing(demo.url, "approver") as browser:
         assert approve(browser, proposal["proposal"]).status_code == 200
 
-    def state() -> str:
-        return str(demo.call("developer", "proposal_get", proposal=proposal["proposal"])["state"])
-
-    wait_until(lambda: state() in ("applied", "failed", "rolled_back", "stale"), "it is applied", seconds=60)
-    assert state() == "applied"
+    assert _wait_for_end(demo, proposal["proposal"]) == "applied"
     found = demo.call("developer", "app_get", app="payments-worker")
     assert (found["health"], found["images"]) == ("Healthy", ["registry.example.com/payments/worker:2.13.1"])
     wait_until(lambda: _queue_length(demo) < waiting, "the queue drains")
@@ -116,7 +113,7 @@ async def test_an_agent_logs_in_by_itself_with_the_sdks_own_oauth_client(demo: D
 
     login = OAuthClientProvider(
         f"{demo.url}/mcp",
-        OAuthClientMetadata(redirect_uris=[CALLBACK], client_name="An agent"),  # type: ignore[list-item]  # parsed by pydantic
+        OAuthClientMetadata(redirect_uris=[AnyUrl(CALLBACK)], client_name="An agent"),
         Memory(),
         open_browser,
         wait_for_code,
@@ -249,11 +246,17 @@ def test_without_a_redis_server_it_runs_on_one_in_pure_python_and_says_what_that
         with browsing(demo.url, "approver") as browser:
             assert approve(browser, proposal["proposal"]).status_code == 200
 
-        def state() -> str:
-            return str(demo.call("developer", "proposal_get", proposal=proposal["proposal"])["state"])
+        assert _wait_for_end(demo, proposal["proposal"]) == "applied"
 
-        wait_until(lambda: state() in ("applied", "failed", "rolled_back", "stale"), "it is applied", seconds=60)
-        assert state() == "applied"
+
+def _wait_for_end(demo: DemoProcess, proposal: str) -> str:
+    """The state that the proposal ends in."""
+
+    def state() -> str:
+        return str(demo.call("developer", "proposal_get", proposal=proposal)["state"])
+
+    wait_until(lambda: state() in ("applied", "failed", "rolled_back", "stale"), "it is applied", seconds=60)
+    return state()
 
 
 def _queue_length(demo: DemoProcess) -> int:

@@ -132,7 +132,7 @@ def test_the_table_above_is_the_whole_design() -> None:
     assert all(not TRANSITIONS.get(state) for state in ProposalState if state.final)
 
 
-def swap_together(world: World, parties: int) -> None:
+def swap_together(world: World, parties: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first swaps of so many callers are made only when all of them have read."""
     store, real, everybody, arrived = world.book.store, world.book.store.swap, asyncio.Event(), itertools.count(1)
 
@@ -142,13 +142,15 @@ def swap_together(world: World, parties: int) -> None:
         await everybody.wait()
         return await real(*args, **kwargs)
 
-    store.swap = swap  # type: ignore[method-assign]
+    monkeypatch.setattr(store, "swap", swap)
 
 
-async def test_of_two_approvers_at_once_exactly_one_makes_the_move(world: World) -> None:
+async def test_of_two_approvers_at_once_exactly_one_makes_the_move(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     proposal = await bring_to(world, S.PROPOSED)
     votes = [world.vote(proposal, by=world.approver(name)) for name in ("ana", "bob")]
-    swap_together(world, 2)
+    swap_together(world, 2, monkeypatch)
     answers = await asyncio.gather(*map(world.book.decide, votes), return_exceptions=True)
     assert sorted(type(answer).__name__ for answer in answers) == ["Conflict", "Proposal"]
     kept = await world.book.get(proposal.id)
@@ -159,11 +161,13 @@ async def test_of_two_approvers_at_once_exactly_one_makes_the_move(world: World)
     assert sorted(outcomes) == sorted([(winner, "intended"), (winner, "ok"), (loser, "intended"), (loser, "conflict")])
 
 
-async def test_when_two_approvals_are_needed_two_at_once_both_count(redis_url: str, world: World) -> None:
+async def test_when_two_approvals_are_needed_two_at_once_both_count(
+    redis_url: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world = World(world.redis, approvals=2)
     proposal = await bring_to(world, S.PROPOSED)
     votes = [world.vote(proposal, by=world.approver(name)) for name in ("ana", "bob")]
-    swap_together(world, 2)
+    swap_together(world, 2, monkeypatch)
     await asyncio.gather(*map(world.book.decide, votes))
     kept = await world.book.get(proposal.id)
     assert (kept.state, len(kept.approvals)) == (S.APPROVED, 2)
@@ -256,7 +260,7 @@ async def test_when_redis_is_away_the_record_says_that_the_outcome_is_unknown(
         await world.book.get(proposal.id)
 
 
-async def test_a_move_whose_answer_was_lost_is_not_made_twice(world: World) -> None:
+async def test_a_move_whose_answer_was_lost_is_not_made_twice(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     proposal = await bring_to(world, S.PROPOSED)
     store, real = world.book.store, world.book.store._transition
 
@@ -264,7 +268,7 @@ async def test_a_move_whose_answer_was_lost_is_not_made_twice(world: World) -> N
         await real(keys=keys, args=args)
         return int(await real(keys=keys, args=args))
 
-    store._transition = ask_twice  # type: ignore[assignment]
+    monkeypatch.setattr(store, "_transition", ask_twice)
     assert (await approve(world, proposal)).state is S.APPROVED
     assert await world.redis.xlen("{arborgate}:events") == 3
 

@@ -73,7 +73,9 @@ async def test_logging_out_ends_the_session_on_the_server(world: World) -> None:
     assert (ended.caller, ended.channel) == ("https://issuer.test#april", "pages")
 
 
-async def test_a_request_that_races_with_the_logout_does_not_bring_the_session_back(world: World) -> None:
+async def test_a_request_that_races_with_the_logout_does_not_bring_the_session_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     session_id = await world.start_session("april", "approver")
     sessions, redis = world.sessions, world.state.redis
     get = redis.get
@@ -83,9 +85,9 @@ async def test_a_request_that_races_with_the_logout_does_not_bring_the_session_b
         await sessions.end(session_id)
         return found
 
-    redis.get = get_then_log_out  # type: ignore[method-assign,assignment]
-    await sessions.find(session_id)
-    redis.get = get  # type: ignore[method-assign]
+    with monkeypatch.context() as racing:
+        racing.setattr(redis, "get", get_then_log_out)
+        await sessions.find(session_id)
     assert await sessions.find(session_id) is None
 
 
