@@ -16,9 +16,9 @@ from arborgate.policies.engine import Engine
 from arborgate.policies.loader import load_policies
 from arborgate.policies.model import Action, Caller, Channel
 from arborgate.server.audit import AuditLog
-from arborgate.server.identity import Identity
+from arborgate.server.identity.authentication import Identity
+from arborgate.server.identity.settings import IdentitySettings, IssuerSettings
 from arborgate.server.redaction import Redactor
-from arborgate.server.settings import IdentitySettings, IssuerSettings
 from arborgate.tools.app import App
 from arborgate.tools.argocd.parse import AppParser
 from arborgate.tools.environments import EnvironmentRule, Environments

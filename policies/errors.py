@@ -8,6 +8,7 @@ is recorded and logged (redacted) and never sent.
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 
 
@@ -58,6 +59,29 @@ class Denied(ArborgateError):
     reason = Reason.DENIED
 
 
+class ScopeNeeded(Denied):
+    """The token's scope leaves this out; `scope` is the one that would do (RFC 6750 section 3.1)."""
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(
+            f"The token lacks the scope {scope!r} for this.", hint="Ask the person to consent to it, and log in again."
+        )
+        self.scope = scope
+
+
+class LoginNeeded(Denied):
+    """Policy asks for a more recent or a stronger login (RFC 9470): at most `max_age` seconds ago, by one of
+    `acr_values` where there are any."""
+
+    def __init__(self, max_age: int, acr_values: tuple[str, ...] = ()) -> None:
+        super().__init__(
+            "Policy asks for a more recent or a stronger login for this.",
+            hint="The person you act for has to log in again.",
+        )
+        self.max_age = max_age
+        self.acr_values = acr_values
+
+
 class Conflict(ArborgateError):
     """Somebody else was first: the state moved between reading and writing."""
 
@@ -89,9 +113,13 @@ class DeadlinePassed(ArborgateError):
 
 
 class Busy(ArborgateError):
-    """Too much at once: try again after the time the hint says."""
+    """Too much at once: try again after `retry_after` seconds."""
 
     reason = Reason.BUSY
+
+    def __init__(self, message: str, *, retry_after: float = 1.0, hint: str | None = None, detail: str = "") -> None:
+        super().__init__(message, hint=hint or f"Try again in {max(1, math.ceil(retry_after))} s.", detail=detail)
+        self.retry_after = retry_after
 
 
 class Unrecorded(ArborgateError):

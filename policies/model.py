@@ -79,13 +79,30 @@ class Channel(StrEnum):
     TERMINAL = "terminal"
 
 
+class Binding(StrEnum):
+    """What ties a caller's credential to who presents it; with `bearer` whoever holds it can use it."""
+
+    BEARER = "bearer"
+    DPOP = "dpop"
+    LOCAL = "local"
+    MTLS = "mtls"
+    SESSION = "session"
+
+    @property
+    def bound(self) -> bool:
+        return self is not Binding.BEARER
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """A person, the groups they are in, and the agent acting for them; or an app acting for itself.
 
     `issuer` and `subject` identify the person (OpenID Connect Core section 2); `name` is only for showing. `agent` is
-    the OAuth `client_id` (or `azp`), `actors` the chain of RFC 8693 `act` claims, the current actor first.
-    `authenticated_at` is `auth_time` in seconds since the epoch, 0 where the provider does not say.
+    the OAuth `client_id` (or `azp`), `actors` the chain of RFC 8693 `act` claims, the current actor first; `itself`
+    says that there is no person: an app or agent acts for itself. `grants` are roles at one app and below it, pairs of
+    role and app id. `authenticated_at` is `auth_time` in seconds since the epoch, 0 where the provider does not say,
+    `acr` how the person logged in. `within` is the id of the one app that the credential is good for, "" for all;
+    `withheld` the groups of actions that its scope leaves out, each with the scope that would do.
     """
 
     issuer: str
@@ -98,6 +115,12 @@ class Caller:
     actors: tuple[str, ...] = ()
     authenticated_at: int = 0
     session: str = ""
+    itself: bool = False
+    binding: Binding = Binding.BEARER
+    acr: str = ""
+    grants: frozenset[tuple[str, str]] = frozenset()
+    within: str = ""
+    withheld: tuple[tuple[ActionGroup, str], ...] = ()
 
     @property
     def key(self) -> str:

@@ -31,8 +31,9 @@ from .audit import AuditLog
 from .background import running
 from .cursors import Cursors
 from .gate import CallerPolicy, Gate
-from .http import build_app, requester
-from .identity import Identity, local_caller
+from .http import Authenticator, build_app, challenges_of, requester
+from .identity.authentication import Identity
+from .identity.callers import local_caller
 from .mcp import build_server
 from .metrics import Metrics
 from .proposals import ProposalBook
@@ -171,6 +172,7 @@ async def serve_http(settings: Settings, stop: asyncio.Event) -> None:
                 server=build_server(services.gate, TOOLS, requester),
                 gate=services.gate,
                 identity=services.identity,
+                identity_settings=settings.identity,
                 recorder=services.audit,
                 metrics=services.metrics,
                 readiness=services.readiness.check,
@@ -191,8 +193,15 @@ def build_pages(services: Services) -> list[BaseRoute]:
     url = settings.http.url
     audience = login.terminal_audience or f"{url}/approvals"
 
-    async def verify(token: str) -> Caller:
-        return await services.identity.authenticate(token, audience=audience, channel=Channel.TERMINAL)
+    terminal = Authenticator(
+        services.identity,
+        services.audit,
+        services.metrics,
+        challenges_of(settings.http, settings.identity),
+        url=url,
+        audience=audience,
+        channel=Channel.TERMINAL,
+    )
 
     return Pages(
         settings=login,
@@ -205,7 +214,7 @@ def build_pages(services: Services) -> list[BaseRoute]:
         records=services.records,
         audit=services.audit,
         sign=lambda approval: sign_approval(approval, key),
-        verify_terminal_token=verify,
+        terminal=terminal.authenticate,
         client=services.web,
         clean=services.redactor.clean_text,
         demo=settings.demo,

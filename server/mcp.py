@@ -24,6 +24,7 @@ from .errors import as_json, tell
 from .gate import Answer, UnknownTool
 from .prompts import PROMPTS, Prompt
 from .schemas import input_schema, output_schema
+from .scope import REFUSAL
 
 logger = logging.getLogger(__name__)
 
@@ -202,6 +203,8 @@ class Doors:
         answer = await self._gate.call(self._caller_of(ctx), name, arguments, trace_id=_trace_id(ctx))
         if isinstance(answer.error, UnknownTool):
             raise _protocol_error(answer.error)
+        if answer.error is not None and ctx.request is not None:
+            ctx.request.scope[REFUSAL] = answer.error
         return answer
 
 

@@ -6,27 +6,20 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from ..policies.errors import BadConfiguration
 from ..tools.environments import EnvironmentRule
 from ..tools.tree import Owned
-
-Algorithm = Literal["RS256", "PS256", "ES256", "ES384", "EdDSA", "Ed25519"]
-"""Asymmetric signatures only: a verifier must hold nothing that could sign."""
-
-Seconds = Annotated[float, Field(gt=0, description="seconds")]
+from .identity.settings import IdentitySettings, Member
+from .section import Seconds, Section
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class HttpSettings(_Section):
+class HttpSettings(Section):
     """Where `serve` listens and what it takes."""
 
     host: str = "127.0.0.1"
@@ -38,7 +31,10 @@ class HttpSettings(_Section):
     call_timeout: Seconds = 10.0
     drain_timeout: Seconds = 20.0
     max_in_flight: int = Field(default=256, ge=1)
-    trusted_proxies: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = Field(default=(), description="addresses whose forwarded headers are believed")
+    client_cert_header: str = Field(
+        default="", description="in which trusted proxies pass on a client's certificate (RFC 9440: Client-Cert)"
+    )
 
     @field_validator("public_url")
     @classmethod
@@ -55,55 +51,7 @@ class HttpSettings(_Section):
         return (self.public_url or f"http://{host}:{self.port}").rstrip("/")
 
 
-class IssuerSettings(_Section):
-    """One OpenID provider or OAuth authorization server whose access tokens are accepted (RFC 9068)."""
-
-    issuer: str
-    audience: str = Field(default="", description="the tokens' aud; default <public_url>/mcp")
-    jwks_url: str = Field(default="", description="default: from the issuer's metadata (RFC 8414, OIDC discovery)")
-    algorithms: tuple[Literal["RS256", "PS256", "ES256", "ES384", "EdDSA", "Ed25519"], ...] = (
-        "RS256",
-        "PS256",
-        "ES256",
-        "EdDSA",
-    )
-    groups_claim: str = "groups"
-    name_claim: str = "name"
-    leeway: float = Field(default=30.0, ge=0, le=120, description="seconds of clock difference")
-
-
-class PagesSettings(_Section):
-    """The login of the approval pages: a client and an audience of their own."""
-
-    issuer: str
-    client_id: str = "arborgate-pages"
-    client_secret_file: Path | None = None
-    scope: str = "openid profile"
-    groups_claim: str = "groups"
-    session_idle: Seconds = 1_800.0
-    session_limit: Seconds = 28_800.0
-    terminal_client_id: str = Field(default="arborgate-terminal", description="public client of `arborgate proposals`")
-    terminal_audience: str = Field(default="", description="aud of its tokens; default <public_url>/approvals")
-
-
-class LocalCaller(_Section):
-    """Who a local copilot acts for over stdio (`arborgate serve --stdio --as NAME`); never anonymous."""
-
-    subject: str
-    name: str = ""
-    groups: tuple[str, ...] = ()
-    agent: str = "stdio"
-
-
-class IdentitySettings(_Section):
-    issuers: tuple[IssuerSettings, ...] = ()
-    pages: PagesSettings | None = None
-    stdio: Mapping[str, LocalCaller] = Field(default_factory=dict)
-    jwks_max_age: Seconds = 3_600.0
-    jwks_min_interval: Seconds = Field(default=30.0, description="least time between two fetches for unknown keys")
-
-
-class ClusterSettings(_Section):
+class ClusterSettings(Section):
     """One cluster whose Argo CD objects are read. Without `kubeconfig`: in a pod the pod's own account, else the
     current kube context."""
 
@@ -114,7 +62,7 @@ class ClusterSettings(_Section):
     workloads: bool = Field(default=True, description="also watch Deployments, StatefulSets, DaemonSets, Rollouts")
 
 
-class RedisSettings(_Section):
+class RedisSettings(Section):
     """One Redis: `redis://`, `rediss://`, `redis+sentinel://host:port,host:port/service/db`, `redis+cluster://host:port`."""
 
     url: str = "redis://127.0.0.1:6379/0"
@@ -133,17 +81,17 @@ class RedisSourceSettings(RedisSettings):
     name: str = Field(default="main", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
 
 
-class RecordSettings(_Section):
+class RecordSettings(Section):
     dir: Path = Path("arborgate-record")
     stream_length: int = Field(default=1_000_000, ge=1_000, description="records kept searchable in Redis")
 
 
-class PolicySettings(_Section):
+class PolicySettings(Section):
     dir: Path | None = Field(default=None, description="your *.cedar and cases/*.yaml; default: the shipped ones")
     reload: bool = True
 
 
-class ProposalSettings(_Section):
+class ProposalSettings(Section):
     expire_after: Seconds = 86_400.0
     rehearsal_wait: Seconds = Field(default=3.0, description="how long rollout_propose waits for the dry run")
     approvals_low: int = Field(default=1, ge=1)
@@ -152,7 +100,7 @@ class ProposalSettings(_Section):
     verify_key_file: Path | None = Field(default=None, description="public JWK that the applier checks them with")
 
 
-class ApplierSettings(_Section):
+class ApplierSettings(Section):
     """The clusters with credentials that may write; read by `arborgate applier` alone."""
 
     clusters: tuple[ClusterSettings, ...] = ()
@@ -160,20 +108,20 @@ class ApplierSettings(_Section):
     lease: Seconds = 30.0
 
 
-class Settings(_Section):
+class Settings(Section):
     """The whole configuration."""
 
     replica: str = Field(default="serve-1", pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$")
     http: HttpSettings = HttpSettings()
     identity: IdentitySettings = IdentitySettings()
-    roles: Mapping[str, tuple[str, ...]] = Field(
+    roles: Mapping[str, tuple[Member, ...]] = Field(
         default_factory=lambda: {
             "viewer": ("arborgate-viewers",),
             "developer": ("arborgate-developers",),
             "approver": ("arborgate-approvers",),
             "auditor": ("arborgate-auditors",),
         },
-        description="role: the provider's groups that have it",
+        description="role: the groups that have it, everywhere or at one parent app and all below it",
     )
     policies: PolicySettings = PolicySettings()
     clusters: tuple[ClusterSettings, ...] = (ClusterSettings(),)
@@ -194,22 +142,6 @@ class Settings(_Section):
         if len(set(names)) != len(names):
             raise ValueError("two entries have the same name")
         return values
-
-    @model_validator(mode="after")
-    def _pages_issuer_is_https_or_loopback(self) -> Settings:
-        urls = [issuer.issuer for issuer in self.identity.issuers]
-        urls += [issuer.jwks_url for issuer in self.identity.issuers if issuer.jwks_url]
-        urls += [self.identity.pages.issuer] if self.identity.pages else []
-        if not all(is_https_or_loopback(url) for url in urls):
-            raise ValueError("an issuer or jwks_url is neither https nor on loopback")
-        return self
-
-
-def is_https_or_loopback(url: str) -> bool:
-    """Whether what comes from this URL can't be forged on its way."""
-    parts = urlsplit(url)
-    own = parts.hostname in ("127.0.0.1", "localhost", "::1")
-    return bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and own))
 
 
 def read_settings(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:

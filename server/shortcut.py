@@ -24,6 +24,7 @@ from ..policies.model import Caller
 from .errors import as_json, tell
 from .gate import Answer, UnknownTool
 from .mcp import ERROR_META, Calls, read_trace_id
+from .scope import CALLER, REFUSAL
 
 _METHOD = "tools/call"
 _MEMBERS = frozenset({"jsonrpc", "id", "method", "params"})
@@ -45,17 +46,16 @@ class _Asked:
 
 
 class Shortcut:
-    """An ASGI application before the SDK's. `caller_key` is where the scope keeps the authenticated caller."""
+    """An ASGI application before the SDK's."""
 
-    def __init__(self, app: ASGIApp, gate: Calls, server_info: Mapping[str, Any], caller_key: str) -> None:
+    def __init__(self, app: ASGIApp, gate: Calls, server_info: Mapping[str, Any]) -> None:
         self._app = app
         self._gate = gate
         self._info = {SERVER_INFO_META_KEY: server_info}
-        self._caller_key = caller_key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = _read_headers(scope)
-        caller = scope.get(self._caller_key)
+        caller = scope.get(CALLER)
         if headers is None or not isinstance(caller, Caller):
             await self._app(scope, receive, send)
             return
@@ -65,6 +65,8 @@ class Shortcut:
             await self._app(scope, _replay(message, receive), send)
             return
         answer = await self._gate.call(caller, asked.name, asked.arguments, trace_id=asked.trace_id)
+        if answer.error is not None:
+            scope[REFUSAL] = answer.error
         status, body = self._describe(answer)
         await _send(send, status, {"jsonrpc": "2.0", "id": asked.id, **body})
 

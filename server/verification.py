@@ -28,7 +28,7 @@ from ..tools.proposal import (
 from ..tools.rollouts.changes import workload_target
 from ..tools.tree import AppTree, Node
 from .approvals import verify_approval
-from .identity import roles_of
+from .identity.roles import roles_of
 from .proposals import APPLIER, approvals_needed
 from .settings import Settings
 

@@ -19,8 +19,9 @@ from joserfc.errors import JoseError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ...policies.errors import Denied, Unavailable
-from ..identity import Keys, read_texts
-from ..settings import IssuerSettings, PagesSettings
+from ..identity.callers import read_texts
+from ..identity.keys import Keys
+from ..identity.settings import IssuerSettings, PagesSettings
 from ..state import State, reaching_state
 from .sessions import Person, hash_id
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import httpx2
+from starlette.responses import Response
 from starlette.routing import BaseRoute
+from starlette.types import Scope
 
 from ...policies.engine import Engine
 from ...policies.model import Caller
@@ -15,7 +17,8 @@ from ...tools.proposal import Approval
 from ...tools.record import Records
 from ...tools.tree import AppTree
 from ..gate import Recorder
-from ..settings import PagesSettings
+from ..identity.roles import RoleMembers
+from ..identity.settings import PagesSettings
 from ..state import State
 from .guard import Origin
 from .login import Login
@@ -30,14 +33,14 @@ from .terminal import Terminal
 class Pages:
     """Everything that people approve with.
 
-    `url` is the public URL without a slash at its end. `sign` signs approvals. `verify_terminal_token` takes bearer
-    tokens whose audience is `<url>/approvals` to a caller of the channel `terminal`, or raises `Unauthenticated`.
+    `url` is the public URL without a slash at its end. `sign` signs approvals. `terminal` finds the
+    caller of a request by a token whose audience is `<url>/approvals`, on the channel `terminal`, or says what to answer.
     `clean` takes secrets out of text. `clock` is seconds since the epoch.
     """
 
     settings: PagesSettings
     url: str
-    roles: Mapping[str, Sequence[str]]
+    roles: RoleMembers
     state: State
     engine: Callable[[], Engine]
     tree: AppTree
@@ -45,7 +48,7 @@ class Pages:
     records: Records
     audit: Recorder
     sign: Callable[[Approval], Approval]
-    verify_terminal_token: Callable[[str], Awaitable[Caller]]
+    terminal: Callable[[Scope], Awaitable[Caller | Response]]
     client: httpx2.AsyncClient
     clean: Callable[[str], str]
     demo: bool = False
@@ -68,5 +71,5 @@ class Pages:
             render=Renderer(clean=self.clean, clock=self.clock, demo=self.demo),
             clean=self.clean,
         )
-        terminal = Terminal(self.settings, self.url, review, self.verify_terminal_token, self.clean)
+        terminal = Terminal(self.settings, self.url, review, self.terminal, self.clean)
         return [*site.routes(), *terminal.routes()]

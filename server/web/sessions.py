@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
-from ...policies.model import Caller, Channel
-from ..identity import roles_of
+from ...policies.model import Binding, Caller, Channel
+from ..identity.roles import RoleMembers, grants_of, roles_of
 from ..state import State, reaching_state
 
 
@@ -49,7 +49,7 @@ class Sessions:
     def __init__(
         self,
         state: State,
-        roles: Mapping[str, Sequence[str]],
+        roles: RoleMembers,
         *,
         idle: float,
         limit: float,
@@ -111,6 +111,8 @@ class Sessions:
             channel=Channel.PAGES,
             authenticated_at=person.authenticated_at,
             session=hash_id(session_id)[:16],
+            binding=Binding.SESSION,
+            grants=grants_of(person.groups, self._roles),
         )
         return Session(caller, stored.csrf)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -11,15 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import Scope
 
 from ...policies.errors import ArborgateError, Denied, Invalid
 from ...policies.model import Caller, Channel
 from ...tools.proposal import Proposal, ProposalQuery, ProposalState, Verdict
 from ...tools.record import Entry, Event
 from ..errors import as_json, explain_validation
-from ..http import bearer_token
-from ..identity import Unauthenticated
-from ..settings import PagesSettings
+from ..identity.settings import PagesSettings
 from .review import COMMENT_LIMIT, Review, Ruling, Seen
 from .site import STATUS
 from .words import reveal
@@ -82,12 +81,13 @@ class Door(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """`verify` turns a token with the audience `<public_url>/approvals` into a caller, or raises `Unauthenticated`."""
+    """`authenticate` finds the caller of a request by a token with the audience `<public_url>/approvals`, or says what to
+    answer instead."""
 
     settings: PagesSettings
     url: str
     review: Review
-    verify: Callable[[str], Awaitable[Caller]]
+    authenticate: Callable[[Scope], Awaitable[Caller | Response]]
     clean: Callable[[str], str]
 
     def routes(self) -> list[BaseRoute]:
@@ -102,32 +102,37 @@ class Terminal:
     def _endpoint(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             try:
-                body = await handler(request, await self._caller(request))
+                caller = await self.authenticate(request.scope)
+                if isinstance(caller, Response):
+                    return caller
+                await self._check_client(caller)
+                body = await handler(request, caller)
                 return _json(self._clean(body.model_dump(mode="json")))
-            except Unauthenticated as error:
-                challenge = f'Bearer error="invalid_token", error_description="{error.message}"'
-                return _json({"error": as_json(error)}, 401, {"WWW-Authenticate": challenge})
             except ArborgateError as error:
                 return _json({"error": as_json(error)}, STATUS.get(error.reason, 500))
 
         return answer
 
-    async def _caller(self, request: Request) -> Caller:
-        """The person at the terminal. A token that an agent got, or got passed on, is refused whatever its audience."""
-        try:
-            caller = await self.verify(bearer_token(request.scope))
-        except Unauthenticated as error:
-            await self._reject(Entry(event=Event.CALLER_REJECTED, outcome=error.flaw, detail=error.detail))
-            raise
-        if caller.channel is not Channel.TERMINAL or caller.agent != self.settings.terminal_client_id or caller.actors:
-            detail = f"a token of the client {caller.agent!r}"
-            await self._reject(
-                Entry(
-                    event=Event.CALLER_REJECTED, caller=caller.key, agent=caller.agent, outcome="client", detail=detail
-                )
+    async def _check_client(self, caller: Caller) -> None:
+        """Raises `Denied` unless a person at the terminal asks. A token that an agent got, or got passed on, is refused
+        whatever its audience."""
+        if (
+            caller.channel is Channel.TERMINAL
+            and caller.agent == self.settings.terminal_client_id
+            and not caller.actors
+        ):
+            return
+        await self.review.audit.write(
+            Entry(
+                event=Event.CALLER_REJECTED,
+                channel=Channel.TERMINAL,
+                caller=caller.key,
+                agent=caller.agent,
+                outcome="client",
+                detail=f"a token of the client {caller.agent!r}",
             )
-            raise Denied("Only `arborgate proposals` may use this, for the person who runs it.")
-        return caller
+        )
+        raise Denied("Only `arborgate proposals` may use this, for the person who runs it.")
 
     def _clean(self, value: Any) -> Any:
         """The JSON value with its texts as the pages show them: line by line, so that a long diff is not cut."""
@@ -136,9 +141,6 @@ class Terminal:
         if isinstance(value, dict):
             return {name: self._clean(inner) for name, inner in value.items()}
         return [self._clean(inner) for inner in value] if isinstance(value, list) else value
-
-    async def _reject(self, entry: Entry) -> None:
-        await self.review.audit.write(replace(entry, channel=Channel.TERMINAL))
 
     async def _describe(self, _request: Request) -> Response:
         settings = self.settings

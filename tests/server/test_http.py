@@ -18,11 +18,12 @@ from arborgate.policies.model import Caller
 from arborgate.server.audit import AuditLog, read_records
 from arborgate.server.gate import Gate
 from arborgate.server.http import build_app, requester
-from arborgate.server.identity import Identity
+from arborgate.server.identity.authentication import Identity
+from arborgate.server.identity.settings import IdentitySettings, IssuerSettings
 from arborgate.server.listen import listen
 from arborgate.server.mcp import build_server
 from arborgate.server.metrics import Metrics
-from arborgate.server.settings import HttpSettings, IdentitySettings, IssuerSettings
+from arborgate.server.settings import HttpSettings
 from arborgate.tools.record import Event
 from arborgate.tools.tool import AnyTool, Context
 from tests.parts.process import find_free_ports
@@ -77,14 +78,14 @@ async def open_doors(tmp_path: Path, **changes: Any) -> AsyncIterator[Doors]:
 
     tool = make_tool(run)
     async with open_world(tmp_path, tool) as world, httpx2.AsyncClient(base_url=settings.url) as http, issuer.client:
-        identity = Identity(
-            IdentitySettings(issuers=(IssuerSettings(issuer=ISSUER),)), DEVELOPERS, client=issuer.client
-        )
+        trusted = IdentitySettings(issuers=(IssuerSettings(issuer=ISSUER),))
+        identity = Identity(trusted, DEVELOPERS, client=issuer.client)
         app = build_app(
             settings=settings,
             server=build_server(world.gate, [tool], requester),
             gate=world.gate,
             identity=identity,
+            identity_settings=trusted,
             recorder=world.log,
             metrics=metrics,
             readiness=readiness,
@@ -126,7 +127,10 @@ async def test_no_token_gets_a_challenge_that_names_the_metadata(tmp_path: Path)
         refused = await doors.http.post("/mcp", json=PING)
         metadata = f"{doors.url}/.well-known/oauth-protected-resource/mcp"
         assert refused.status_code == 401
-        assert refused.headers["www-authenticate"] == f'Bearer resource_metadata="{metadata}"'
+        assert [value for name, value in refused.headers.multi_items() if name == "www-authenticate"] == [
+            f'Bearer resource_metadata="{metadata}"',
+            f'DPoP resource_metadata="{metadata}", algs="ES256 EdDSA Ed25519"',
+        ]
         found = (await doors.http.get(metadata)).json()
         assert (found["resource"], found["authorization_servers"]) == (f"{doors.url}/mcp", [ISSUER])
         assert [record.event for record, _ in read_records(doors.log.path)] == [Event.LOG_OPENED]
@@ -154,7 +158,7 @@ async def test_a_token_in_the_query_or_twice_in_the_headers_is_refused(tmp_path:
         token = doors.token()
         assert (await doors.http.post("/mcp", params={"access_token": token}, json=PING)).status_code == 401
         twice = [("Authorization", f"Bearer {token}"), ("Authorization", f"Bearer {token}")]
-        assert (await doors.http.post("/mcp", json=PING, headers=twice)).status_code == 401
+        assert (await doors.http.post("/mcp", json=PING, headers=twice)).status_code == 400
 
 
 async def test_a_foreign_host_or_origin_is_refused(tmp_path: Path) -> None:

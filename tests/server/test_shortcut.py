@@ -11,6 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 from arborgate.policies.model import Caller
 from arborgate.server.audit import read_records
 from arborgate.server.gate import Answer
+from arborgate.server.scope import CALLER
 from arborgate.server.shortcut import Shortcut
 from arborgate.tools.record import Event
 from tests.server.test_gate import make_caller
@@ -121,8 +122,8 @@ class Walk:
 
         scope: dict[str, Any] = {"type": "http", "method": method, "headers": headers}
         if known:
-            scope["caller"] = make_caller("developer")
-        await Shortcut(self.app, self.gate, {"name": "arborgate"}, "caller")(scope, receive, send)
+            scope[CALLER] = make_caller("developer")
+        await Shortcut(self.app, self.gate, {"name": "arborgate"})(scope, receive, send)
 
 
 def raw(**changes: str) -> list[tuple[bytes, bytes]]:

@@ -17,7 +17,7 @@ from arborgate.policies.loader import read_policies
 from arborgate.policies.model import Caller, Channel
 from arborgate.server.applying import Pace
 from arborgate.server.approvals import new_signing_key, sign_approval
-from arborgate.server.identity import roles_of
+from arborgate.server.identity.roles import roles_of
 from arborgate.server.leases import Leases
 from arborgate.server.proposals import ProposalBook
 from arborgate.server.settings import ProposalSettings, Settings

@@ -20,8 +20,10 @@ from arborgate.server.demo.issuer import Issuer
 from arborgate.server.demo.issuer_pages import IssuerPages
 from arborgate.server.demo.listening import open_port, serving, url_of
 from arborgate.server.demo.running import DEMO_CLIENT, ROLE_GRANT
-from arborgate.server.identity import Flaw, Identity, Unauthenticated
-from arborgate.server.settings import IdentitySettings, IssuerSettings, Settings
+from arborgate.server.identity.authentication import Identity
+from arborgate.server.identity.flaws import Flaw, Unauthenticated
+from arborgate.server.identity.settings import IdentitySettings, IssuerSettings
+from arborgate.server.settings import Settings
 
 pytestmark = pytest.mark.anyio
 

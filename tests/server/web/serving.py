@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from arborgate.server.http import Doorkeeper
+from arborgate.server.doorkeeper import Doorkeeper
 from arborgate.server.listen import listen, serve_until
 from arborgate.server.metrics import Metrics
 from arborgate.server.settings import HttpSettings

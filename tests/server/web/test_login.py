@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from arborgate.policies.errors import ArborgateError, Unavailable
-from arborgate.server.settings import PagesSettings
+from arborgate.server.identity.settings import PagesSettings
 from arborgate.server.web.login import Login, LoginFailed, own_page
 from arborgate.tools.record import Event
 from tests.parts.oidc import OidcProvider, describe_pages

@@ -13,6 +13,7 @@ import httpx2
 import pytest
 from playwright.async_api import Page
 from starlette.applications import Starlette
+from starlette.types import Scope
 
 from arborgate.policies.errors import Invalid
 from arborgate.policies.model import Caller, Channel
@@ -103,10 +104,10 @@ async def test_a_token_that_was_passed_on_to_an_agent_is_refused(world: World) -
     person = make_caller("april", "approver", agent=TERMINAL, channel=Channel.TERMINAL, at=int(world.clock()))
     for caller, status in ((person, 200), (replace(person, actors=("ide-copilot",)), 403)):
 
-        async def verify(_token: str, caller: Caller = caller) -> Caller:
+        async def authenticate(_scope: Scope, caller: Caller = caller) -> Caller:
             return caller
 
-        app = Starlette(routes=replace(world.pages, verify_terminal_token=verify).routes())
+        app = Starlette(routes=replace(world.pages, terminal=authenticate).routes())
         async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url=world.url) as client:
             answer = await client.get("/approvals", headers={"Authorization": "Bearer opaque"})
         assert answer.status_code == status

@@ -17,11 +17,14 @@ from arborgate.policies.loader import Policies
 from arborgate.policies.model import Caller, Channel
 from arborgate.server.approvals import sign_approval, verify_approval
 from arborgate.server.audit import AuditLog, read_records
-from arborgate.server.identity import Identity
+from arborgate.server.http import Authenticator, challenges_of
+from arborgate.server.identity.authentication import Identity
+from arborgate.server.identity.settings import IdentitySettings, IssuerSettings, PagesSettings
+from arborgate.server.metrics import Metrics
 from arborgate.server.proposals import ProposalBook
 from arborgate.server.record_stream import RecordStream
 from arborgate.server.redaction import Redactor
-from arborgate.server.settings import IdentitySettings, IssuerSettings, PagesSettings, ProposalSettings, Settings
+from arborgate.server.settings import HttpSettings, ProposalSettings, Settings
 from arborgate.server.state import State
 from arborgate.server.web.pages import Pages
 from arborgate.server.web.sessions import Person, Sessions
@@ -32,7 +35,7 @@ from arborgate.tools.redis.connection import connect
 from arborgate.tools.tree import AppId, AppTree, Health, Sync
 from tests.tools.world import CLUSTER, ENVIRONMENTS, make_app
 
-ROLES = Settings().roles
+ROLES: dict[str, tuple[str, ...]] = {role: (f"arborgate-{role}s",) for role in Settings().roles}
 DIFF = """--- live
 +++ proposed
 @@ -1,3 +1,3 @@
@@ -224,9 +227,15 @@ async def open_world(
         book = ProposalBook(state, audit, proposals or ProposalSettings(), clock)
         identity = Identity(identity_settings, ROLES, client=client)
 
-        async def verify(token: str) -> Caller:
-            return await identity.authenticate(token, audience=f"{url}/approvals", channel=Channel.TERMINAL)
-
+        terminal = Authenticator(
+            identity,
+            audit,
+            Metrics(),
+            challenges_of(HttpSettings(public_url=url), identity_settings),
+            url=url,
+            audience=f"{url}/approvals",
+            channel=Channel.TERMINAL,
+        )
         policies = Policies(None)
         pages = Pages(
             settings=PagesSettings(issuer=issuer, **settings),
@@ -239,7 +248,7 @@ async def open_world(
             records=records,
             audit=audit,
             sign=lambda approval: sign_approval(approval, key),
-            verify_terminal_token=verify,
+            terminal=terminal.authenticate,
             client=client,
             clean=Redactor().clean_text,
             demo=demo,

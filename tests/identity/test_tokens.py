@@ -11,8 +11,11 @@ import pytest
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
 from arborgate.policies.model import Channel
-from arborgate.server.identity import Flaw, Identity, Unauthenticated, local_caller, roles_of
-from arborgate.server.settings import IdentitySettings, IssuerSettings, LocalCaller
+from arborgate.server.identity.authentication import Identity
+from arborgate.server.identity.callers import local_caller
+from arborgate.server.identity.flaws import Flaw, Unauthenticated
+from arborgate.server.identity.roles import roles_of
+from arborgate.server.identity.settings import IdentitySettings, IssuerSettings, LocalCaller
 from tests.server.issuing import AUDIENCE, ISSUER, Issuer
 
 pytestmark = pytest.mark.anyio

@@ -1,0 +1,11 @@
+"""What the layers of one HTTP request tell each other, under keys of our own in its ASGI scope."""
+
+from __future__ import annotations
+
+from typing import Final
+
+CALLER: Final = "arborgate.caller"
+"""Where an authenticated request keeps its `Caller`."""
+
+REFUSAL: Final = "arborgate.refusal"
+"""Where a call leaves the error it ended with, so that the answer can say what the token lacks."""
