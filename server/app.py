@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httpx2
 from mcp.server.lowlevel import Server
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 
 from ..policies.errors import BadConfiguration
 from ..policies.loader import Policies, Reload
-from ..policies.model import Caller, Channel
+from ..policies.model import Caller
 from ..tools.all import TOOLS
 from ..tools.argocd.source import ArgoCD
 from ..tools.environments import Environments
@@ -31,12 +31,13 @@ from .audit import AuditLog
 from .background import running
 from .cursors import Cursors
 from .gate import CallerPolicy, Gate
-from .http import Authenticator, build_app, challenges_of, requester
+from .http import Authenticator, build_app, describe_resource, requester
 from .identity.authentication import Identity
 from .identity.callers import local_caller
 from .mcp import build_server
 from .metrics import Metrics
 from .proposals import ProposalBook
+from .protected import protect_approvals, protect_mcp
 from .readiness import Readiness
 from .record_stream import RecordStream
 from .redaction import Redactor
@@ -172,7 +173,7 @@ async def serve_http(settings: Settings, stop: asyncio.Event) -> None:
                 server=build_server(services.gate, TOOLS, requester),
                 gate=services.gate,
                 identity=services.identity,
-                identity_settings=settings.identity,
+                resource=protect_mcp(settings.http.url, settings.identity),
                 recorder=services.audit,
                 metrics=services.metrics,
                 readiness=services.readiness.check,
@@ -191,19 +192,12 @@ def build_pages(services: Services) -> list[BaseRoute]:
         return []
     key = load_signing_key(settings.proposals.signing_key_file)
     url = settings.http.url
-    audience = login.terminal_audience or f"{url}/approvals"
 
-    terminal = Authenticator(
-        services.identity,
-        services.audit,
-        services.metrics,
-        challenges_of(settings.http, settings.identity),
-        url=url,
-        audience=audience,
-        channel=Channel.TERMINAL,
-    )
+    approvals = protect_approvals(url, settings.identity, login)
+    terminal = Authenticator(services.identity, services.audit, services.metrics, approvals)
+    described = Route(approvals.metadata_path, describe_resource(approvals))
 
-    return Pages(
+    pages = Pages(
         settings=login,
         url=url,
         roles=settings.roles,
@@ -218,7 +212,8 @@ def build_pages(services: Services) -> list[BaseRoute]:
         client=services.web,
         clean=services.redactor.clean_text,
         demo=settings.demo,
-    ).routes()
+    )
+    return [*pages.routes(), described]
 
 
 async def serve_stdio(settings: Settings, acting_as: str, stop: asyncio.Event) -> None:

@@ -17,25 +17,23 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..policies.errors import ArborgateError, Busy, Unavailable, Unrecorded
-from ..policies.model import Caller, Channel
+from ..policies.model import Caller
 from ..tools.record import Entry, Event
-from .challenges import Challenges, problem
+from .challenges import problem
 from .doorkeeper import Doorkeeper
 from .gate import Recorder
 from .identity.authentication import Identity
 from .identity.flaws import Flaw, Unauthenticated
 from .identity.presenting import Scheme, read_token
-from .identity.settings import IdentitySettings
 from .limits import Limits, Unlimited
 from .mcp import Calls, RequestContext
 from .metrics import Metrics
+from .protected import MCP_PATH, METADATA_PATH, ProtectedResource
 from .sampling import Sampling
 from .scope import CALLER, REFUSAL
 from .settings import HttpSettings
 from .shortcut import Shortcut
 
-MCP_PATH = "/mcp"
-METADATA_PATH = "/.well-known/oauth-protected-resource"
 _REFUSALS_RECORDED = 20
 """Refused tokens on record each second: anybody can send them, so all of them are counted and only these written."""
 
@@ -50,29 +48,23 @@ class Authenticator:
         identity: Identity,
         recorder: Recorder,
         metrics: Metrics,
-        challenges: Challenges,
-        *,
-        url: str,
-        audience: str,
-        channel: Channel,
+        resource: ProtectedResource,
     ) -> None:
-        self.challenges = challenges
+        self.challenges = resource.challenges
         self._identity = identity
         self._recorder = recorder
         self._metrics = metrics
-        self._url = url
-        self._audience = audience
-        self._channel = channel
+        self._resource = resource
         self._recorded = Sampling(_REFUSALS_RECORDED)
 
     async def authenticate(self, scope: Scope) -> Caller | Response:
         """The caller, or what to answer instead. With the caller, `scope` learns how the token was presented."""
-        scheme = Scheme.BEARER
+        resource, scheme = self._resource, Scheme.BEARER
         try:
-            token, presented = read_token(scope, self._url)
+            token, presented = read_token(scope, resource.url)
             scheme = presented.scheme
             return await self._identity.authenticate(
-                token, audience=self._audience, channel=self._channel, presented=presented
+                token, audience=resource.audience, channel=resource.channel, presented=presented
             )
         except Unauthenticated as error:
             return await self._refuse(error, scheme)
@@ -96,7 +88,7 @@ class Authenticator:
         more = f"; {missed} more since the last one of these" if missed else ""
         detail = (error.detail or error.message) + more
         await self._recorder.write(
-            Entry(event=Event.CALLER_REJECTED, channel=self._channel, outcome=error.flaw, detail=detail)
+            Entry(event=Event.CALLER_REJECTED, channel=self._resource.channel, outcome=error.flaw, detail=detail)
         )
 
 
@@ -157,25 +149,14 @@ def requester(ctx: RequestContext) -> Caller:
     return caller
 
 
-def resource_metadata(settings: HttpSettings, identity: IdentitySettings) -> dict[str, Any]:
-    """The RFC 9728 document of `/mcp`."""
-    scopes = sorted({scope for issuer in identity.issuers for scope in issuer.scopes.values()})
-    return {
-        "resource": f"{settings.url}{MCP_PATH}",
-        "resource_name": "Arborgate",
-        "authorization_servers": [issuer.issuer for issuer in identity.issuers],
-        "bearer_methods_supported": ["header"],
-        "dpop_signing_alg_values_supported": list(identity.dpop.algorithms),
-        "dpop_bound_access_tokens_required": bool(identity.issuers)
-        and all(issuer.require_dpop for issuer in identity.issuers),
-        **({"scopes_supported": scopes} if scopes else {}),
-    }
+def describe_resource(resource: ProtectedResource) -> Callable[[Request], Awaitable[Response]]:
+    """The endpoint of its metadata."""
+    described = resource.describe()
 
+    async def answer(_request: Request) -> Response:
+        return JSONResponse(described, headers={"Cache-Control": "max-age=300"})
 
-def challenges_of(settings: HttpSettings, identity: IdentitySettings) -> Challenges:
-    """The challenges of `/mcp`."""
-    bearer = not identity.issuers or not all(issuer.require_dpop for issuer in identity.issuers)
-    return Challenges(f"{settings.url}{METADATA_PATH}{MCP_PATH}", identity.dpop.algorithms, bearer)
+    return answer
 
 
 def build_app(
@@ -184,7 +165,7 @@ def build_app(
     server: Server[Any],
     gate: Calls,
     identity: Identity,
-    identity_settings: IdentitySettings,
+    resource: ProtectedResource,
     recorder: Recorder,
     metrics: Metrics,
     readiness: Readiness,
@@ -201,20 +182,8 @@ def build_app(
         max_request_body_size=settings.body_limit,
     )
     calls = Shortcut(manager.asgi_app, gate, server.server_info_stamp)
-    authenticator = Authenticator(
-        identity,
-        recorder,
-        metrics,
-        challenges_of(settings, identity_settings),
-        url=settings.url,
-        audience=f"{settings.url}{MCP_PATH}",
-        channel=Channel.MCP,
-    )
+    authenticator = Authenticator(identity, recorder, metrics, resource)
     mcp = Authenticated(calls, authenticator, limits or Unlimited())
-    described = resource_metadata(settings, identity_settings)
-
-    async def metadata(_request: Request) -> Response:
-        return JSONResponse(described, headers={"Cache-Control": "max-age=300"})
 
     async def healthz(_request: Request) -> Response:
         return JSONResponse({"status": "alive"})
@@ -237,8 +206,8 @@ def build_app(
 
     others = Starlette(
         routes=[
-            Route(METADATA_PATH, metadata),
-            Route(f"{METADATA_PATH}/mcp", metadata),
+            Route(METADATA_PATH, describe_resource(resource)),  # for clients that look nowhere else
+            Route(resource.metadata_path, describe_resource(resource)),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", render_metrics),

@@ -23,6 +23,7 @@ from arborgate.server.identity.settings import IdentitySettings, IssuerSettings
 from arborgate.server.listen import listen
 from arborgate.server.mcp import build_server
 from arborgate.server.metrics import Metrics
+from arborgate.server.protected import protect_mcp
 from arborgate.server.settings import HttpSettings
 from arborgate.tools.record import Event
 from arborgate.tools.tool import AnyTool, Context
@@ -85,7 +86,7 @@ async def open_doors(tmp_path: Path, **changes: Any) -> AsyncIterator[Doors]:
             server=build_server(world.gate, [tool], requester),
             gate=world.gate,
             identity=identity,
-            identity_settings=trusted,
+            resource=protect_mcp(settings.url, trusted),
             recorder=world.log,
             metrics=metrics,
             readiness=readiness,

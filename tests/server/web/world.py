@@ -17,14 +17,15 @@ from arborgate.policies.loader import Policies
 from arborgate.policies.model import Caller, Channel
 from arborgate.server.approvals import sign_approval, verify_approval
 from arborgate.server.audit import AuditLog, read_records
-from arborgate.server.http import Authenticator, challenges_of
+from arborgate.server.http import Authenticator
 from arborgate.server.identity.authentication import Identity
 from arborgate.server.identity.settings import IdentitySettings, IssuerSettings, PagesSettings
 from arborgate.server.metrics import Metrics
 from arborgate.server.proposals import ProposalBook
+from arborgate.server.protected import protect_approvals
 from arborgate.server.record_stream import RecordStream
 from arborgate.server.redaction import Redactor
-from arborgate.server.settings import HttpSettings, ProposalSettings, Settings
+from arborgate.server.settings import ProposalSettings, Settings
 from arborgate.server.state import State
 from arborgate.server.web.pages import Pages
 from arborgate.server.web.sessions import Person, Sessions
@@ -227,18 +228,12 @@ async def open_world(
         book = ProposalBook(state, audit, proposals or ProposalSettings(), clock)
         identity = Identity(identity_settings, ROLES, client=client)
 
-        terminal = Authenticator(
-            identity,
-            audit,
-            Metrics(),
-            challenges_of(HttpSettings(public_url=url), identity_settings),
-            url=url,
-            audience=f"{url}/approvals",
-            channel=Channel.TERMINAL,
-        )
+        login = PagesSettings(issuer=issuer, **settings)
+        approvals = protect_approvals(url, identity_settings, login)
+        terminal = Authenticator(identity, audit, Metrics(), approvals)
         policies = Policies(None)
         pages = Pages(
-            settings=PagesSettings(issuer=issuer, **settings),
+            settings=login,
             url=url,
             roles=ROLES,
             state=state,
