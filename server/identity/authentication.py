@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import httpx2
-from joserfc import jws
-from joserfc.errors import JoseError
 
 from ...policies.model import Caller, Channel
 from .callers import caller_of
@@ -26,7 +24,16 @@ from .keys import Keys, KeySource
 from .presenting import BEARER, Presented, Scheme
 from .roles import RoleMembers
 from .settings import IdentitySettings, IssuerSettings
-from .tokens import TOKEN_LIMIT, Times, check_audience, check_header, check_times, peek
+from .tokens import (
+    TOKEN_LIMIT,
+    Times,
+    check_audience,
+    check_header,
+    check_kind,
+    check_signature,
+    check_times,
+    take_apart,
+)
 
 _CACHE_SIZE = 10_000
 
@@ -177,22 +184,20 @@ class Identity:
         return await self._accept_jwt(encoded, audience, channel)
 
     async def _accept_jwt(self, token: bytes, audience: str, channel: Channel) -> _Accepted:
-        header, claims = peek(token)
-        named = claims.get("iss")
+        jwt = take_apart(token)
+        claims, named = jwt.claims, jwt.claims.get("iss")
         trusted = self._trusted.get(named) if isinstance(named, str) else None
         if trusted is None:
             raise Unauthenticated(Flaw.ISSUER)
         issuer, keys = trusted.settings, trusted.keys
-        check_header(header, issuer)
-        key_set = await keys.find(header.get("kid"))
+        check_header(jwt.header, issuer)
+        key_set = await keys.find(jwt.header.get("kid"))
         if key_set is None:
             raise Unauthenticated(Flaw.KEY)
         generation = keys.generation
-        try:
-            jws.deserialize_compact(token, key_set, algorithms=list(issuer.algorithms))
-        except (JoseError, ValueError) as error:
-            raise Unauthenticated(Flaw.SIGNATURE, detail=type(error).__name__) from error
+        check_signature(jwt, key_set)
         times = self._check_claims(claims, issuer, audience, channel)
+        check_kind(claims, issuer, (issuer.audience if channel is Channel.MCP else "") or audience)
         caller = trusted.caller(claims, channel)
         return _Accepted(caller, issuer, times, *_marks(claims), keys=keys, generation=generation)
 
