@@ -17,7 +17,7 @@ A case file declares a small world, the people in it, and the cases:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Self
@@ -125,11 +125,8 @@ def read_cases(file: Path, text: str) -> list[Case]:
     except Misplaced as error:
         path = ("world", *error.path)
         raise BadConfiguration(f"{file}:{_line(node, path)}: {'.'.join(path)}: {error}") from error
-    for name, proposal in parsed.world.proposals.items():
-        if proposal.requester not in parsed.people:
-            path = ("world", "proposals", name, "requester")
-            problem = f"{proposal.requester!r} is not among the people of this file"
-            raise BadConfiguration(f"{file}:{_line(node, path)}: {'.'.join(path)}: {problem}")
+    for path, problem in _find_strangers(parsed):
+        raise BadConfiguration(f"{file}:{_line(node, path)}: {'.'.join(path)}: {problem}")
     cases: list[Case] = []
     for index, entry in enumerate(parsed.cases):
         location = Location(file, _line(node, ("cases", index)))
@@ -154,6 +151,19 @@ def read_cases(file: Path, text: str) -> list[Case]:
             for uid in entry.of
         ]
     return cases
+
+
+def _find_strangers(parsed: _File) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Where the file names a person or an app that it does not declare, and how."""
+    for name, proposal in parsed.world.proposals.items():
+        if proposal.requester not in parsed.people:
+            path = ("world", "proposals", name, "requester")
+            yield path, f"{proposal.requester!r} is not among the people of this file"
+    for name, person in parsed.people.items():
+        for role, apps in person.grants.items():
+            for app in apps:
+                if app not in parsed.world.apps:
+                    yield ("people", name, "grants", role), f"{app!r} is not among the apps of this file"
 
 
 def judge(engine: Engine, cases: Iterable[Case]) -> list[Answer]:

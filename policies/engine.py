@@ -6,46 +6,41 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 import cedarpy
 import orjson
 
-from .model import (
-    Action,
-    ActionGroup,
-    Attribute,
-    Basis,
-    Caller,
-    Channel,
-    Decision,
-    Resource,
-    ResourceType,
-)
-from .sight import Sight, Uid
+from .askers import Asker, Askers, Standing
+from .model import Action, ActionGroup, Basis, Caller, Decision, Resource
+from .places import Attributes, Place, Places, exact
+from .recent import Recent
+from .sight import Sight
 from .statements import Location
 
 NEVER = 2**53
 """The login age, in seconds, of somebody whose provider does not say when they logged in."""
 
+OUTSIDE = Decision(False, Basis.FORBID, ("token-is-for-one-app",))
+"""The answer to a caller whose credential is for one app, about anything that is not that app's."""
+
+NO_SCOPE = Decision(False, Basis.FORBID, ("token-lacks-scope",))
+"""The answer to a caller whose credential's scope leaves the action out."""
+
 _CLOCK_LEEWAY = 60
 """Seconds by which the provider's clock may be ahead; a login further in the future is none."""
 
-_NOWHERE = 2**53
-"""The distance to an environment where there is none above."""
-
-_INTERACTIVE = frozenset({Channel.PAGES, Channel.TERMINAL})
-
-_Extra = tuple[tuple[str, Attribute], ...]
+_OF_LOGINS = frozenset({ActionGroup.APPROVE, ActionGroup.PROPOSE})
+"""The groups whose actions are judged by how and when the person logged in."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """The policies whose scope takes in one action: the others could not matter to it. `reads` says whether any of them
-    reads an attribute of the resource."""
+    reads an attribute of the resource, `roles` are those that they name."""
 
     policies: cedarpy.PolicySet
     reads: bool
+    roles: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,27 +59,6 @@ class LoadedPolicies:
         return str(found.file), found.line
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _View:
-    """What the policies can see of some resources. Equal views are one object, so that comparing them costs nothing."""
-
-    attributes: tuple[tuple[str, Attribute], ...]
-    above: frozenset[Uid]
-    strict: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A resource as the engine knows it: its view, and what its children take from it. `visible` are the entities at or
-    above it that policies name, `distance` the number of steps up to the environment that `strict` comes from."""
-
-    resource: Resource
-    view: _View
-    visible: frozenset[Uid]
-    strict: bool
-    distance: int
-
-
 class Engine:
     """Decides by one set of policies, on one thread. `clock` gives seconds since the epoch."""
 
@@ -94,11 +68,11 @@ class Engine:
         self._stand_in = "caller"
         while ("Person", self._stand_in) in loaded.sight.named:
             self._stand_in += "'"
-        self._askers: _Recent[tuple[object, ...], cedarpy.Entities] = _Recent(4_096)
-        self._places: _Recent[int, _Place] = _Recent(65_536)
-        self._views: _Recent[tuple[object, ...], _View] = _Recent(16_384)
-        self._decisions: _Recent[tuple[object, ...], Decision] = _Recent(65_536)
-        self._possible: _Recent[tuple[object, ...], bool] = _Recent(16_384)
+        self._callers = Askers()
+        self._places = Places(loaded.sight)
+        self._entities: Recent[tuple[Asker, Action], cedarpy.Entities] = Recent(4_096)
+        self._decisions: Recent[tuple[object, ...], Decision] = Recent(65_536)
+        self._possible: Recent[tuple[object, ...], bool] = Recent(16_384)
 
     @property
     def digest(self) -> str:
@@ -106,82 +80,95 @@ class Engine:
         return self._loaded.digest
 
     def decide(
-        self, caller: Caller, action: Action, resource: Resource, context: _Extra = (), *, at: float | None = None
+        self, caller: Caller, action: Action, resource: Resource, context: Attributes = (), *, at: float | None = None
     ) -> Decision:
         """Whether the caller may do this, and by which policies. Never raises: an error while deciding is a denial.
 
         `context` adds attributes that the schema must know. `at` (seconds since the epoch, default now) is the moment
-        that the age of a login is counted to: an approval is judged later as of the time it was given.
+        that the age of a login is counted to: an approval is judged later as of the time it was given. What the
+        caller's credential is not good for is denied before any policy is asked, with `OUTSIDE` or `NO_SCOPE`.
         """
         try:
-            return self._decide(caller, action, self._place(resource), context, at)
+            return self._decide(self._callers.meet(caller), action, self._places.find(resource), context, at)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # a panic in Cedar is not an Exception
             return _failed(error)
 
     def visible(
-        self, caller: Caller, action: Action, resources: Sequence[Resource], context: _Extra = ()
+        self, caller: Caller, action: Action, resources: Sequence[Resource], context: Attributes = ()
     ) -> list[bool]:
         """One answer per resource, in order, the same as `decide` gives; what looks the same is decided once."""
+        try:
+            standing = self._callers.meet(caller)
+        except Exception:  # `decide` says why; here there is no room for a reason
+            return [False] * len(resources)
         at = self._clock()
-        answers: dict[_View, bool] = {}
+        answers: dict[object, bool] = {}
         result: list[bool] = []
         for resource in resources:
             try:
-                place = self._place(resource)
-                answer = answers.get(place.view)
-            except Exception:  # `decide` says why; here there is no room for a reason
+                place = self._places.find(resource)
+                alike: object = place.view
+                if not standing.plain:
+                    alike = (place.view, self._callers.at(standing, action, place), standing.within(action, place))
+                answer = answers.get(alike)
+            except Exception:
                 result.append(False)
                 continue
             if answer is None:
                 answer = self.decide(caller, action, resource, context, at=at).allowed
-                answers[place.view] = answer
+                answers[alike] = answer
             result.append(answer)
         return result
 
-    def could(self, caller: Caller, action: Action) -> bool:
-        """Whether there can be any resource on which the caller may do this, having just logged in.
+    def could(self, caller: Caller, action: Action, acr_values: Sequence[str] = ()) -> bool:
+        """Whether there can be any resource on which the caller may do this, having just logged in, in the way they did
+        or in one of `acr_values`, and with the scope for it.
 
         It may say yes where in the end no resource fits, never no where one does."""
-        key = (_key(caller), action)
-        answer = self._possible.get(key)
-        if answer is None:
-            try:
-                answer = any(self._could(caller, action, strict) for strict in (False, True))
-            except (KeyboardInterrupt, SystemExit):
-                raise
-            except BaseException:  # what cannot be decided is not offered
-                return False
-            self._possible.put(key, answer)
-        return answer
+        return any(self._could(caller, action, acr_values, strict) for strict in (False, True))
 
-    def _decide(self, caller: Caller, action: Action, place: _Place, extra: _Extra, at: float | None) -> Decision:
-        if action.group is ActionGroup.APPROVE:  # the age of a login changes by itself: never from the cache
+    def reach(self, caller: Caller, action: Action, acr_values: Sequence[str] = ()) -> frozenset[bool]:
+        """As `could`, told apart: True for strict environments, False for the others."""
+        return frozenset(strict for strict in (False, True) if self._could(caller, action, acr_values, strict))
+
+    def _decide(
+        self, standing: Standing, action: Action, place: Place, extra: Attributes, at: float | None
+    ) -> Decision:
+        asker = standing.everywhere
+        if not standing.plain:
+            if not standing.within(action, place):
+                return OUTSIDE
+            if action.group in standing.withheld:
+                return NO_SCOPE
+            asker = self._callers.at(standing, action, place)
+        if action.group in _OF_LOGINS:  # the age of a login changes by itself: never from the cache
+            caller = standing.caller
             age = _login_age(caller, self._clock() if at is None else at)
-            return self._ask(caller, action, place, (*extra, ("login_age", age)))
-        key = (_key(caller), action, place.view, _exact(extra))
+            return self._ask(asker, action, place, (*extra, ("login_age", age), ("acr", caller.acr)))
+        key = (asker, action, place.view, exact(extra) if extra else ())
         decision = self._decisions.get(key)
         if decision is None:
-            decision = self._ask(caller, action, place, extra)
+            decision = self._ask(asker, action, place, extra)
             if decision.basis is not Basis.ERROR:  # what went wrong names this one resource
                 self._decisions.put(key, decision)
         return decision
 
-    def _ask(self, caller: Caller, action: Action, place: _Place, extra: _Extra) -> Decision:
+    def _ask(self, asker: Asker, action: Action, place: Place, extra: Attributes) -> Decision:
         resource, view, part = place.resource, place.view, self._loaded.parts[action]
         uid = {"type": str(resource.type), "id": resource.id}
-        entities = self._entities(caller, action)
+        entities = self._entities_of(asker, action)
         if view.above or part.reads:
             parents = [{"type": kind, "id": name} for kind, name in view.above]
             entity = {"uid": uid, "attrs": dict(view.attributes), "parents": parents}
             entities = entities.with_added_json_str(_json([entity]))
         answer = cedarpy.is_authorized(
             {
-                "principal": {"type": "Person", "id": caller.key},
+                "principal": {"type": "Person", "id": asker.key},
                 "action": {"type": "Action", "id": str(action)},
                 "resource": uid,
-                "context": _json(_context(caller, view.strict, extra)),
+                "context": _json(_context(asker, view.strict, extra)),
             },
             part.policies,
             entities,
@@ -196,83 +183,56 @@ class Engine:
             return Decision(allowed=True, basis=Basis.PERMIT, policies=policies)
         return Decision(allowed=False, basis=Basis.FORBID if policies else Basis.NO_PERMIT, policies=policies)
 
-    def _could(self, caller: Caller, action: Action, strict: bool) -> bool:
+    def _could(self, caller: Caller, action: Action, acr_values: Sequence[str], strict: bool) -> bool:
+        try:
+            standing = self._callers.meet(caller)
+            if caller.within and action.group is ActionGroup.DELEGATE:
+                return False
+            logins = tuple(dict.fromkeys((caller.acr, *acr_values))) if action.group in _OF_LOGINS else ()
+            key = (standing.everywhere, caller.grants, action, logins, strict)
+            answer = self._possible.get(key)
+            if answer is None:
+                askers = self._callers.anywhere(standing, self._loaded.parts[action].roles)
+                answer = any(asker is None or self._would(asker, action, logins, strict) for asker in askers)
+                self._possible.put(key, answer)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # what cannot be decided is not offered
+            return False
+        return answer
+
+    def _would(self, asker: Asker, action: Action, logins: Sequence[str], strict: bool) -> bool:
+        """Whether the policies could let this asker, after any of these logins, do this on something."""
+        if not logins:
+            return self._ask_partly(asker, action, strict, ())
+        return any(self._ask_partly(asker, action, strict, (("login_age", 0), ("acr", acr))) for acr in logins)
+
+    def _ask_partly(self, asker: Asker, action: Action, strict: bool, extra: Attributes) -> bool:
         """Partial evaluation takes the principal as Cedar text, so a caller whom no policy names goes by a stand-in."""
-        name = caller.key if ("Person", caller.key) in self._loaded.sight.named else self._stand_in
-        extra: _Extra = (("login_age", 0),) if action.group is ActionGroup.APPROVE else ()
+        name = asker.key if ("Person", asker.key) in self._loaded.sight.named else self._stand_in
         answer = cedarpy.is_authorized_partial(
             {
                 "principal": f"Person::{json.dumps(name, ensure_ascii=False)}",
                 "action": f'Action::"{action}"',
                 "resource": None,
-                "context": _context(caller, strict, extra),
+                "context": _context(asker, strict, extra),
             },
             self._loaded.parts[action].policies,
-            _json([_action(action), _person(caller, name)]),
+            _json([_action(action), asker.entity(name)]),
             self._loaded.schema,
         )
         if answer.diagnostics.errors:
             raise ValueError("; ".join(answer.diagnostics.errors))
         return answer.decision is not cedarpy.Decision.Deny
 
-    def _entities(self, caller: Caller, action: Action) -> cedarpy.Entities:
+    def _entities_of(self, asker: Asker, action: Action) -> cedarpy.Entities:
         """The part of a question that stays the same for all resources."""
-        key = (_key(caller), action)
-        entities = self._askers.get(key)
+        key = (asker, action)
+        entities = self._entities.get(key)
         if entities is None:
-            entities = cedarpy.Entities.from_json_str(_json([_action(action), _person(caller, caller.key)]))
-            self._askers.put(key, entities)
+            entities = cedarpy.Entities.from_json_str(_json([_action(action), asker.entity(asker.key)]))
+            self._entities.put(key, entities)
         return entities
-
-    def _place(self, resource: Resource) -> _Place:
-        """The resource's place, remembered by the object: the entry holds on to it, so its `id()` stays its own."""
-        place = self._places.get(id(resource))
-        if place is None:
-            place = self._find_place(resource)
-            self._places.put(id(resource), place)
-        return place
-
-    def _find_place(self, resource: Resource) -> _Place:
-        sight = self._loaded.sight
-        parents = [self._place(parent) for parent in resource.parents]
-        above = frozenset[Uid]().union(*(parent.visible for parent in parents))
-        if resource.type is ResourceType.ENVIRONMENT:
-            distance, strict = 0, dict(resource.attributes).get("strict") is not False
-        else:
-            near = min((parent.distance for parent in parents), default=_NOWHERE)
-            distance, strict = near + 1, any(parent.strict for parent in parents if parent.distance == near)
-            if near >= _NOWHERE:  # in no environment: treated like production
-                distance, strict = _NOWHERE, True
-        attributes = tuple(
-            (name, value) for name, value in resource.attributes if sight.whole or name in sight.attributes
-        )
-        uid = (str(resource.type), resource.id)
-        itself = frozenset({uid}) if sight.sees(uid) else frozenset[Uid]()
-        key = (resource.type, itself, _exact(attributes), above, strict)
-        view = self._views.get(key)
-        if view is None:
-            view = _View(attributes, above, strict)
-            self._views.put(key, view)
-        return _Place(resource, view, above | itself, strict, distance)
-
-
-def _key(caller: Caller) -> tuple[object, ...]:
-    """All of a caller that a decision can depend on, but the time of the login."""
-    return (
-        caller.issuer,
-        caller.subject,
-        caller.name,
-        caller.groups,
-        caller.roles,
-        caller.agent,
-        caller.actors,
-        caller.channel,
-    )
-
-
-def _exact(attributes: _Extra) -> tuple[tuple[str, type, Attribute], ...]:
-    """The attributes as part of a key: in Python `True == 1`, in Cedar not."""
-    return tuple((name, type(value), value) for name, value in attributes)
 
 
 def _action(action: Action) -> dict[str, object]:
@@ -280,24 +240,8 @@ def _action(action: Action) -> dict[str, object]:
     return {"uid": {"type": "Action", "id": str(action)}, "attrs": {}, "parents": parents}
 
 
-def _person(caller: Caller, name: str) -> dict[str, object]:
-    groups = [{"type": "Group", "id": group} for group in caller.groups]
-    roles = [{"type": "Role", "id": role} for role in caller.roles]
-    return {
-        "uid": {"type": "Person", "id": name},
-        "attrs": {"issuer": caller.issuer, "key": caller.key, "name": caller.name},
-        "parents": groups + roles,
-    }
-
-
-def _context(caller: Caller, strict: bool, extra: _Extra) -> dict[str, object]:
-    derived: dict[str, object] = {
-        "actors": list(caller.actors),
-        "agent": caller.agent,
-        "channel": str(caller.channel),
-        "interactive": caller.channel in _INTERACTIVE,
-        "strict": strict,
-    }
+def _context(asker: Asker, strict: bool, extra: Attributes) -> dict[str, object]:
+    derived = {**asker.context, "strict": strict}
     for name, value in extra:
         if name in derived:
             raise ValueError(f"the context {name!r} is derived by the engine and can't be given")
@@ -318,26 +262,3 @@ def _json(value: object) -> str:
 
 def _failed(error: BaseException) -> Decision:
     return Decision(allowed=False, basis=Basis.ERROR, error=f"{type(error).__name__}: {error}")
-
-
-K = TypeVar("K")
-V = TypeVar("V")
-
-
-class _Recent(Generic[K, V]):
-    """The most recently used entries, at most `limit` of them."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._entries: dict[K, V] = {}
-
-    def get(self, key: K) -> V | None:
-        value = self._entries.pop(key, None)
-        if value is not None:
-            self._entries[key] = value
-        return value
-
-    def put(self, key: K, value: V) -> None:
-        if len(self._entries) >= self._limit:
-            self._entries.pop(next(iter(self._entries)), None)
-        self._entries[key] = value

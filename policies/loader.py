@@ -181,6 +181,7 @@ def _part_for(action: Action, templates: Mapping[str, pst.Template]) -> Part:
     return Part(
         policies=cedarpy.PolicySet.from_pst(pst.PolicySet(templates={}, static_policies=chosen, template_links=())),
         reads=sight.whole or bool(sight.attributes),
+        roles=frozenset(name for kind, name in sight.named if kind == "Role"),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 Scalar = str | int | bool
@@ -29,6 +29,7 @@ class Action(StrEnum):
     REDIS_READ = "redis:read"
     REDIS_READ_VALUE = "redis:read_value"
     ROLLOUT_PROPOSE = "rollout:propose"
+    TOKEN_EXCHANGE = "token:exchange"  # noqa: S105  # an action, no password
 
     @property
     def group(self) -> ActionGroup:
@@ -45,6 +46,7 @@ class ActionGroup(StrEnum):
 
     APPLY = "apply"
     APPROVE = "approve"
+    DELEGATE = "delegate"
     PROPOSE = "propose"
     READ = "read"
     READ_SENSITIVE = "read_sensitive"
@@ -66,6 +68,7 @@ _GROUPS: Mapping[Action, ActionGroup] = {
     Action.REDIS_READ: ActionGroup.READ,
     Action.REDIS_READ_VALUE: ActionGroup.READ_SENSITIVE,
     Action.ROLLOUT_PROPOSE: ActionGroup.PROPOSE,
+    Action.TOKEN_EXCHANGE: ActionGroup.DELEGATE,
 }
 
 
@@ -126,6 +129,20 @@ class Caller:
     def key(self) -> str:
         """What identifies the person everywhere: in Cedar, in records, in "the requester never approves"."""
         return f"{self.issuer}#{self.subject}"
+
+    @property
+    def alone(self) -> Caller:
+        """The same person with nobody between: on the pages, with all that a token can leave out."""
+        return replace(
+            self,
+            agent="",
+            actors=(),
+            channel=Channel.PAGES,
+            itself=False,
+            binding=Binding.SESSION,
+            within="",
+            withheld=(),
+        )
 
 
 class ResourceType(StrEnum):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from .model import INSTALLATION, Attribute, Caller, Channel, Resource, ResourceType
+from .model import INSTALLATION, Attribute, Binding, Caller, Channel, Resource, ResourceType
 
 ISSUER = "https://issuer.example"
 """The issuer of everybody who is not named with one (`issuer#subject`)."""
@@ -49,15 +49,23 @@ class Proposal(Closed):
     risk: str = "low"
 
 
+_BOUND_BY_CHANNEL = {Channel.APPLIER: Binding.LOCAL, Channel.PAGES: Binding.SESSION, Channel.STDIO: Binding.LOCAL}
+
+
 class Person(Closed):
-    """Who asks, as what, through which agent and door. `login_age` is in seconds, null where nobody knows."""
+    """Who asks, as what, through which agent and door. `grants` are roles at apps, each with the ids of the apps;
+    `binding` follows from the door where it is not given; `login_age` is in seconds, null where nobody knows."""
 
     roles: frozenset[str] = frozenset()
+    grants: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     groups: frozenset[str] = frozenset()
     agent: str = "copilot"
     actors: tuple[str, ...] = ()
     channel: Channel = Channel.MCP
+    itself: bool = False
+    binding: Binding | None = None
     login_age: int | None = Field(default=0, ge=0)
+    acr: str = ""
 
     def caller(self, name: str, now: int) -> Caller:
         """The person as a caller at the moment `now`, in seconds since the epoch."""
@@ -72,6 +80,10 @@ class Person(Closed):
             actors=self.actors,
             channel=self.channel,
             authenticated_at=0 if self.login_age is None else now - self.login_age,
+            itself=self.itself,
+            binding=self.binding or _BOUND_BY_CHANNEL.get(self.channel, Binding.BEARER),
+            acr=self.acr,
+            grants=frozenset((role, app) for role, apps in self.grants.items() for app in apps),
         )
 
 

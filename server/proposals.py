@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..policies.errors import ArborgateError, Conflict, Denied, Invalid, NotThere, Refused
-from ..policies.model import Action, Caller, Channel
+from ..policies.model import Action, Binding, Caller, Channel
 from ..tools.change import Rehearsal
 from ..tools.proposal import (
     Approval,
@@ -73,6 +73,8 @@ APPLIER = Caller(
     roles=frozenset({"applier"}),
     agent="",
     channel=Channel.APPLIER,
+    itself=True,
+    binding=Binding.LOCAL,
 )
 """Who the applier is, in policy and on record. No identity provider can issue a token for it."""
 

@@ -86,8 +86,10 @@ def decide_plainly(policies: str, caller: Caller, action: Action, resource: Reso
             "context": {
                 "actors": list(caller.actors),
                 "agent": caller.agent,
+                "bound": caller.binding.bound,
                 "channel": str(caller.channel),
                 "interactive": False,
+                "itself": caller.itself,
                 "strict": environment_strict,
             },
         },

@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 def test_check_says_how_many_policies_are_in_order(folder: Path) -> None:
     for result in (run("check"), run("check", folder)):
         assert result.exit_code == 0
-        assert "16 policies in order, digest " in result.stdout
+        assert "20 policies in order, digest " in result.stdout
 
 
 def test_check_names_file_and_line_of_a_mistake_and_exits_1(folder: Path) -> None:
@@ -104,7 +104,7 @@ def test_explain_names_every_policy_that_forbids(folder: Path) -> None:
         in result.stdout
     )
     assert "answer   denied: forbidden by\n" in result.stdout
-    for policy in ("nobody-decides-on-their-own", "only-people-decide", "strict-approvals-need-a-recent-login"):
+    for policy in ("nobody-decides-on-their-own", "only-people-decide", "risky-approvals-need-a-recent-login"):
         assert f"{policy}  {folder}/boundaries.cedar:" in result.stdout
 
 
