@@ -157,7 +157,9 @@ class IdentitySettings(Section):
     step_up: StepUpSettings = StepUpSettings()
     limits: LimitSettings = LimitSettings()
     jwks_max_age: Seconds = 3_600.0
-    jwks_min_interval: Seconds = Field(default=30.0, description="least time between two fetches for unknown keys")
+    jwks_min_interval: Seconds = Field(
+        default=30.0, description="time between two fetches for unknown keys, in the long run"
+    )
 
     @field_validator("issuers")
     @classmethod
@@ -169,6 +171,9 @@ class IdentitySettings(Section):
         if len(asked) > 1 and (len(set(asked)) != len(asked) or not all(asked)):
             # An opaque token says not whose it is, and must be shown to nobody but its own issuer.
             raise ValueError("issuers with introspection need a prefix each, and no two the same")
+        if any("#" in name or "?" in name or "@" in name for name in names):
+            # RFC 8414 section 2 knows neither; "#" would let one issuer name the people of another (`Caller.key`).
+            raise ValueError("an issuer has no query, no fragment and no user")
         return values
 
     @model_validator(mode="after")
