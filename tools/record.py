@@ -15,6 +15,7 @@ class Event(StrEnum):
     CALL_DENIED = "call:denied"
     CALL_FAILED = "call:failed"
     CALL_INTENDED = "call:intended"
+    CALLER_LIMITED = "caller:limited"
     CALLER_REJECTED = "caller:rejected"
     CHANGE_APPLIED = "change:applied"
     CHANGE_STARTED = "change:started"
@@ -36,6 +37,7 @@ class Event(StrEnum):
     PROPOSAL_WITHDRAWN = "proposal:withdrawn"
     SESSION_ENDED = "session:ended"
     SESSION_STARTED = "session:started"
+    TOKEN_EXCHANGED = "token:exchanged"  # noqa: S105  # an event, no password
 
 
 def is_of(event: str, asked: str) -> bool:
