@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 from typing import Final
 
@@ -14,10 +15,13 @@ _AHEAD: Final = 16
 
 class Lines:
     """The lines of a file descriptor, as text. A thread of its own waits for them: a read from a pipe can't be
-    cancelled, and the interpreter waits at its end for every thread but a daemon."""
+    cancelled, and the interpreter waits at its end for every thread but a daemon.
 
-    def __init__(self, descriptor: int = 0) -> None:
+    A line of more than `limit` bytes comes cut to one byte over it."""
+
+    def __init__(self, descriptor: int = 0, *, limit: int = sys.maxsize - 1) -> None:
         self._descriptor = descriptor
+        self._limit = limit
         self._loop = asyncio.get_running_loop()
         self._lines: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._room = threading.Semaphore(_AHEAD)
@@ -27,11 +31,15 @@ class Lines:
         return self
 
     async def __anext__(self) -> str:
-        line = await self._lines.get()
-        self._room.release()
-        if line is None:
+        if (line := await self.read()) is None:
             raise StopAsyncIteration
         return line.decode("utf-8", "replace")
+
+    async def read(self) -> bytes | None:
+        """The next line as it came; None at the end."""
+        line = await self._lines.get()
+        self._room.release()
+        return line
 
     def end(self) -> None:
         """Ends the lines here, whatever may still come."""
@@ -42,7 +50,8 @@ class Lines:
         while block := self._read_block():
             *lines, rest = (rest + block).split(b"\n")
             for line in lines:
-                self._hand_over(line)
+                self._hand_over(line[: self._limit + 1])
+            rest = rest[: self._limit + 1]
         if rest:
             self._hand_over(rest)
         self._hand_over(None)
