@@ -6,6 +6,7 @@ list and the binding to who presents it (RFC 6750, RFC 8705, RFC 8725, RFC 9068,
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -21,6 +22,7 @@ from ...policies.model import Caller, Channel
 from .callers import caller_of
 from .flaws import Flaw, Unauthenticated
 from .keys import Keys, KeySource
+from .membership import GroupsFile
 from .presenting import BEARER, Presented, Scheme
 from .roles import RoleMembers
 from .settings import IdentitySettings, IssuerSettings
@@ -135,6 +137,7 @@ class Identity:
         self._roles = roles
         self._clock = clock
         self._safeguards = safeguards or Safeguards()
+        self._members = {one.issuer: GroupsFile(one.groups_file) for one in settings.issuers if one.groups_file}
         self._trusted = {issuer.issuer: self._trust(issuer, client) for issuer in settings.issuers}
         if own := self._safeguards.own:
             self._trusted[own.settings.issuer] = own
@@ -144,6 +147,12 @@ class Identity:
     def issuers(self) -> tuple[str, ...]:
         """The issuers to get a token from."""
         return tuple(issuer.issuer for issuer in self._settings.issuers)
+
+    async def watch(self) -> None:
+        """Keeps the groups that come from files current, for ever; returns at once when there are none."""
+        async with asyncio.TaskGroup() as watching:
+            for members in self._members.values():
+                watching.create_task(members.watch(self._seen.clear))
 
     async def authenticate(
         self, token: str, *, audience: str, channel: Channel = Channel.MCP, presented: Presented = BEARER
@@ -179,7 +188,7 @@ class Identity:
                 claims, until = await introspector.ask(token)
                 issuer = introspector.issuer
                 times = self._check_claims(claims, issuer, audience, channel)
-                caller = caller_of(claims, issuer, self._roles, channel)
+                caller = self._trusted[issuer.issuer].caller(claims, channel)
                 return _Accepted(caller, issuer, times, *_marks(claims), believed_until=until)
         return await self._accept_jwt(encoded, audience, channel)
 
@@ -223,7 +232,8 @@ class Identity:
     def _trust(self, issuer: IssuerSettings, client: httpx2.AsyncClient) -> Trusted:
         settings = self._settings
         keys = Keys(issuer, client, max_age=settings.jwks_max_age, min_interval=settings.jwks_min_interval)
-        return Trusted(issuer, keys, lambda claims, channel: caller_of(claims, issuer, self._roles, channel))
+        members = self._members.get(issuer.issuer)
+        return Trusted(issuer, keys, lambda claims, channel: caller_of(claims, issuer, self._roles, channel, members))
 
 
 def _marks(claims: Claims) -> tuple[str, str, str]:

@@ -6,10 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...policies.model import ActionGroup, Binding, Caller, Channel
+from ...tools.text import neutralise
 from .flaws import Flaw, Unauthenticated
+from .membership import GroupsFile
 from .roles import RoleMembers, grants_of, roles_of
 from .settings import IssuerSettings, LocalCaller
-from .tokens import read_seconds
+from .tokens import NAME_LIMIT, is_name, read_seconds
+
+_MOST_ACTORS = 8
+_CLIENT_CLAIMS = ("client_id", "azp", "appid", "cid")
 
 
 def local_caller(name: str, local: LocalCaller, roles: RoleMembers) -> Caller:
@@ -27,40 +32,113 @@ def local_caller(name: str, local: LocalCaller, roles: RoleMembers) -> Caller:
     )
 
 
-def caller_of(claims: Mapping[str, Any], issuer: IssuerSettings, roles: RoleMembers, channel: Channel) -> Caller:
-    """The caller that valid claims name; raises `Unauthenticated` when they name nobody."""
-    subject = claims.get(issuer.subject_claim)
-    if not isinstance(subject, str) or not subject:
+def caller_of(
+    claims: Mapping[str, Any],
+    issuer: IssuerSettings,
+    roles: RoleMembers,
+    channel: Channel,
+    members: GroupsFile | None = None,
+) -> Caller:
+    """The caller that valid claims name; raises `Unauthenticated` when they name nobody.
+
+    What policies or records tell people apart by (subject, agent, groups, actors) is refused when there is anything
+    invisible in it: cleaned, it could be somebody else's. The name is for showing alone, so it is cleaned."""
+    subject = find_claim(claims, issuer.subject_claim)
+    if not is_name(subject) or (issuer.subject_claim == "email" and not _verified_email(claims)):
         raise Unauthenticated(Flaw.CLAIMS, detail=issuer.subject_claim)
-    groups = frozenset(f"{issuer.group_prefix}{group}" for group in read_texts(claims, issuer.groups_claim))
-    name = claims.get(issuer.name_claim)
+    groups = read_groups(claims, issuer, members)
+    name = find_claim(claims, issuer.name_claim)
     agent = _agent(claims, issuer)
-    actors = _actors(claims.get("act"))
+    actors = _actors(claims)
     acr = claims.get("acr")
+    if issuer.roles is not None:
+        roles = {role: roles[role] for role in issuer.roles if role in roles}
     return Caller(
         issuer=issuer.issuer,
         subject=subject,
-        name=name if isinstance(name, str) and name else subject,
+        name=(" ".join(neutralise(name, NAME_LIMIT).split()) if isinstance(name, str) else "") or subject,
         groups=groups,
         roles=roles_of(groups, roles),
         agent=agent,
         channel=channel,
         actors=actors,
         authenticated_at=int(read_seconds(claims, "auth_time") or 0),
-        itself=issuer.services or (subject == agent and not actors),
+        itself=issuer.services or (not actors and _acts_for_itself(claims, subject, agent)),
         binding=_binding(claims.get("cnf")),
-        acr=acr if isinstance(acr, str) else "",
+        acr=acr if is_name(acr) else "",
         grants=grants_of(groups, roles),
         withheld=_withheld(claims, issuer),
     )
 
 
+def read_groups(claims: Mapping[str, Any], issuer: IssuerSettings, members: GroupsFile | None = None) -> frozenset[str]:
+    """The groups that the claims and the operators' file name, each behind the issuer's prefix.
+
+    Raises `Unauthenticated` for a group with anything invisible in its name, and when the token names its groups by
+    reference alone (OpenID Connect Core section 5.6.2, as Entra does from 200 groups on): a policy that forbids
+    something to a group must not be passed by because nobody knows."""
+    elsewhere = claims.get("_claim_names")
+    if isinstance(elsewhere, dict) and issuer.groups_claim in elsewhere and issuer.groups_claim not in claims:
+        raise Unauthenticated(Flaw.CLAIMS, detail=f"{issuer.groups_claim}: too many to be in the token")
+    groups = read_texts(claims, issuer.groups_claim)
+    if members is not None:
+        subject = find_claim(claims, issuer.subject_claim)
+        groups |= members.groups_of(subject if isinstance(subject, str) else "", _verified_email(claims))
+    if not all(map(is_name, groups)):
+        raise Unauthenticated(Flaw.CLAIMS, detail=issuer.groups_claim)
+    return frozenset(f"{issuer.group_prefix}{group}" for group in groups) if issuer.group_prefix else groups
+
+
+def find_claim(claims: Mapping[str, Any], path: str) -> Any:
+    """The claim of this name, or the one nested there (`realm_access.roles`); a name may have dots or be a URL
+    (`https://sts.amazonaws.com/.principal_tags.team`), so the longest name that is there counts. None for none."""
+    if path in claims:
+        return claims[path]
+    end = len(path)
+    while (end := path.rfind(".", 0, end)) > 0:
+        inner = claims.get(path[:end])
+        if isinstance(inner, dict) and (found := find_claim(inner, path[end + 1 :])) is not None:
+            return found
+    return None
+
+
+def read_texts(claims: Mapping[str, Any], path: str) -> frozenset[str]:
+    """The strings at a claim, which may be nested (`realm_access.roles`); anything else there counts for nothing."""
+    value = find_claim(claims, path)
+    if isinstance(value, str):
+        return frozenset({value})
+    return frozenset(item for item in value if isinstance(item, str)) if isinstance(value, list) else frozenset()
+
+
+def _verified_email(claims: Mapping[str, Any]) -> str:
+    """The e-mail address, if the provider has verified that it is theirs; else ""."""
+    email = claims.get("email")
+    return email if isinstance(email, str) and claims.get("email_verified") is True else ""
+
+
 def _agent(claims: Mapping[str, Any], issuer: IssuerSettings) -> str:
     """The OAuth client that the token was issued to, by the claim of its kind of provider."""
-    for name in (issuer.agent_claim, "client_id", "azp", "appid", "cid"):
-        if isinstance(found := claims.get(name), str) and found:
-            return found
+    for name in (issuer.agent_claim, *_CLIENT_CLAIMS):
+        found = find_claim(claims, name)
+        if found is None or found == "":
+            continue
+        if not is_name(found):
+            raise Unauthenticated(Flaw.CLAIMS, detail=name)
+        return found
     return ""
+
+
+def _acts_for_itself(claims: Mapping[str, Any], subject: str, agent: str) -> bool:
+    """Whether there is no person behind, by what each kind of provider says of such tokens."""
+    if subject == agent or subject in [claims.get(name) for name in _CLIENT_CLAIMS]:
+        return True  # RFC 9068 section 2.2; also Okta's cid and Google's azp
+    if claims.get("idtyp") == "app":  # Entra
+        return True
+    granted = claims.get("gty")  # Auth0
+    if granted == "client-credentials" or (isinstance(granted, list) and "client-credentials" in granted):
+        return True
+    username = claims.get("preferred_username")  # Keycloak
+    return bool(agent) and isinstance(username, str) and username == f"service-account-{agent.lower()}"
 
 
 def _binding(confirmation: Any) -> Binding:
@@ -77,24 +155,15 @@ def _withheld(claims: Mapping[str, Any], issuer: IssuerSettings) -> tuple[tuple[
     return tuple((group, scope) for group, scope in sorted(issuer.scopes.items()) if scope not in held)
 
 
-def read_texts(claims: Mapping[str, Any], path: str) -> frozenset[str]:
-    """The strings at a claim, which may be nested (`realm_access.roles`); anything else there counts for nothing."""
-    value: Any = claims.get(path)
-    if value is None:
-        value = claims
-        for part in path.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-    if isinstance(value, str):
-        return frozenset({value})
-    return frozenset(item for item in value if isinstance(item, str)) if isinstance(value, list) else frozenset()
-
-
-def _actors(act: Any) -> tuple[str, ...]:
-    """The chain of `act` claims (RFC 8693 section 4.1), the current actor first; at most eight are kept."""
+def _actors(claims: Mapping[str, Any]) -> tuple[str, ...]:
+    """The chain of `act` claims (RFC 8693 section 4.1), the current actor first. One that is malformed or has more than
+    eight links is refused: half a chain would hide who acts. (`may_act` says who might, and counts for nothing.)"""
     chain: list[str] = []
-    while isinstance(act, dict) and len(chain) < 8:
-        actor = act.get("sub") or act.get("client_id")
-        if isinstance(actor, str):
-            chain.append(actor)
-        act = act.get("act")
+    inner: Mapping[str, Any] = claims
+    while "act" in inner:
+        inner = inner["act"]
+        actor = (inner.get("sub") or inner.get("client_id")) if isinstance(inner, dict) else None
+        if not is_name(actor) or len(chain) == _MOST_ACTORS:
+            raise Unauthenticated(Flaw.CLAIMS, detail="act")
+        chain.append(actor)
     return tuple(chain)

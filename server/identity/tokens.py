@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import orjson
 from joserfc.errors import JoseError
@@ -206,7 +206,7 @@ def read_seconds(claims: Mapping[str, Any], name: str) -> float | None:
     return float(value)
 
 
-def is_name(value: object) -> bool:
+def is_name(value: object) -> TypeGuard[str]:
     """Whether a value can name somebody or something: text of a sensible length, with nothing invisible in it."""
     return isinstance(value, str) and 0 < len(value) <= NAME_LIMIT and value.isprintable()
 
