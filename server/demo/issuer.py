@@ -13,8 +13,8 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from authlib.common.urls import add_params_to_uri
@@ -46,6 +46,7 @@ from .logins import AGENT_GRANTS, ALGORITHM, PEOPLE, SCOPES, Client, Code, Sessi
 from .running import DEMO_CLIENT, ROLE_GRANT
 
 TOKEN_SECONDS = 600
+PROOF_ALGORITHMS: Final = ("ES256", "Ed25519")
 METHODS = ("none", "client_secret_basic", "client_secret_post")
 
 _CODE_SECONDS = 60
@@ -61,6 +62,8 @@ class Received:
     args: Mapping[str, str]
     form: Mapping[str, str]
     json: Mapping[str, Any] = field(default_factory=dict)
+    holder: str = ""
+    """The thumbprint of the key that a DPoP proof came with (RFC 9449 section 5)."""
 
 
 class InvalidTarget(OAuth2Error):  # type: ignore[misc]  # authlib has no types
@@ -131,6 +134,7 @@ class Issuer(AuthorizationServer):  # type: ignore[misc]  # authlib has no types
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": [ALGORITHM],
             "authorization_response_iss_parameter_supported": True,
+            "dpop_signing_alg_values_supported": list(PROOF_ALGORITHMS),
         }
 
     def check_resource(self, resource: str | None, client: Client) -> str:
@@ -187,6 +191,7 @@ class _Request(OAuth2Request):  # type: ignore[misc]  # authlib has no types
         super().__init__(received.method, urlsplit(received.url)._replace(scheme="https").geturl())
         self.headers = dict(received.headers)
         self.payload = _Payload({**received.args, **received.form})
+        self.holder = received.holder
         self._received = received
 
     @property
@@ -223,7 +228,7 @@ class _CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]  # authlib has n
         self.server.codes.pop(authorization_code.code, None)
 
     def authenticate_user(self, authorization_code: Code) -> Session:
-        return authorization_code.session
+        return replace(authorization_code.session, holder=self.request.holder)
 
 
 class _RefreshGrant(RefreshTokenGrant):  # type: ignore[misc]  # authlib has no types
@@ -232,6 +237,8 @@ class _RefreshGrant(RefreshTokenGrant):  # type: ignore[misc]  # authlib has no 
 
     def authenticate_refresh_token(self, refresh_token: str) -> Code | None:
         found: Code | None = self.server.refreshes.get(refresh_token)
+        if found and found.session.holder != self.request.holder:
+            return None  # a public client's refresh token is bound like its access tokens (RFC 9449 section 5)
         return found
 
     def authenticate_user(self, refresh_token: Code) -> Session:
@@ -247,7 +254,7 @@ class _DeviceGrant(DeviceCodeGrant):  # type: ignore[misc]  # authlib has no typ
 
     def query_user_grant(self, user_code: str) -> tuple[Session, bool] | None:
         session = self.server.granted.pop(user_code, None)
-        return None if session is None else (session, True)
+        return None if session is None else (replace(session, holder=self.request.holder), True)
 
     def should_slow_down(self, credential: DeviceCredentialDict) -> bool:  # noqa: ARG002  # authlib's signature
         return False
@@ -320,6 +327,10 @@ class _Tokens(JWTBearerTokenGenerator):  # type: ignore[misc]  # authlib has no 
         )
         self._keys = issuer.keys
 
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        token: dict[str, Any] = super().__call__(*args, **kwargs)
+        return {**token, "token_type": "DPoP"} if kwargs["user"].holder else token
+
     def get_jwks(self) -> KeySet:
         return self._keys
 
@@ -330,7 +341,7 @@ class _Tokens(JWTBearerTokenGenerator):  # type: ignore[misc]  # authlib has no 
         return user.at
 
     def get_extra_claims(self, client: Client, grant_type: str, user: Session, scope: str) -> dict[str, Any]:  # noqa: ARG002
-        return user.claims()
+        return {**user.claims(), **user.confirmation()}
 
 
 class _Registration(ClientRegistrationEndpoint):  # type: ignore[misc]  # authlib has no types

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from html import escape
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlsplit
@@ -18,8 +19,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from ..identity.flaws import Flaw, Unauthenticated
+from ..identity.presenting import Presented, Scheme
+from ..identity.proofs import Proofs
+from ..identity.settings import DpopSettings
 from .configuration import TERMINAL
-from .issuer import Issuer, Received
+from .issuer import PROOF_ALGORITHMS, Issuer, Received
 from .logins import ALGORITHM, PEOPLE, Session
 
 _STYLE = """
@@ -47,6 +52,7 @@ class IssuerPages:
 
     def __init__(self, issuer: Issuer) -> None:
         self._issuer = issuer
+        self._proofs = Proofs(DpopSettings(algorithms=PROOF_ALGORITHMS), _Spent(), _NoNonces())
         known_as = urlsplit(issuer.issuer).hostname or ""
         self.app = Starlette(
             routes=[
@@ -124,7 +130,16 @@ class IssuerPages:
         return _page(f"You are {escape(person.name)}", "<p>Your terminal goes on by itself. Close this page.</p>")
 
     async def _issue(self, request: Request) -> Response:
-        return cast("Response", self._issuer.create_token_response(await _receive(request)))
+        received = await _receive(request)
+        if proof := request.headers.get("dpop"):
+            shown = Presented(Scheme.DPOP, proof, request.method, f"{self._issuer.issuer}{request.url.path}")
+            try:
+                holder = await self._proofs.check(shown, "", bound_to=None, nonce=False)
+            except Unauthenticated as error:
+                told = {"error": "invalid_dpop_proof", "error_description": error.message}
+                return JSONResponse(told, 400, headers={"Cache-Control": "no-store"})
+            received = replace(received, holder=holder)
+        return cast("Response", self._issuer.create_token_response(received))
 
     async def _register(self, request: Request) -> Response:
         try:
@@ -143,6 +158,25 @@ class IssuerPages:
 
     def _refuse(self, error: OAuth2Error) -> Response:
         return self._issuer.handle_response(*error())
+
+
+class _Spent:
+    """The proofs that were used, for as long as the demo runs: it issues few tokens, and ends."""
+
+    def __init__(self) -> None:
+        self._used: set[tuple[str, str]] = set()
+
+    async def spend(self, thumbprint: str, proof_id: str) -> None:
+        if (thumbprint, proof_id) in self._used:
+            raise Unauthenticated(Flaw.PROOF_REPLAY)
+        self._used.add((thumbprint, proof_id))
+
+
+class _NoNonces:
+    """No nonces: nobody is between the demo's processes."""
+
+    async def check(self, nonce: object) -> str:  # noqa: ARG002  # the checker's signature
+        return ""
 
 
 async def _receive(request: Request) -> Received:

@@ -50,11 +50,14 @@ PEOPLE: Mapping[str, Person] = {
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One login: who, for which resource (RFC 8707), when (seconds since the epoch). What authlib calls the user."""
+    """One login: who, for which resource (RFC 8707), when (seconds since the epoch). What authlib calls the user.
+
+    `holder` is the thumbprint of the key that its tokens are bound to (RFC 9449), "" for bearer tokens."""
 
     person: Person
     resource: str
     at: int
+    holder: str = ""
 
     def get_user_id(self) -> str:
         return self.person.subject
@@ -62,6 +65,10 @@ class Session:
     def claims(self) -> dict[str, Any]:
         """What tokens say of the person."""
         return {"sub": self.person.subject, "name": self.person.name, "groups": list(self.person.groups)}
+
+    def confirmation(self) -> dict[str, Any]:
+        """What access tokens say of the key that they are bound to."""
+        return {"cnf": {"jkt": self.holder}} if self.holder else {}
 
 
 @dataclass(frozen=True, slots=True)
