@@ -9,3 +9,10 @@ CALLER: Final = "arborgate.caller"
 
 REFUSAL: Final = "arborgate.refusal"
 """Where a call leaves the error it ended with, so that the answer can say what the token lacks."""
+
+NONCE: Final = "arborgate.nonce"
+"""Where a good proof leaves the nonce that the client is to use from now on (RFC 9449 section 8.2), for the answer."""
+
+PEER: Final = "arborgate.peer"
+"""Where the listener keeps the address at the other end of the connection, whatever forwarded headers say ("" for
+none)."""
