@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import difflib
 import hashlib
 import time
@@ -13,14 +14,15 @@ from typing import Any, Protocol
 import rfc8785
 from pydantic import ValidationError
 
-from ..policies.engine import Engine
-from ..policies.errors import ArborgateError, DeadlinePassed, Denied, Invalid, NotThere
+from ..policies.engine import NO_SCOPE, Engine
+from ..policies.errors import ArborgateError, DeadlinePassed, Denied, Invalid, LoginNeeded, NotThere, ScopeNeeded
 from ..policies.model import Action, Attribute, Basis, Caller, Decision, Resource
 from ..tools.record import Entry, Event, Record
 from ..tools.tool import AnyTool, Context, Effect, Params, Result
 from .budget import cut_to_budget
 from .errors import explain_validation
 from .metrics import Metrics
+from .step_up import find_login
 
 Arguments = Mapping[str, Any]
 
@@ -72,11 +74,12 @@ class _Call:
 class CallerPolicy:
     """Policy as one caller meets it, for the length of one call: one engine, so that no reload splits an answer."""
 
-    __slots__ = ("_caller", "_engine")
+    __slots__ = ("_acr_values", "_caller", "_engine")
 
-    def __init__(self, engine: Engine, caller: Caller) -> None:
+    def __init__(self, engine: Engine, caller: Caller, acr_values: Sequence[str] = ()) -> None:
         self._engine = engine
         self._caller = caller
+        self._acr_values = acr_values
 
     def decide(self, action: Action, resource: Resource, context: tuple[tuple[str, Attribute], ...] = ()) -> Decision:
         return self._engine.decide(self._caller, action, resource, context)
@@ -85,7 +88,32 @@ class CallerPolicy:
         return self._engine.visible(self._caller, action, resources)
 
     def could(self, action: Action) -> bool:
-        return self._engine.could(self._caller, action)
+        return not self.lacks(action) and self._engine.could(self._caller, action, self._acr_values)
+
+    def only_alone(self) -> Mapping[Action, frozenset[bool]]:
+        alone, lost = self._caller.alone, {}
+        for action in Action:
+            reach = self._engine.reach(alone, action, self._acr_values)
+            if not self.lacks(action):
+                reach -= self._engine.reach(self._caller, action, self._acr_values)
+            lost[action] = reach
+        return {action: reach for action, reach in lost.items() if reach}
+
+    def lacks(self, action: Action) -> str:
+        """The scope that the caller's token would need for this action; "" when it leaves nothing out."""
+        return next((scope for group, scope in self._caller.withheld if group is action.group), "")
+
+    def would(self, action: Action) -> bool:
+        """Whether the caller could do this on something if the token had the scope for it."""
+        return self._engine.could(self._caller, action, self._acr_values)
+
+    def find_login(self, action: Action, resources: Sequence[Resource], now: float) -> LoginNeeded | None:
+        """The login with which all of this would be allowed, where one would do."""
+
+        def allows(caller: Caller) -> bool:
+            return all(self._engine.decide(caller, action, resource, at=now).allowed for resource in resources)
+
+        return find_login(self._caller, action, allows, acr_values=self._acr_values, now=now)
 
 
 class Gate:
@@ -101,7 +129,9 @@ class Gate:
         cleaner: Cleaner,
         metrics: Metrics,
         timeout: float,
+        acr_values: Sequence[str] = (),
     ) -> None:
+        """`acr_values`: what a stronger login can be, the weakest first (RFC 9470)."""
         self._tools = {tool.name: tool for tool in tools}
         self._engine = engine
         self._context = context
@@ -109,6 +139,7 @@ class Gate:
         self._cleaner = cleaner
         self._metrics = metrics
         self._timeout = timeout
+        self._acr_values = acr_values
 
     async def call(self, caller: Caller, name: str, arguments: Arguments, *, trace_id: str = "") -> Answer:
         """One call, start to end. Never raises but for cancellation: every failure is an answer, and on record."""
@@ -117,9 +148,11 @@ class Gate:
             async with asyncio.timeout(self._timeout):
                 tool = self._find(call)
                 params = call.params = _validate(tool, arguments)
-                context = await self._enter(call)
+                policy = self._ask_as(call)
+                _check_scope(call, tool, policy)
+                context = await self._context(caller, policy)
                 call.resources = await _name_resources(tool, context, params)
-                _decide(call, tool, context)
+                _decide(call, tool, policy)
                 if tool.effect is Effect.PROPOSES:
                     await self._record(call, Event.CALL_INTENDED, "intended")
                 result = await tool.run(context, params)
@@ -139,13 +172,14 @@ class Gate:
         return answer
 
     def offered(self, caller: Caller) -> list[AnyTool]:
-        """The tools that this caller could use on something: what `tools/list` shows."""
-        engine = self._engine()
-        return [tool for tool in self._tools.values() if engine.could(caller, tool.action)]
+        """The tools that this caller could use on something: what `tools/list` shows. One that waits for a further
+        scope or another login is among them, or nobody would ever be asked for it."""
+        policy = CallerPolicy(self._engine(), caller, self._acr_values)
+        return [tool for tool in self._tools.values() if policy.would(tool.action)]
 
     def could(self, caller: Caller, action: Action) -> bool:
         """Whether there can be anything on which this caller may do this."""
-        return self._engine().could(caller, action)
+        return CallerPolicy(self._engine(), caller, self._acr_values).would(action)
 
     def _find(self, call: _Call) -> AnyTool:
         tool = self._tools.get(call.name)
@@ -156,10 +190,10 @@ class Gate:
         call.tool = tool
         return tool
 
-    async def _enter(self, call: _Call) -> Context:
+    def _ask_as(self, call: _Call) -> CallerPolicy:
         engine = self._engine()
         call.policy_set = engine.digest
-        return await self._context(call.caller, CallerPolicy(engine, call.caller))
+        return CallerPolicy(engine, call.caller, self._acr_values)
 
     def _clean(self, call: _Call, tool: AnyTool, result: Result) -> Answer:
         """Redacts, neutralises and cuts; what leaves fits the result model again, or does not leave."""
@@ -231,15 +265,25 @@ async def _name_resources(tool: AnyTool, context: Context, params: Params) -> Se
     return resources
 
 
-def _decide(call: _Call, tool: AnyTool, context: Context) -> None:
-    """Every resource must be allowed. A denied read goes on as `NotThere`: to the agent it is the same thing."""
+def _check_scope(call: _Call, tool: AnyTool, policy: CallerPolicy) -> None:
+    """By the action alone, before anybody looks for what is asked of: the answer tells nothing of what is there. Who
+    could do it nowhere is not sent for a scope that would not help."""
+    scope = policy.lacks(tool.action)
+    if scope and policy.would(tool.action):
+        call.decision = NO_SCOPE
+        raise ScopeNeeded(scope)
+
+
+def _decide(call: _Call, tool: AnyTool, policy: CallerPolicy) -> None:
+    """Every resource must be allowed. A denied read goes on as `NotThere`: to the agent it is the same thing. What a
+    further login would allow is asked for."""
     policies: dict[str, None] = {}
     for resource in call.resources:
-        call.decision = context.policy.decide(tool.action, resource)
+        call.decision = policy.decide(tool.action, resource)
         if not call.decision.allowed:
             if tool.action.hides and tool.target is not None:
                 raise NotThere("denied", detail=f"denied: {call.decision.basis}")
-            raise _denied(call.decision)
+            raise policy.find_login(tool.action, call.resources, time.time()) or _denied(call.decision)
         policies.update(dict.fromkeys(call.decision.policies))
     call.decision = Decision(True, Basis.PERMIT, tuple(policies))
 
@@ -287,8 +331,12 @@ def _internal(error: Exception) -> ArborgateError:
 
 def _clean_error(error: ArborgateError, cleaner: Cleaner) -> ArborgateError:
     """The error without its detail, its words redacted: what an agent may be told."""
-    hint = cleaner.clean_text(error.hint) if error.hint else None
-    return type(error)(cleaner.clean_text(error.message), field=error.field, hint=hint)
+    told = copy.copy(error)
+    told.message = cleaner.clean_text(error.message)
+    told.args = (told.message,)
+    told.hint = cleaner.clean_text(error.hint) if error.hint else None
+    told.detail = ""
+    return told
 
 
 def _dump_improper(arguments: Arguments) -> bytes:

@@ -28,7 +28,7 @@ from ..tools.proposal import (
 from ..tools.rollouts.changes import workload_target
 from ..tools.tree import AppTree, Node
 from .approvals import verify_approval
-from .identity.roles import roles_of
+from .identity.roles import grants_of, roles_of
 from .proposals import APPLIER, approvals_needed
 from .settings import Settings
 
@@ -65,9 +65,9 @@ class Verifier:
             _check_fields(change)
         for one, other in combinations(content.changes, 2):
             _check_apart(one, other)
-        requester = self._caller(content.requester, Channel.MCP)
+        requester = self._caller(content.requester, Channel.MCP, content.requester.authenticated_at)
         for app in self._apps(content):
-            decision = self._engine().decide(requester, Action.ROLLOUT_PROPOSE, app)
+            decision = self._engine().decide(requester, Action.ROLLOUT_PROPOSE, app, at=content.created_at)
             if not decision.allowed:
                 raise Refused(f"Policy does not let {content.requester.name} propose changes of {app.id}.")
 
@@ -148,18 +148,25 @@ class Verifier:
         apps = dict.fromkeys(change.target.app for change in content.changes)
         return [self._node(app).resource for app in apps]
 
-    def _caller(self, who: Requester, channel: Channel, authenticated_at: int = 0) -> Caller:
+    def _caller(self, who: Requester, channel: Channel, authenticated_at: int) -> Caller:
         """The person as policy knows them here: roles follow from groups by the applier's own settings."""
+        issuers = {issuer.issuer: issuer.roles for issuer in self._settings.identity.issuers}
+        allowed = issuers.get(who.issuer)
+        roles = {name: it for name, it in self._settings.roles.items() if allowed is None or name in allowed}
         return Caller(
             issuer=who.issuer,
             subject=who.subject,
             name=who.name,
             groups=frozenset(who.groups),
-            roles=roles_of(who.groups, self._settings.roles),
+            roles=roles_of(who.groups, roles),
             agent=who.agent,
             channel=channel,
             actors=who.actors,
             authenticated_at=authenticated_at,
+            itself=who.itself,
+            binding=who.binding,
+            acr=who.acr,
+            grants=grants_of(who.groups, roles),
         )
 
 

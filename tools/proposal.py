@@ -9,7 +9,7 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from ..policies.model import Caller, Resource, ResourceType
+from ..policies.model import Binding, Caller, Resource, ResourceType
 from .change import Change, Rehearsal, digest_json
 
 
@@ -59,7 +59,9 @@ class Risk(StrEnum):
 
 
 class Requester(_Closed):
-    """Who asked: the person (`key`, `name`), what they may be judged by again later, and the agent acting for them."""
+    """Who asked: the person (`key`, `name`), what they may be judged by again later, and the agent acting for them.
+
+    `authenticated_at` (seconds since the epoch, 0: nobody knows) and `acr` say when and how they logged in."""
 
     key: str
     issuer: str
@@ -69,6 +71,10 @@ class Requester(_Closed):
     roles: tuple[str, ...]
     agent: str
     actors: tuple[str, ...] = ()
+    itself: bool = False
+    binding: Binding = Binding.BEARER
+    authenticated_at: int = 0
+    acr: str = ""
 
     @classmethod
     def of(cls, caller: Caller) -> Requester:
@@ -81,6 +87,10 @@ class Requester(_Closed):
             roles=tuple(sorted(caller.roles)),
             agent=caller.agent,
             actors=caller.actors,
+            itself=caller.itself,
+            binding=caller.binding,
+            authenticated_at=caller.authenticated_at,
+            acr=caller.acr,
         )
 
 

@@ -54,7 +54,13 @@ class Gatekeeper(Protocol):
         ...
 
     def could(self, action: Action) -> bool:
-        """Whether there can be any resource on which the caller may do this (Cedar's partial evaluation)."""
+        """Whether there can be any resource on which the caller may do this (Cedar's partial evaluation), with the scope
+        that their token has."""
+        ...
+
+    def only_alone(self) -> Mapping[Action, frozenset[bool]]:
+        """What the person may do by themselves, on the pages, and not through this agent and token: in strict
+        environments (True) and in the others (False)."""
         ...
 
 

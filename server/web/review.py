@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from ...policies.engine import Engine
-from ...policies.errors import ArborgateError, Conflict, Denied, Invalid, NotThere, Reason, Refused
+from ...policies.errors import ArborgateError, Conflict, Denied, Invalid, LoginNeeded, NotThere, Reason, Refused
 from ...policies.model import (
     INSTALLATION,
     Action,
@@ -31,6 +31,7 @@ from ...tools.proposal import (
 from ...tools.record import Entry, Event, Record, RecordQuery, Records
 from ...tools.tree import AppId, AppTree, Node
 from ..gate import Recorder
+from ..step_up import find_login
 
 COMMENT_LIMIT = 2_000
 """The most characters of an approver's comment."""
@@ -63,13 +64,17 @@ class Book(Protocol):
 class Ruling:
     """Whether the caller may give this verdict now: `why` in words, and the ids of the policies that decided.
 
-    `login_helps`: the same person, freshly logged in, would be allowed."""
+    `login` is what would do where a more recent or a stronger login of the same person would be allowed."""
 
     verdict: Verdict
     allowed: bool
     why: str
     policies: tuple[str, ...] = ()
-    login_helps: bool = False
+    login: LoginNeeded | None = None
+
+    @property
+    def login_helps(self) -> bool:
+        return self.login is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,8 @@ class Review:
     audit: Recorder
     sign: Callable[[Approval], Approval]
     clock: Callable[[], float]
+    acr_values: tuple[str, ...] = ()
+    """What a stronger login can be, the weakest first (RFC 9470)."""
 
     async def find(self, caller: Caller, query: ProposalQuery) -> tuple[list[Seen], str]:
         """The proposals that the caller may see, newest first, and the position to go on from (`""` at the end).
@@ -120,8 +127,9 @@ class Review:
     ) -> Proposal:
         """Gives the caller's verdict on exactly the content that `digest` stands for; returns the proposal after it.
 
-        Raises `NotThere`, `Denied`, `Refused` (not in a state to be decided, or asked for by the caller), `Conflict`
-        (the digest shown is not the digest now, or somebody was first), `Invalid` (comment) or `Unrecorded`."""
+        Raises `NotThere`, `Denied` (`LoginNeeded` where another login would do), `Refused` (not in a state to be decided,
+        or asked for by the caller), `Conflict` (the digest shown is not the digest now, or somebody was first), `Invalid`
+        (comment) or `Unrecorded`."""
         if len(comment) > COMMENT_LIMIT:
             raise Invalid(f"A comment has at most {COMMENT_LIMIT} characters.", field="comment")
         proposal = await self._find(caller, proposal_id)
@@ -157,9 +165,8 @@ class Review:
         decision = self._decide(caller, _ACTIONS[verdict], proposal)
         if decision.allowed:
             return Ruling(verdict, True, "Policy allows it.", decision.policies)
-        fresh = self._decide(replace(caller, authenticated_at=int(self.clock())), _ACTIONS[verdict], proposal)
-        why = "Your login is too old for this." if fresh.allowed else _DENIALS[decision.basis]
-        return Ruling(verdict, False, why, decision.policies, login_helps=fresh.allowed)
+        login = self._find_login(caller, proposal, verdict)
+        return Ruling(verdict, False, _say_login(login) or _DENIALS[decision.basis], decision.policies, login)
 
     async def records_of(self, caller: Caller, proposal: Proposal) -> Sequence[Record]:
         """What was done about the proposal, oldest first: by everyone, or as policy may have it by the caller alone.
@@ -227,6 +234,14 @@ class Review:
         # A proposal without changes touches nothing that anybody could be allowed to decide on.
         return Decision(bool(policies), Basis.PERMIT if policies else Basis.NO_PERMIT, tuple(policies))
 
+    def _find_login(self, caller: Caller, proposal: Proposal, verdict: Verdict) -> LoginNeeded | None:
+        action = _ACTIONS[verdict]
+
+        def allows(other: Caller) -> bool:
+            return self._decide(other, action, proposal).allowed
+
+        return find_login(caller, action, allows, acr_values=self.acr_values, now=self.clock())
+
     def _apps(self, proposal: Proposal) -> list[Resource]:
         return [self.tree.resource(app_id) for app_id in touched(proposal)]
 
@@ -250,7 +265,7 @@ class Review:
         if obstacle := self._obstacle(caller, proposal, verdict):
             raise Refused(obstacle)
         if not decision.allowed:
-            raise Denied(explain(decision))
+            raise self._find_login(caller, proposal, verdict) or Denied(explain(decision))
         if not secrets.compare_digest(digest.encode(), proposal.digest.encode()):
             raise Conflict(
                 "What you saw is not what this proposal says now, so nothing was decided.",
@@ -299,6 +314,12 @@ def explain(decision: Decision) -> str:
     """Why not, in words that name the policies."""
     named = f" Decided by {', '.join(decision.policies)}." if decision.policies else ""
     return _DENIALS[decision.basis] + named
+
+
+def _say_login(login: LoginNeeded | None) -> str:
+    if login is None:
+        return ""
+    return "This needs a stronger login than yours." if login.acr_values else "Your login is too old for this."
 
 
 def _uid(proposal: Proposal) -> str:

@@ -13,7 +13,16 @@ import pytest
 from arborgate.policies.engine import Engine
 from arborgate.policies.errors import ArborgateError, NotThere, Reason, Unrecorded
 from arborgate.policies.loader import load_policies
-from arborgate.policies.model import INSTALLATION, Action, Basis, Caller, Channel, Decision, Resource, ResourceType
+from arborgate.policies.model import (
+    INSTALLATION,
+    Action,
+    Basis,
+    Caller,
+    Channel,
+    Decision,
+    Resource,
+    ResourceType,
+)
 from arborgate.server.audit import AuditLog, read_records, verify
 from arborgate.server.gate import Answer, CallerPolicy, Gate, UnknownTool
 from arborgate.server.metrics import Metrics
@@ -126,6 +135,7 @@ async def open_world(
     engine: Engine | None = None,
     timeout: float = 5.0,
     recorder: Any = None,
+    acr_values: Sequence[str] = (),
 ) -> AsyncIterator[World]:
     chosen = engine or Engine(LOADED)
 
@@ -151,6 +161,7 @@ async def open_world(
             cleaner=Redactor(),
             metrics=Metrics(),
             timeout=timeout,
+            acr_values=acr_values,
         )
         yield World(gate, log)
 

@@ -29,7 +29,7 @@ async def test_who_may_not_propose_is_told_so_and_not_offered_the_tools(tmp_path
 
 async def test_the_text_says_where_and_by_whom_changes_are_approved(tmp_path: Path) -> None:
     text = (await World(tmp_path, make_app("api")).call("whoami", ADA)).text
-    assert text.splitlines()[0] == '"Ada" (https://issuer.test#ada), acted for by ide-copilot, over mcp'
+    assert text.splitlines()[0] == '"Ada" (https://issuer.test#ada), acted for by ide-copilot, over mcp, not bound'
     assert text.splitlines()[-1] == (
         "You may propose changes; a person other than the one you act for approves them on "
         "https://gate.test/proposals. No tool approves or applies."

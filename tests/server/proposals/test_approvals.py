@@ -93,6 +93,8 @@ def altered(value: Any, path: tuple[str | int, ...]) -> Any:
             return value + 1
         case list():
             return ["x"]
+        case "bearer":  # one of a few words
+            return "dpop"
         case _:
             return f"{value or ''}x"
 

@@ -106,7 +106,7 @@ async def test_production_needs_a_recent_login_and_the_page_offers_one(world: Wo
     proposal = await world.propose()
     page = (await april.get(f"/proposals/{proposal.id}")).text
     assert "Your login is too old for this." in page
-    assert f"/login?start=1&amp;again=1&amp;next=/proposals/{proposal.id}" in page
+    assert f'formaction="/proposals/{proposal.id}/login"' in page
     assert (await april.decide(proposal)).status_code == 403
     assert f"/proposals/{proposal.id}" in (await april.get("/proposals")).text.partition("All others")[0]
 
