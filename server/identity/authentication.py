@@ -121,6 +121,16 @@ class _Accepted:
         return self.generation == self.keys.generation and self.keys.fresh
 
 
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """What a token is good for: its caller, until when (seconds since the epoch, without leeway), and the thumbprint of
+    the key that the request's proof was made with."""
+
+    caller: Caller
+    expires: float
+    thumbprint: str
+
+
 class Identity:
     """Turns a token into a caller. A bearer token seen before costs a hash and a look-up until it expires."""
 
@@ -161,6 +171,28 @@ class Identity:
 
         `audience` is what `aud` must hold (the RFC 8707 resource). An issuer's own `audience` setting replaces it for
         agents alone: what opens `/mcp` must never open the approvals."""
+        accepted = await self._judge(token, audience, channel)
+        if accepted.jkt or accepted.x5t or accepted.issuer.require_dpop or presented is not BEARER:
+            await self._check_binding(accepted, token, presented)
+        return accepted.caller
+
+    async def vouch(self, token: str, *, audience: str, presented: Presented) -> Vouched:
+        """What an agent's token in the body of a request is good for (RFC 8693 section 2.1); raises as `authenticate`.
+
+        The request must come with a proof that is for no token (RFC 9449 section 5): by the key that the token is bound
+        to, or by any key where it is bound to none."""
+        accepted = await self._judge(token, audience, Channel.MCP)
+        _check_certificate(accepted, presented)
+        if accepted.issuer.require_dpop and not accepted.jkt:
+            raise Unauthenticated(Flaw.UNBOUND)
+        if self._safeguards.proofs is None:
+            raise Unauthenticated(Flaw.PROOF_MISSING, detail="nothing here checks proofs")
+        bound_to, nonce = accepted.jkt or None, accepted.issuer.dpop_nonce
+        thumbprint = await self._safeguards.proofs.check(presented, "", bound_to=bound_to, nonce=nonce)
+        return Vouched(accepted.caller, accepted.times.expires - accepted.issuer.leeway, thumbprint)
+
+    async def _judge(self, token: str, audience: str, channel: Channel) -> _Accepted:
+        """The token, valid and of nobody who is shut out; how it is presented is not looked at."""
         encoded = token.encode("utf-8", "surrogatepass")
         if not encoded:
             raise Unauthenticated(Flaw.MISSING)
@@ -178,9 +210,7 @@ class Identity:
             raise Unauthenticated(Flaw.EXPIRED)
         if (denied := self._safeguards.denied) is not None:
             denied.check(accepted.caller.key, accepted.token_id, accepted.times.issued)
-        if accepted.jkt or accepted.x5t or accepted.issuer.require_dpop or presented is not BEARER:
-            await self._check_binding(accepted, token, presented)
-        return accepted.caller
+        return accepted
 
     async def _accept(self, token: str, encoded: bytes, audience: str, channel: Channel) -> _Accepted:
         for introspector in self._safeguards.introspectors:
@@ -217,8 +247,7 @@ class Identity:
     async def _check_binding(self, accepted: _Accepted, token: str, presented: Presented) -> None:
         """A bound token is of use only to who holds the key (RFC 9449 section 7) or the certificate (RFC 8705 section
         3); a proof goes with no other token."""
-        if accepted.x5t and not hmac.compare_digest(accepted.x5t, _thumbprint(presented.certificate)):
-            raise Unauthenticated(Flaw.CERTIFICATE)
+        _check_certificate(accepted, presented)
         if not accepted.jkt:
             if presented.scheme is Scheme.DPOP or accepted.issuer.require_dpop:
                 raise Unauthenticated(Flaw.UNBOUND)
@@ -234,6 +263,11 @@ class Identity:
         keys = Keys(issuer, client, max_age=settings.jwks_max_age, min_interval=settings.jwks_min_interval)
         members = self._members.get(issuer.issuer)
         return Trusted(issuer, keys, lambda claims, channel: caller_of(claims, issuer, self._roles, channel, members))
+
+
+def _check_certificate(accepted: _Accepted, presented: Presented) -> None:
+    if accepted.x5t and not hmac.compare_digest(accepted.x5t, _thumbprint(presented.certificate)):
+        raise Unauthenticated(Flaw.CERTIFICATE)
 
 
 def _marks(claims: Claims) -> tuple[str, str, str]:
