@@ -1,0 +1,93 @@
+"""A person is asked to log in: one login at a time, which all requests wait for, and never again and again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from ...policies.errors import ArborgateError, Unavailable
+from .credentials import LoginRequired
+from .entries import Asked
+
+LOGIN_SECONDS = 300.0
+"""How long a person may take."""
+
+WAIT_SECONDS = 45.0
+"""How long a request waits for a person. Programs that send requests give up after a minute."""
+
+_QUIET_SECONDS = 600.0
+"""How long nobody is asked again after a login that came to nothing: an agent that tries on must not open pages."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How a person is asked. `ask`: whether requests may do so at all; `device`: by a code to type elsewhere; `show`
+    opens the login's URL in a browser, None where there is none; `client_id`: as which client; `command` is what they can
+    run instead."""
+
+    ask: bool = True
+    device: bool = False
+    show: Callable[[str], None] | None = None
+    client_id: str = ""
+    command: str = "arborgate login"
+    wait: float = WAIT_SECONDS
+
+
+class Asking:
+    """`log_in` is the login itself."""
+
+    def __init__(self, log_in: Callable[[Asked | None], Awaitable[None]], manner: Manner) -> None:
+        self._log_in = log_in
+        self._manner = manner
+        self._login: asyncio.Task[ArborgateError | None] | None = None
+        self._code: asyncio.Future[str] | None = None
+        self._quiet_until = float("-inf")
+
+    async def ask(self, asked: Asked | None) -> None:
+        """Begins a login, or joins the one under way. Returns when it succeeded; raises `LoginRequired` when it did
+        not, when it takes longer than a request can wait, or when a code has to be typed first."""
+        if not self._manner.ask:
+            raise self.required("You have to log in.")
+        if self._login is None or self._login.done():
+            if time.monotonic() < self._quiet_until:
+                raise self.required("You have to log in, and did not when asked a moment ago.")
+            self._code = asyncio.get_running_loop().create_future()
+            self._login = asyncio.create_task(self._run(asked))
+        code = self._code
+        await asyncio.wait(
+            {self._login, *([code] if code else [])}, timeout=self._manner.wait, return_when=asyncio.FIRST_COMPLETED
+        )
+        if self._login.done():
+            if error := self._login.result():
+                raise error
+            return
+        if code is not None and code.done():
+            raise LoginRequired(f"You have to log in. {code.result()}", hint="Then ask again.")
+        raise self.required("A login waits in your browser. Finish it and ask again.", "If you see none, run")
+
+    def show_code(self, text: str) -> None:
+        """Where to go and what to type: told to every request that waits, since only an answer reaches the person."""
+        if self._code is not None and not self._code.done():
+            self._code.set_result(text)
+
+    def required(self, message: str, lead: str = "Run") -> LoginRequired:
+        return LoginRequired(message, hint=f"{lead} in a terminal: {self._manner.command}")
+
+    async def close(self) -> None:
+        if self._login is not None:
+            self._login.cancel()
+            await asyncio.gather(self._login, return_exceptions=True)
+
+    async def _run(self, asked: Asked | None) -> ArborgateError | None:
+        try:
+            await self._log_in(asked)
+        except Unavailable as error:
+            return error  # nobody was asked yet, so asking later is no nuisance
+        except ArborgateError as error:
+            self._quiet_until = time.monotonic() + _QUIET_SECONDS
+            failed = self.required(" ".join(filter(None, (error.message, error.hint))))
+            failed.detail = error.detail
+            return failed
+        return None
