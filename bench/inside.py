@@ -11,21 +11,29 @@ from typing import Final
 
 import httpx2
 import orjson
+from tests.parts.redis import RedisServer
 
 from arborgate.policies.engine import Engine
 from arborgate.policies.loader import load_policies
 from arborgate.policies.model import Action, Caller, Channel
 from arborgate.server.audit import AuditLog
-from arborgate.server.identity.authentication import Identity
-from arborgate.server.identity.settings import IdentitySettings, IssuerSettings
+from arborgate.server.identity.authentication import Identity, Safeguards
+from arborgate.server.identity.flaws import Flaw, Unauthenticated
+from arborgate.server.identity.nonces import Nonces
+from arborgate.server.identity.proofs import Proofs, ReplayCheck
+from arborgate.server.identity.replays import Memory, Replays
+from arborgate.server.identity.settings import DpopSettings, IdentitySettings, IssuerSettings
 from arborgate.server.redaction import Redactor
+from arborgate.server.state import State
 from arborgate.tools.app import App
 from arborgate.tools.argocd.parse import AppParser
 from arborgate.tools.environments import EnvironmentRule, Environments
 from arborgate.tools.record import Entry, Event
+from arborgate.tools.redis.connection import connect
 from arborgate.tools.tree import AppTree
 
 from .issuer import Issuer
+from .prover import Prover
 from .report import Line, Part
 from .world import build_world
 
@@ -40,14 +48,15 @@ _RULES: Final = (
 
 def measure_inside(folder: Path, apps: int) -> Part:
     """Times in microseconds of one core, medians of several rounds."""
-    with Issuer() as issuer:
-        lines = asyncio.run(_measure(folder, issuer, apps))
+    with Issuer() as issuer, RedisServer(folder, name="redis-inside") as redis:
+        lines = asyncio.run(_measure(folder, issuer, redis, apps))
     return Part("The parts of a call, in process", lines)
 
 
-async def _measure(folder: Path, issuer: Issuer, apps: int) -> Sequence[Line]:
+async def _measure(folder: Path, issuer: Issuer, redis: RedisServer, apps: int) -> Sequence[Line]:
     return [
         *await _measure_identity(issuer),
+        *await _measure_proofs(issuer, redis),
         *_measure_tree(apps),
         *_measure_redaction(apps),
         *await _measure_record(folder),
@@ -73,6 +82,50 @@ async def _measure_identity(issuer: Issuer) -> list[Line]:
                 await _time_async(lambda: identity.authenticate(next(fresh), audience=_AUDIENCE), 100),
                 "µs",
             ),
+        ]
+
+
+class _InMemory:
+    """The memory of one replica as the only one."""
+
+    def __init__(self) -> None:
+        self._memory = Memory(300.0, time.monotonic)
+
+    async def spend(self, thumbprint: str, proof_id: str) -> None:
+        if not self._memory.add(f"{thumbprint} {proof_id}"):
+            raise Unauthenticated(Flaw.PROOF_REPLAY)
+
+
+async def _measure_proofs(issuer: Issuer, redis: RedisServer) -> list[Line]:
+    dpop = DpopSettings(window=300.0)
+    settings = IdentitySettings(issuers=(IssuerSettings(issuer=issuer.url),), dpop=dpop)
+    prover = Prover(_AUDIENCE)
+    rounds, times = 5, 100
+
+    async with httpx2.AsyncClient(trust_env=False) as client, connect(redis.url()) as connection:
+        state = State(connection, "arborgate:")
+
+        async def time_calls(replays: ReplayCheck, tokens: int) -> float:
+            """Each call with a new proof; as many different tokens as are asked for, the last one again and again."""
+            proofs = Proofs(dpop, replays, Nonces(state, dpop))
+            identity = Identity(settings, _ROLES, client=client, safeguards=Safeguards(proofs=proofs))
+            bound = [issuer.token(_AUDIENCE, bound_to=prover.thumbprint) for _ in range(tokens)]
+            bound += bound[-1:] * (rounds * times + 1 - tokens)
+            calls = iter([(token, prover.prove(token)) for token in bound])
+
+            async def call() -> None:
+                token, proof = next(calls)
+                await identity.authenticate(token, audience=_AUDIENCE, presented=proof)
+
+            await call()
+            return await _time_async(call, times, rounds=rounds)
+
+        every = rounds * times + 1
+        return [
+            Line("JWT (key cached) + DPoP proof", await time_calls(_InMemory(), every), "µs", at_most=250),
+            Line("the same, and the proof remembered in Redis", await time_calls(Replays(state, dpop), every), "µs"),
+            Line("token, seen before + DPoP proof", await time_calls(_InMemory(), 1), "µs"),
+            Line("the same, and the proof remembered in Redis", await time_calls(Replays(state, dpop), 1), "µs"),
         ]
 
 

@@ -21,8 +21,8 @@ class Issuer:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
-    def token(self, audience: str) -> str:
-        """An access token (RFC 9068) of a developer, good for an hour."""
+    def token(self, audience: str, *, bound_to: str = "") -> str:
+        """An access token (RFC 9068) of a developer, good for an hour; `bound_to` is the thumbprint of a key."""
         now = int(time.time())
         claims = {
             "iss": self.url,
@@ -33,6 +33,7 @@ class Issuer:
             "exp": now + 3600,
             "client_id": "bench",
             "groups": ["arborgate-developers"],
+            **({"cnf": {"jkt": bound_to}} if bound_to else {}),
         }
         return jwt.encode({"alg": "ES256", "kid": "bench", "typ": "at+jwt"}, claims, self._key)
 
