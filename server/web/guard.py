@@ -53,7 +53,11 @@ class Cookie:
     max_age: int | None = None
 
     def read(self, request: Request) -> str:
-        return request.cookies.get(self.name, "")
+        """Its value; "" when there is none, or several: then somebody else on this host has planted one, and which is
+        ours is nobody's to guess."""
+        pairs = (pair.partition("=") for header in request.headers.getlist("cookie") for pair in header.split(";"))
+        values = {value.strip() for name, _, value in pairs if name.strip() == self.name}
+        return values.pop() if len(values) == 1 else ""
 
     def write(self, response: Response, value: str) -> None:
         response.set_cookie(

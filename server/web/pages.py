@@ -20,8 +20,13 @@ from ..gate import Recorder
 from ..identity.roles import RoleMembers
 from ..identity.settings import PagesSettings
 from ..state import State
+from .account import Account
+from .attempts import Attempts
+from .entrance import Entrance
 from .guard import Origin
 from .login import Login
+from .logout import BackChannel, LogoutHook
+from .provider import Provider
 from .render import Renderer
 from .review import Book, Review
 from .sessions import Sessions
@@ -35,7 +40,9 @@ class Pages:
 
     `url` is the public URL without a slash at its end. `sign` signs approvals. `terminal` finds the
     caller of a request by a token whose audience is `<url>/approvals`, on the channel `terminal`, or says what to answer.
-    `clean` takes secrets out of text. `clock` is seconds since the epoch.
+    `clean` takes secrets out of text. `on_logout` is called with issuer and subject when the provider logs somebody out;
+    their sessions here end without it. `acr_values` are the provider's kinds of login, the weakest first. `clock` is
+    seconds since the epoch.
     """
 
     settings: PagesSettings
@@ -53,23 +60,33 @@ class Pages:
     clean: Callable[[str], str]
     demo: bool = False
     clock: Callable[[], float] = time.time
+    acr_values: tuple[str, ...] = ()
+    on_logout: LogoutHook | None = None
 
     def routes(self) -> list[BaseRoute]:
         """What to mount at `/`. Raises `BadConfiguration` when the public URL is plain http beyond this machine."""
-        review = Review(self.book, self.records, self.tree, self.engine, self.audit, self.sign, self.clock)
-        site = Site(
-            origin=Origin.of(self.url),
-            sessions=Sessions(
-                self.state,
-                self.roles,
-                idle=self.settings.session_idle,
-                limit=self.settings.session_limit,
-                clock=self.clock,
-            ),
-            login=Login(self.settings, self.url, self.state, self.client, clock=self.clock),
-            review=review,
-            render=Renderer(clean=self.clean, clock=self.clock, demo=self.demo),
-            clean=self.clean,
+        review = Review(
+            self.book,
+            self.records,
+            self.tree,
+            self.engine,
+            self.audit,
+            self.sign,
+            self.clock,
+            acr_values=self.acr_values,
         )
+        sessions = Sessions(self.settings, self.state, self.roles, self.audit, clock=self.clock)
+        provider = Provider(self.settings, self.client, clock=self.clock)
+        attempts = Attempts(self.state, clock=self.clock)
+        entrance = Entrance(
+            Origin.of(self.url), sessions, self.audit, Renderer(clean=self.clean, clock=self.clock, demo=self.demo)
+        )
+        account = Account(
+            entrance,
+            provider,
+            Login(self.settings, self.url, provider, attempts, clock=self.clock),
+            BackChannel(provider, sessions, self.state, self.audit, clock=self.clock, on_logout=self.on_logout),
+        )
+        site = Site(entrance, account, review, self.clean)
         terminal = Terminal(self.settings, self.url, review, self.terminal, self.clean)
         return [*site.routes(), *terminal.routes()]

@@ -13,7 +13,7 @@ from ...tools.proposal import ProposalState, StepState
 from ...tools.tree import Health, Sync
 from .guard import HEADERS
 from .sessions import Session
-from .words import reveal, show_distance, show_time
+from .words import reveal, show_distance, show_duration, show_time
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -58,6 +58,7 @@ class Renderer:
         )
         self._templates.filters.update(
             words=lambda text: clean(reveal(text)),
+            duration=show_duration,
             time=show_time,
             tone=lambda value: _TONES.get(value, "quiet"),
             spaced=lambda value: str(value).replace("_", " "),

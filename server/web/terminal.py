@@ -19,8 +19,8 @@ from ...tools.proposal import Proposal, ProposalQuery, ProposalState, Verdict
 from ...tools.record import Entry, Event
 from ..errors import as_json, explain_validation
 from ..identity.settings import PagesSettings
+from .entrance import STATUS
 from .review import COMMENT_LIMIT, Review, Ruling, Seen
-from .site import STATUS
 from .words import reveal
 
 METADATA_PATH = "/.well-known/arborgate-terminal"

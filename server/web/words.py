@@ -78,6 +78,16 @@ def show_distance(seconds: float, now: float) -> str:
     return f"in {write_age(seconds - now)}" if seconds > now else f"{write_age(now - seconds)} ago"
 
 
+def show_duration(seconds: float) -> str:
+    """How long, in the largest unit that leaves no rest: `15 minutes`, `1 hour`, `90 seconds`."""
+    whole = int(seconds)
+    for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if whole and whole % size == 0:
+            count = whole // size
+            return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
+    return f"{whole} seconds"
+
+
 def _judge(line: str) -> tuple[Mark, str]:
     if line.startswith("@@"):
         return Mark.HUNK, line

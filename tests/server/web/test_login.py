@@ -18,15 +18,20 @@ from starlette.routing import Route
 
 from arborgate.policies.errors import ArborgateError, Unavailable
 from arborgate.server.identity.settings import PagesSettings
-from arborgate.server.web.login import Login, LoginFailed, own_page
+from arborgate.server.web.attempts import ATTEMPT_SECONDS, Attempts
+from arborgate.server.web.login import Entered, Login, LoginFailed, Wanted, own_page
+from arborgate.server.web.provider import Provider
+from arborgate.server.web.sessions import Shortfall
 from arborgate.tools.record import Event
 from tests.parts.oidc import OidcProvider, describe_pages
+from tests.parts.redis import RedisServer
 from tests.server.issuing import ISSUER, Issuer
 from tests.server.web.world import Visitor, World, open_world
 
 pytestmark = pytest.mark.anyio
 
 URL = "http://127.0.0.1:8484"
+APPS = Wanted("/apps")
 
 
 @pytest.fixture
@@ -68,7 +73,7 @@ async def test_a_person_logs_in_and_is_led_to_the_page_they_wanted(real: World) 
 async def test_the_login_says_when_it_was(real: World) -> None:
     visitor = real.visit()
     await walk(visitor, "april")
-    session = await real.sessions.find(visitor.client.cookies["arborgate"])
+    session = await real.sessions.find(visitor.client.cookies["arborgate"], real.browser)
     assert session is not None
     assert abs(session.caller.authenticated_at - real.clock()) < 60
 
@@ -80,7 +85,9 @@ async def test_a_login_replaces_the_session_that_was_there(real: World) -> None:
     await walk(visitor, "april")
     cookie = {one.name: one.value for one in visitor.client.cookies.jar}["arborgate"]
     assert cookie != planted
-    assert await real.sessions.find(planted) is None
+    assert await real.sessions.find(planted, real.browser) is None
+    (ended,) = real.records(Event.SESSION_ENDED)
+    assert (ended.caller, ended.detail.endswith("replaced by a new login")) == ("https://issuer.test#mallory", True)
 
 
 async def test_a_callback_works_once_and_only_in_the_browser_that_began(real: World) -> None:
@@ -89,7 +96,6 @@ async def test_a_callback_works_once_and_only_in_the_browser_that_began(real: Wo
     state = parse_qs(urlsplit(begun.headers["location"]).query)["state"][0]
     await mallory.get("/login?start=1")
     for visitor in (mallory, april):
-        # Somebody else's browser uses the attempt up: what is left is to begin again.
         answer = await visitor.get(f"/login/callback?state={state}&code=stolen")
         assert answer.status_code == 403
         assert "arborgate=" not in answer.headers.get("set-cookie", "")
@@ -128,7 +134,17 @@ async def test_without_the_provider_the_login_says_so(real: World, oidc_provider
 
 @pytest.mark.parametrize(
     "path",
-    ["https://evil.test", "//evil.test", "/\\evil.test", "/login", "/proposals/../login?x", "javascript:alert(1)"],
+    [
+        "https://evil.test",
+        "//evil.test",
+        "/\\evil.test",
+        "/login",
+        "/logout",
+        "/proposals/../login?x",
+        "/proposals/../login",
+        "/proposals/./login",
+        "javascript:alert(1)",
+    ],
 )
 def test_a_login_leads_nowhere_but_to_our_pages(path: str) -> None:
     assert own_page(path) == "/proposals"
@@ -143,7 +159,8 @@ class Hostile(Issuer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.nonce = ""
+        self.asked: dict[str, str] = {}
+        self.ends: dict[str, str] = {}
         self.changes: dict[str, Any] = {}
         self.header: dict[str, Any] = {}
         self.key: ECKey | None = None
@@ -160,10 +177,10 @@ class Hostile(Issuer):
 
     async def _describe(self, _request: Request) -> Response:
         ends = {f"{name}_endpoint": f"{ISSUER}/{name}" for name in ("authorization", "token", "userinfo")}
-        return JSONResponse({"issuer": self.named, "jwks_uri": f"{ISSUER}/jwks", **ends})
+        return JSONResponse({"issuer": self.named, "jwks_uri": f"{ISSUER}/jwks", **ends, **self.ends})
 
     async def _token(self, _request: Request) -> Response:
-        claims = self.claims(aud="arborgate-pages", nonce=self.nonce, auth_time=1, client_id=None)
+        claims = self.claims(aud="arborgate-pages", nonce=self.asked["nonce"], auth_time=None, client_id=None)
         claims = {name: value for name, value in {**claims, **self.changes}.items() if value is not None}
         token = self.sign(claims, header={"typ": "JWT", **self.header}, key=self.key)
         return JSONResponse(self.answer or {"id_token": token, "access_token": "opaque"}, self.status)
@@ -179,12 +196,20 @@ async def hostile() -> AsyncIterator[Hostile]:
     await provider.client.aclose()
 
 
-async def come_back(world: World, hostile: Hostile, **query: str) -> Any:
+async def come_back(world: World, hostile: Hostile, wanted: Wanted = APPS, **query: str) -> Entered:
     """Begins a login and finishes it with what the provider answers."""
-    login = Login(PagesSettings(issuer=ISSUER), URL, world.state, hostile.client, clock=world.clock)
-    asked = parse_qs(urlsplit(await login.begin("browser", next_page="/apps", again=False)).query)
-    hostile.nonce = asked["nonce"][0]
-    return await login.finish("browser", {"state": asked["state"][0], "code": "c", **query})
+    login, held, state = await begin(world, hostile, wanted)
+    return await login.finish(held, {"state": state, "code": "c", **query})
+
+
+async def begin(world: World, hostile: Hostile, wanted: Wanted = APPS) -> tuple[Login, str, str]:
+    """A login under way at the provider: with the browser's cookie, and its `state`."""
+    settings = PagesSettings(issuer=ISSUER)
+    provider = Provider(settings, hostile.client, clock=world.clock)
+    login = Login(settings, URL, provider, Attempts(world.state, clock=world.clock), clock=world.clock)
+    url, held = await login.begin("", wanted)
+    hostile.asked = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+    return login, held, hostile.asked["state"]
 
 
 async def test_a_good_id_token_names_the_person(world: World, hostile: Hostile) -> None:
@@ -192,23 +217,110 @@ async def test_a_good_id_token_names_the_person(world: World, hostile: Hostile) 
     assert (entered.person.subject, entered.person.groups, entered.next) == ("ada", ("arborgate-developers",), "/apps")
 
 
-@pytest.mark.parametrize("browser", ["another", ""])
-async def test_a_login_that_another_browser_began_is_refused(world: World, hostile: Hostile, browser: str) -> None:
-    login = Login(PagesSettings(issuer=ISSUER), URL, world.state, hostile.client, clock=world.clock)
-    asked = parse_qs(urlsplit(await login.begin("browser", next_page="", again=False)).query)
-    hostile.nonce = asked["nonce"][0]
-    with pytest.raises(LoginFailed):
-        await login.finish(browser, {"state": asked["state"][0], "code": "c"})
+async def test_a_login_that_another_browser_began_is_refused(world: World, hostile: Hostile) -> None:
+    login, _, state = await begin(world, hostile)
+    _, another, _ = await begin(world, hostile)
+    for held in (another, "", "made.up", "eyJhbGciOiJub25lIn0.W10."):
+        with pytest.raises(LoginFailed):
+            await login.finish(held, {"state": state, "code": "c"})
 
 
 async def test_a_login_is_finished_once(world: World, hostile: Hostile) -> None:
-    login = Login(PagesSettings(issuer=ISSUER), URL, world.state, hostile.client, clock=world.clock)
-    asked = parse_qs(urlsplit(await login.begin("browser", next_page="", again=False)).query)
-    hostile.nonce = asked["nonce"][0]
-    answer = {"state": asked["state"][0], "code": "c"}
-    await login.finish("browser", answer)
+    login, held, state = await begin(world, hostile)
+    await login.finish(held, {"state": state, "code": "c"})
     with pytest.raises(LoginFailed):
-        await login.finish("browser", answer)
+        await login.finish(held, {"state": state, "code": "c"})
+
+
+async def test_a_login_takes_no_longer_than_ten_minutes(world: World, hostile: Hostile) -> None:
+    login, held, state = await begin(world, hostile)
+    world.clock.forward(ATTEMPT_SECONDS)
+    with pytest.raises(LoginFailed):
+        await login.finish(held, {"state": state, "code": "c"})
+
+
+async def test_two_tabs_of_a_browser_can_log_in_at_once(world: World, hostile: Hostile) -> None:
+    login, held, first = await begin(world, hostile)
+    nonce = hostile.asked["nonce"]
+    url, held = await login.begin(held, Wanted("/proposals"))
+    second = parse_qs(urlsplit(url).query)
+    hostile.asked["nonce"] = nonce
+    entered = await login.finish(held, {"state": first, "code": "c"})
+    hostile.asked["nonce"] = second["nonce"][0]
+    assert (await login.finish(entered.held, {"state": second["state"][0], "code": "c"})).held == ""
+
+
+async def test_a_cookie_of_logins_stays_small(world: World, hostile: Hostile) -> None:
+    login, held, _ = await begin(world, hostile)
+    for _ in range(20):
+        wanted = Wanted("/proposals/p-dc0l4eqjog0c7c9e", again=True, acr_values=("urn:example:acr:mfa",))
+        held = (await login.begin(held, wanted))[1]
+    assert len(held) < 3_000
+
+
+async def test_a_stranger_who_begins_logins_leaves_nothing_in_redis(real: World, redis_server: RedisServer) -> None:
+    for _ in range(20):
+        await real.visit().get("/login?start=1&next=/apps")
+    assert list(redis_server.admin.scan_iter("*login*")) == [b"arborgate:login:key"]
+
+
+async def test_another_site_begins_no_login(real: World) -> None:
+    for site in ("cross-site", "same-site"):
+        answer = await real.visit().client.get("/login?start=1", headers={"Sec-Fetch-Site": site})
+        assert (answer.status_code, "set-cookie" in answer.headers) == (200, False)
+        assert "Log in to approve" in answer.text
+    assert (await real.visit().client.get("/login?start=1", headers={"Sec-Fetch-Site": "none"})).status_code == 303
+
+
+async def test_what_is_wanted_of_a_login_is_asked_of_the_provider(world: World, hostile: Hostile) -> None:
+    await begin(world, hostile, Wanted("/apps", again=True, max_age=300, acr_values=("strong", "stronger")))
+    asked = {name: hostile.asked[name] for name in ("prompt", "max_age", "acr_values")}
+    assert asked == {"prompt": "login", "max_age": "300", "acr_values": "strong stronger"}
+
+
+@pytest.mark.parametrize(
+    ("given", "shortfall"),
+    [
+        ({"acr": "strong"}, None),
+        ({"acr": "weak"}, Shortfall.STRENGTH),
+        ({"acr": None}, Shortfall.STRENGTH),
+        ({"acr": ["strong"]}, Shortfall.STRENGTH),
+        ({"acr": "strong", "auth_time": -60}, Shortfall.AGE),
+        ({"acr": "strong", "auth_time": None}, Shortfall.AGE),
+    ],
+)
+async def test_what_the_provider_did_not_give_is_known(
+    world: World, hostile: Hostile, given: dict[str, Any], shortfall: Shortfall | None
+) -> None:
+    at = given.get("auth_time", 0)
+    hostile.changes = {**given, "auth_time": None if at is None else int(world.clock()) + at}
+    entered = await come_back(world, hostile, Wanted("/apps", again=True, acr_values=("strong",)))
+    assert entered.shortfall is shortfall
+    assert entered.person.acr == (given["acr"] if isinstance(given["acr"], str) else "")
+
+
+@pytest.mark.parametrize("seconds", [28_800 + 60, -60])
+async def test_a_login_older_than_a_session_may_be_or_from_the_future_is_refused(
+    world: World, hostile: Hostile, seconds: int
+) -> None:
+    hostile.changes = {"auth_time": int(world.clock()) - seconds}
+    with pytest.raises(LoginFailed):
+        await come_back(world, hostile)
+
+
+async def test_a_provider_that_cannot_do_the_wanted_login_is_named_as_the_reason(
+    world: World, hostile: Hostile
+) -> None:
+    login, held, state = await begin(world, hostile)
+    with pytest.raises(LoginFailed, match="can't give the kind of login"):
+        await login.finish(held, {"state": state, "error": "unmet_authentication_requirements"})
+
+
+@pytest.mark.parametrize("place", ["http://login.test/end", "javascript:alert(1)", "data:text/html,x"])
+async def test_an_endpoint_that_cannot_be_trusted_is_not_used(world: World, hostile: Hostile, place: str) -> None:
+    hostile.ends = {"end_session_endpoint": place}
+    with pytest.raises(Unavailable):
+        await begin(world, hostile)
 
 
 async def test_groups_may_come_from_userinfo(world: World, hostile: Hostile) -> None:
@@ -246,19 +358,20 @@ async def test_an_id_token_with_a_wrong_claim_is_refused(
     assert refused.value.message == "This login did not work."
 
 
-@pytest.mark.parametrize("header", [{"alg": "none"}, {"alg": "HS256"}, {"alg": "ES512"}, {"kid": "unknown"}])
+@pytest.mark.parametrize(
+    "header", [{"alg": "none"}, {"alg": "HS256"}, {"alg": "ES512"}, {"kid": "unknown"}, {"typ": "logout+jwt"}]
+)
 async def test_an_id_token_with_a_wrong_header_is_refused(
     world: World, hostile: Hostile, header: dict[str, Any]
 ) -> None:
-    login = Login(PagesSettings(issuer=ISSUER), URL, world.state, hostile.client, clock=world.clock)
-    asked = parse_qs(urlsplit(await login.begin("browser", next_page="", again=False)).query)
-    claims = hostile.claims(aud="arborgate-pages", nonce=asked["nonce"][0], client_id=None)
+    login, held, state = await begin(world, hostile)
+    claims = hostile.claims(aud="arborgate-pages", nonce=hostile.asked["nonce"], client_id=None)
     parts = ({"alg": "ES256", "kid": "k1", **header}, claims)
     encoded = [base64.urlsafe_b64encode(orjson.dumps(part)).rstrip(b"=").decode() for part in parts]
     signature = "" if header.get("alg") == "none" else "c2lnbmF0dXJl"
     hostile.answer = {"id_token": ".".join([*encoded, signature])}
     with pytest.raises(LoginFailed):
-        await login.finish("browser", {"state": asked["state"][0], "code": "c"})
+        await login.finish(held, {"state": state, "code": "c"})
 
 
 async def test_an_id_token_signed_by_another_key_is_refused(world: World, hostile: Hostile) -> None:

@@ -28,11 +28,11 @@ async def test_a_cookie_that_no_session_has_opens_nothing(world: World) -> None:
 async def test_redis_never_holds_the_id_that_opens_a_session(world: World, redis_server: RedisServer) -> None:
     session_id = await world.start_session("april", "approver")
     keys = [bytes(key) for key in redis_server.admin.scan_iter("*")]
-    key = f"arborgate:session:{hashlib.sha256(session_id.encode()).hexdigest()}"
+    key = f"arborgate:sessions:one:{hashlib.sha256(session_id.encode()).hexdigest()}"
     assert key.encode() in keys
-    held = redis_server.admin.get(key)
-    assert isinstance(held, bytes)
-    assert session_id.encode() not in held
+    held = str(redis_server.admin.hgetall(key))
+    assert "April" in held
+    assert session_id not in held
     assert not any(session_id.encode() in each for each in keys)
 
 
@@ -78,24 +78,28 @@ async def test_a_request_that_races_with_the_logout_does_not_bring_the_session_b
 ) -> None:
     session_id = await world.start_session("april", "approver")
     sessions, redis = world.sessions, world.state.redis
-    get = redis.get
+    session = await sessions.find(session_id, world.browser)
+    assert session is not None
+    hgetall = redis.hgetall
 
-    async def get_then_log_out(key: str) -> object:
-        found = await get(key)
-        await sessions.end(session_id)
+    async def read_then_log_out(key: str) -> object:
+        found = await hgetall(key)
+        racing.undo()
+        await sessions.end(session)
         return found
 
     with monkeypatch.context() as racing:
-        racing.setattr(redis, "get", get_then_log_out)
-        await sessions.find(session_id)
-    assert await sessions.find(session_id) is None
+        racing.setattr(redis, "hgetall", read_then_log_out)
+        assert await sessions.find(session_id, world.browser) is None
+    assert await sessions.find(session_id, world.browser) is None
+    assert len(world.records(Event.SESSION_ENDED)) == 1
 
 
 async def test_roles_are_those_that_the_settings_give_today(world: World) -> None:
-    session = await world.sessions.find(await world.start_session("april", "approver"))
+    session = await world.sessions.find(await world.start_session("april", "approver"), world.browser)
     assert session is not None
     assert session.caller.roles == {"approver"}
-    nobody = await world.sessions.find(await world.start_session("nora"))
+    nobody = await world.sessions.find(await world.start_session("nora"), world.browser)
     assert nobody is not None
     assert nobody.caller.roles == frozenset()
 
@@ -106,4 +110,4 @@ async def test_without_redis_the_pages_say_that_nobody_can_log_in(world: World, 
     answer = await visitor.get("/proposals")
     assert answer.status_code == 503
     with pytest.raises(Unavailable):
-        await world.sessions.find("any")
+        await world.sessions.find("any", world.browser)

@@ -12,13 +12,17 @@ from typing import Any
 import httpx2
 from joserfc.jwk import OKPKey
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 
 from arborgate.policies.loader import Policies
 from arborgate.policies.model import Caller, Channel
 from arborgate.server.approvals import sign_approval, verify_approval
 from arborgate.server.audit import AuditLog, read_records
 from arborgate.server.http import Authenticator
-from arborgate.server.identity.authentication import Identity
+from arborgate.server.identity.authentication import Identity, Safeguards
+from arborgate.server.identity.nonces import Nonces
+from arborgate.server.identity.proofs import Proofs
+from arborgate.server.identity.replays import Replays
 from arborgate.server.identity.settings import IdentitySettings, IssuerSettings, PagesSettings
 from arborgate.server.metrics import Metrics
 from arborgate.server.proposals import ProposalBook
@@ -27,6 +31,7 @@ from arborgate.server.record_stream import RecordStream
 from arborgate.server.redaction import Redactor
 from arborgate.server.settings import ProposalSettings, Settings
 from arborgate.server.state import State
+from arborgate.server.web.browsers import Browser, read_browser
 from arborgate.server.web.pages import Pages
 from arborgate.server.web.sessions import Person, Sessions
 from arborgate.tools.change import Change, ChangeKind, Check, Precondition, Rehearsal, Rehearsed, Target
@@ -37,6 +42,7 @@ from arborgate.tools.tree import AppId, AppTree, Health, Sync
 from tests.tools.world import CLUSTER, ENVIRONMENTS, make_app
 
 ROLES: dict[str, tuple[str, ...]] = {role: (f"arborgate-{role}s",) for role in Settings().roles}
+AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36"
 DIFF = """--- live
 +++ proposed
 @@ -1,3 +1,3 @@
@@ -133,10 +139,11 @@ class World:
 
     @property
     def sessions(self) -> Sessions:
-        settings = self.pages.settings
-        return Sessions(self.state, ROLES, idle=settings.session_idle, limit=settings.session_limit, clock=self.clock)
+        return Sessions(self.pages.settings, self.state, ROLES, self.audit, clock=self.clock)
 
-    async def start_session(self, subject: str, role: str = "", *, age: float | None = 0) -> str:
+    async def start_session(
+        self, subject: str, role: str = "", *, age: float | None = 0, acr: str = "", sid: str = ""
+    ) -> str:
         """A session's id for somebody who logged in `age` seconds ago (None: the provider does not say)."""
         person = Person(
             issuer="https://issuer.test",
@@ -144,19 +151,29 @@ class World:
             name=subject.title(),
             groups=tuple(ROLES[role]) if role else (),
             authenticated_at=0 if age is None else int(self.clock() - age),
+            acr=acr,
+            sid=sid,
         )
-        return (await self.sessions.start(person))[0]
+        return (await self.sessions.start(person, self.browser, issued_at=self.clock()))[0]
 
-    async def enter(self, subject: str, role: str = "", *, age: float | None = 0) -> "Visitor":
+    @property
+    def browser(self) -> Browser:
+        """What every `Visitor` looks like."""
+        return read_browser(Headers(headers={"user-agent": AGENT}))
+
+    async def enter(
+        self, subject: str, role: str = "", *, age: float | None = 0, acr: str = "", sid: str = ""
+    ) -> "Visitor":
         """A browser's worth of HTTP, logged in."""
         visitor = self.visit()
-        visitor.client.cookies.set("arborgate", await self.start_session(subject, role, age=age), domain="127.0.0.1")
+        session_id = await self.start_session(subject, role, age=age, acr=acr, sid=sid)
+        visitor.client.cookies.set("arborgate", session_id, domain="127.0.0.1")
         return visitor
 
     def visit(self) -> "Visitor":
         """A browser's worth of HTTP, not logged in."""
         transport = httpx2.ASGITransport(app=self.app)
-        return Visitor(self, httpx2.AsyncClient(transport=transport, base_url=self.url))
+        return Visitor(self, httpx2.AsyncClient(transport=transport, base_url=self.url, headers={"User-Agent": AGENT}))
 
     def records(self, *events: Event) -> list[Record]:
         """What is on disk, all or of these events, oldest first."""
@@ -226,7 +243,9 @@ async def open_world(
     ):
         records = RecordStream(state, longest=10_000)
         book = ProposalBook(state, audit, proposals or ProposalSettings(), clock)
-        identity = Identity(identity_settings, ROLES, client=client)
+        dpop = identity_settings.dpop
+        safeguards = Safeguards(proofs=Proofs(dpop, Replays(state, dpop), Nonces(state, dpop)))
+        identity = Identity(identity_settings, ROLES, client=client, safeguards=safeguards)
 
         login = PagesSettings(issuer=issuer, **settings)
         approvals = protect_approvals(url, identity_settings, login)
