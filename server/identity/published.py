@@ -53,7 +53,7 @@ class Published:
         """The status, and the JSON object that came with a 200 (with anything else: nothing).
 
         Raises ValueError, OSError (also for a timeout) or httpx2.HTTPError."""
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        headers = {"Accept": "application/json, application/jwk-set+json", "Accept-Encoding": "identity"}
         if auth is None and (file := self._issuer.jwks_token_file) and _origin(url) in self._own:
             token = await asyncio.to_thread(file.read_text, encoding="utf-8")
             headers["Authorization"] = f"Bearer {token.strip()}"
