@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,11 @@ from ..policies.errors import ArborgateError, Conflict, Denied, Unavailable
 from ..tools.change import Change, Rehearsed
 from ..tools.proposal import Proposal, ProposalState, Requester, Verdict
 from ..tools.times import write_time
-from .terminal_login import TerminalLogin, TokenFile, check_url
+from .connect.authorization import Authorization
+from .connect.credentials import LoginRequired
+from .connect.entries import Asked
+from .connect.session import Session
+from .terminal_login import open_approvals
 from .web.proposal_page import SHORT_DIGEST
 from .web.terminal import Listed, Shown
 from .web.words import Mark, read_diff, reveal, show_distance
@@ -74,7 +79,7 @@ def approve(
         shown = server.show(proposal)
         if shown.approve.login_helps:
             typer.echo("Your login is too old to approve this.")
-            server.log_in(again=True)
+            server.log_in(Asked(again=True))
             shown = server.show(proposal)
         _print(shown)
         if not shown.approve.allowed:
@@ -98,27 +103,25 @@ def reject(proposal: Id, url: Url = _LOCAL, comment: Comment = "", device: Devic
 
 @commands.command()
 def logout(url: Url = _LOCAL) -> None:
-    """Forgets the token that is kept on this machine."""
-    TokenFile.of(check_url(url, "--url")).forget()
+    """Ends the login that is kept on this machine."""
+    with _connect(url, device=False) as server:
+        server.log_out()
     typer.echo("Logged out.")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Server:
     """The approvals of one Arborgate, as the person who is logged in."""
 
-    url: str
-    client: httpx2.Client
-    device: bool
-    file: TokenFile
+    session: Session
+    client: httpx2.AsyncClient
+    runner: asyncio.Runner
 
-    def log_in(self, *, again: bool = False) -> str:
-        login = TerminalLogin(self.url, self.client, lambda text: typer.echo(text, err=True))
-        token = login.by_device() if self.device else login.by_browser(again=again)
-        self.file.write(token)
-        until = write_time(token.expires_at)
-        typer.echo(f"Logged in until {until}; the token is kept in {self.file.path}, for you alone.", err=True)
-        return token.access_token
+    def log_in(self, asked: Asked) -> None:
+        self.runner.run(self.session.log_in(asked))
+
+    def log_out(self) -> None:
+        self.runner.run(self.session.log_out())
 
     def list(self, state: str) -> Listed:
         return _parse(Listed, self._send("GET", "", params={"state": state}))
@@ -131,33 +134,42 @@ class _Server:
         return _parse(Proposal, self._send("POST", path, json={"digest": shown.proposal.digest, "comment": comment}))
 
     def _send(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        kept = self.file.read()
-        answer = self._try(method, path, kept.access_token if kept else self.log_in(), options)
-        if answer.status_code == 401 and kept:
-            self.file.forget()
-            answer = self._try(method, path, self.log_in(), options)
+        answer = self.runner.run(self._ask(method, path, options))
         try:
             body: dict[str, Any] = orjson.loads(answer.content)
         except orjson.JSONDecodeError as error:
-            raise Unavailable(f"{self.url} does not answer as Arborgate does.") from error
+            raise Unavailable(f"{self.session.slot.origin} does not answer as Arborgate does.") from error
         if not answer.is_success:
             told = body.get("error", {})
             raise ArborgateError(reveal(str(told.get("message"))), hint=reveal(told.get("hint") or "") or None)
         return body
 
-    def _try(self, method: str, path: str, token: str, options: dict[str, Any]) -> httpx2.Response:
-        headers = {"Authorization": f"Bearer {token}"}
+    async def _ask(self, method: str, path: str, options: dict[str, Any]) -> httpx2.Response:
+        url = f"{self.session.slot.resource}{path}"
         try:
-            return self.client.request(method, f"{self.url}/approvals{path}", headers=headers, **options)
+            try:
+                return await self.client.request(method, url, **options)
+            except LoginRequired:
+                await self.session.log_in(Asked())
+                return await self.client.request(method, url, **options)
         except httpx2.HTTPError as error:
-            raise Unavailable(f"{self.url} does not answer.") from error
+            raise Unavailable(f"{self.session.slot.origin} does not answer.") from error
 
 
 @contextmanager
 def _connect(url: str, device: bool) -> Iterator[_Server]:
-    url = check_url(url, "--url")
-    with httpx2.Client(timeout=15.0, follow_redirects=False) as client:
-        yield _Server(url, client, device, TokenFile.of(url))
+    with asyncio.Runner() as runner:
+        session = open_approvals(url, _say, device=device)
+        client = httpx2.AsyncClient(auth=Authorization(session), timeout=15.0, follow_redirects=False)
+        try:
+            yield _Server(session, client, runner)
+        finally:
+            runner.run(client.aclose())
+            runner.run(session.close())
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
 
 
 def _parse(model: type[M], body: dict[str, Any]) -> M:

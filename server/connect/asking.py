@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from ...policies.errors import ArborgateError, Unavailable
 from .credentials import LoginRequired
@@ -55,12 +56,11 @@ class Asking:
                 raise self.required("You have to log in, and did not when asked a moment ago.")
             self._code = asyncio.get_running_loop().create_future()
             self._login = asyncio.create_task(self._run(asked))
-        code = self._code
-        await asyncio.wait(
-            {self._login, *([code] if code else [])}, timeout=self._manner.wait, return_when=asyncio.FIRST_COMPLETED
-        )
-        if self._login.done():
-            if error := self._login.result():
+        login, code = self._login, self._code
+        awaited: set[asyncio.Future[Any]] = {login, *([code] if code else [])}
+        await asyncio.wait(awaited, timeout=self._manner.wait, return_when=asyncio.FIRST_COMPLETED)
+        if login.done():
+            if error := login.result():
                 raise error
             return
         if code is not None and code.done():

@@ -36,7 +36,7 @@ Say = Callable[[str], None]
 class Session:
     """The login in one slot of the store, as `Credentials`. `find` finds out where to log in, when that is needed.
 
-    Leave it, and what it has begun in the background ends."""
+    It is entered and left, or closed."""
 
     def __init__(
         self,
@@ -76,6 +76,10 @@ class Session:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends what was begun in the background."""
         await self._asking.close()
         if self._renewing is not None:
             # Not cancelled: the provider may have taken the old refresh token already, and nobody else has the new one.

@@ -15,9 +15,9 @@ from playwright.async_api import Page
 from starlette.applications import Starlette
 from starlette.types import Scope
 
-from arborgate.policies.errors import Invalid
 from arborgate.policies.model import Caller, Channel
-from arborgate.server.terminal_login import Token, TokenFile, check_url
+from arborgate.server.connect.entries import Entry, Slot
+from arborgate.server.connect.store import Store
 from arborgate.tools.proposal import ProposalState
 from arborgate.tools.record import Event
 from tests.parts.oidc import OidcProvider, describe_agent
@@ -159,6 +159,14 @@ class Terminal:
         own = {"XDG_STATE_HOME": str(self.home), "BROWSER": browser, "PERSON": self.person, "NO_COLOR": "1"}
         return {**os.environ, **own}
 
+    @property
+    def slot(self) -> Slot:
+        return Slot(f"{self.world.url}/approvals")
+
+    def kept(self) -> Entry | None:
+        """The login that is kept in the person's home."""
+        return Store(self.home / "arborgate", print, lambda: None).read(self.slot)
+
     async def start(self, *words: str) -> asyncio.subprocess.Process:
         pipe = asyncio.subprocess.PIPE
         program = (sys.executable, "-m", "arborgate.server.cli", "proposals")
@@ -216,25 +224,41 @@ async def test_who_may_not_approve_is_told_why(office: World, terminal: Terminal
 async def test_an_old_login_is_renewed_before_production_is_approved(office: World, terminal: Terminal) -> None:
     proposal = await office.propose()
     await terminal.run("list")
-    kept = TokenFile.of(office.url, terminal.environ).read()
+    kept = terminal.kept()
     office.clock.forward(1_200)
     code, said, _ = await terminal.run("approve", proposal.id, "--digest", proposal.digest)
     # The provider's clock did not move, so the new login is no younger: what counts is that it was asked for.
     assert (code, "Your login is too old to approve this." in said) == (2, True)
-    assert TokenFile.of(office.url, terminal.environ).read() != kept
+    renewed = terminal.kept()
+    assert kept is not None
+    assert renewed is not None
+    assert (renewed.tokens == kept.tokens, renewed.key == kept.key) == (False, True)
 
 
-async def test_the_token_is_for_its_owner_alone_and_can_be_forgotten(office: World, terminal: Terminal) -> None:
+async def test_the_login_is_for_its_owner_alone_and_can_be_ended(office: World, terminal: Terminal) -> None:
     await terminal.run("list")
-    file = TokenFile.of(office.url, terminal.environ)
-    assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
-    assert stat.S_IMODE(file.path.parent.stat().st_mode) == 0o700
-    file.path.chmod(0o644)
-    assert file.read() is None
-    assert not file.path.exists()
-    await terminal.run("list")
+    (file,) = terminal.home.glob("arborgate/login-*.json")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    file.chmod(0o644)
+    code, _, said = await terminal.run("list")
+    assert (code, "could be read by others" in said, "Log in in your browser" in said) == (0, True, True)
     assert (await terminal.run("logout"))[:2] == (0, "Logged out.\n")
-    assert list(file.path.parent.iterdir()) == []
+    assert not file.exists()
+
+
+async def test_a_login_for_approvals_is_bound_to_a_key_and_ends_with_its_token(
+    office: World, terminal: Terminal
+) -> None:
+    await terminal.run("list")
+    kept = terminal.kept()
+    assert kept is not None
+    assert kept.tokens is not None
+    assert (kept.tokens.bound, kept.tokens.refresh_token) == (True, "")
+    stolen = await office.visit().client.get(
+        "/approvals", headers={"Authorization": f"Bearer {kept.tokens.access_token}"}
+    )
+    assert stolen.status_code == 401
 
 
 async def test_a_login_by_code_on_another_device(office: World, terminal: Terminal, page: Page) -> None:
@@ -252,15 +276,3 @@ async def test_a_login_by_code_on_another_device(office: World, terminal: Termin
         await page.keyboard.press("Enter")
         out, _ = await process.communicate()
     assert (process.returncode, out.decode()) == (0, "There is none that you may see.\n")
-
-
-def test_an_expired_token_is_not_used(tmp_path: Path) -> None:
-    file = TokenFile(tmp_path / "place" / "token.json")
-    file.write(Token(access_token="opaque", expires_at=0))
-    assert file.read() is None
-
-
-@pytest.mark.parametrize("url", ["http://arborgate.test", "ftp://127.0.0.1", "arborgate.test"])
-def test_a_token_is_sent_over_https_or_loopback_alone(url: str) -> None:
-    with pytest.raises(Invalid):
-        check_url(url, "--url")
