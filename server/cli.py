@@ -1,4 +1,4 @@
-"""The command line: `arborgate serve | applier | demo | keys | policy | proposals | record`."""
+"""The command line: `arborgate serve | applier | connect | login | …`; `arborgate --help` names them all."""
 
 from __future__ import annotations
 
@@ -88,7 +88,15 @@ def _run(start: Callable[[asyncio.Event], Coroutine[Any, Any, None]], level: Lev
     uvloop.run(run())
 
 
-def _mount() -> None:
+def _mount(first: str) -> None:
+    """Adds the commands of other files; those that a copilot waits for without the files of the others."""
+    from .cli_connect import connect, login, logout, whoami
+
+    own = (connect, login, logout, whoami)
+    for command in own:
+        commands.command()(command)
+    if first in {command.__name__ for command in (*own, serve, applier)}:
+        return
     from .cli_keys import commands as keys
     from .cli_policy import commands as policy
     from .cli_proposals import commands as proposals
@@ -104,7 +112,7 @@ def _mount() -> None:
 
 def main() -> None:
     """Runs the command; what the person did wrong is said in one line each, without a stack trace."""
-    _mount()
+    _mount(next(iter(sys.argv[1:]), ""))
     try:
         commands()
     except ArborgateError as error:
