@@ -266,7 +266,7 @@ class Identity:
 
 
 def _check_certificate(accepted: _Accepted, presented: Presented) -> None:
-    if accepted.x5t and not hmac.compare_digest(accepted.x5t, _thumbprint(presented.certificate)):
+    if accepted.x5t and not hmac.compare_digest(accepted.x5t.encode(), _thumbprint(presented.certificate)):
         raise Unauthenticated(Flaw.CERTIFICATE)
 
 
@@ -283,8 +283,6 @@ def _marks(claims: Claims) -> tuple[str, str, str]:
     return str(token_id or ""), confirmation.get("jkt", ""), confirmation.get("x5t#S256", "")
 
 
-def _thumbprint(certificate: bytes) -> str:
-    """RFC 8705 section 3.1: SHA-256 over the DER, in base64url without padding; "" for none."""
-    if not certificate:
-        return ""
-    return base64.urlsafe_b64encode(hashlib.sha256(certificate).digest()).rstrip(b"=").decode()
+def _thumbprint(certificate: bytes) -> bytes:
+    """RFC 8705 section 3.1: SHA-256 over the DER, in base64url without padding; b"" for none."""
+    return base64.urlsafe_b64encode(hashlib.sha256(certificate).digest()).rstrip(b"=") if certificate else b""

@@ -118,6 +118,15 @@ async def test_a_certificate_from_anybody_else_is_not_believed(identity: Identit
     assert await enter(identity, bound(issuer), (HEADER, item()), peer=peer) == Flaw.CERTIFICATE
 
 
+@pytest.mark.parametrize("thumbprint", ["", "é", " ", "A" * 43])
+async def test_a_thumbprint_of_no_certificate_lets_nobody_in(
+    identity: Identity, issuer: Issuer, thumbprint: str
+) -> None:
+    token = issuer.token(cnf={"x5t#S256": thumbprint})
+    for headers in ((), ((HEADER, item()),), ((HEADER, item(b"")),)):
+        assert await enter(identity, token, *headers) == (Flaw.CERTIFICATE if thumbprint else Flaw.CLAIMS)
+
+
 async def test_other_tokens_are_none_the_wiser(identity: Identity, issuer: Issuer) -> None:
     token = issuer.token()
     for headers in ((), ((HEADER, item()),), ((HEADER, "nonsense"),), ((HEADER, item()), (HEADER, item()))):

@@ -142,6 +142,7 @@ def lengthen(coordinate: str) -> str:
         {**HOLDER.jwk, "d": None},
         OctKey.generate_key(256).as_dict(private=True),
         {"kty": "oct"},
+        {name: value for name, value in HOLDER.jwk.items() if name != "kty"},
         {**HOLDER.jwk, "kty": "ec"},
         {**HOLDER.jwk, "kty": "RSA"},
         {**HOLDER.jwk, "kty": ["EC"]},
