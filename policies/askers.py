@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from .model import Action, ActionGroup, Caller, Channel, ResourceType
+from .model import Action, ActionGroup, Caller, Channel
 from .places import Place
 from .recent import Recent
 
@@ -51,8 +51,8 @@ class Standing:
         inside = self.caller.within
         if not inside:
             return True
-        if place.resource.type is ResourceType.INSTALLATION:
-            return action.group is ActionGroup.READ and action is not Action.RECORD_SEARCH
+        if place.lists(action):
+            return action is not Action.RECORD_SEARCH
         return inside in place.apps and action.group is not ActionGroup.DELEGATE
 
 
@@ -77,13 +77,13 @@ class Askers:
         return standing
 
     def at(self, standing: Standing, action: Action, place: Place) -> Asker:
-        """The caller with the roles that hold at the place: those granted at an app hold there and below it. A list is
-        asked of the whole installation and shows what may be seen, so for reading any granted role counts there."""
+        """The caller with the roles that hold at the place: those granted at an app hold there and below it. A list
+        shows what may be seen, so any granted role opens it."""
         granted, caller = standing.granted, standing.caller
         if not granted:
             return standing.everywhere
         apps: Iterable[str] = place.apps & granted.keys()
-        if place.resource.type is ResourceType.INSTALLATION and action.group is ActionGroup.READ:
+        if place.lists(action):
             apps = granted
         return self._find(caller, caller.roles.union(*(granted[app] for app in apps)))
 

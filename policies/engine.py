@@ -11,7 +11,7 @@ import cedarpy
 import orjson
 
 from .askers import Asker, Askers, Standing
-from .model import Action, ActionGroup, Basis, Caller, Decision, Resource
+from .model import NO_SCOPE, OUTSIDE, Action, ActionGroup, Basis, Caller, Decision, Resource
 from .places import Attributes, Place, Places, exact
 from .recent import Recent
 from .sight import Sight
@@ -19,12 +19,6 @@ from .statements import Location
 
 NEVER = 2**53
 """The login age, in seconds, of somebody whose provider does not say when they logged in."""
-
-OUTSIDE = Decision(False, Basis.FORBID, ("token-is-for-one-app",))
-"""The answer to a caller whose credential is for one app, about anything that is not that app's."""
-
-NO_SCOPE = Decision(False, Basis.FORBID, ("token-lacks-scope",))
-"""The answer to a caller whose credential's scope leaves the action out."""
 
 _CLOCK_LEEWAY = 60
 """Seconds by which the provider's clock may be ahead; a login further in the future is none."""
@@ -103,14 +97,14 @@ class Engine:
             standing = self._callers.meet(caller)
         except Exception:  # `decide` says why; here there is no room for a reason
             return [False] * len(resources)
-        at = self._clock()
+        at, find, plain = self._clock(), self._places.find, standing.plain
         answers: dict[object, bool] = {}
         result: list[bool] = []
         for resource in resources:
             try:
-                place = self._places.find(resource)
+                place = find(resource)
                 alike: object = place.view
-                if not standing.plain:
+                if not plain:
                     alike = (place.view, self._callers.at(standing, action, place), standing.within(action, place))
                 answer = answers.get(alike)
             except Exception:
@@ -157,6 +151,7 @@ class Engine:
 
     def _ask(self, asker: Asker, action: Action, place: Place, extra: Attributes) -> Decision:
         resource, view, part = place.resource, place.view, self._loaded.parts[action]
+        strict = view.strict and not place.lists(action)
         uid = {"type": str(resource.type), "id": resource.id}
         entities = self._entities_of(asker, action)
         if view.above or part.reads:
@@ -168,7 +163,7 @@ class Engine:
                 "principal": {"type": "Person", "id": asker.key},
                 "action": {"type": "Action", "id": str(action)},
                 "resource": uid,
-                "context": _json(_context(asker, view.strict, extra)),
+                "context": _json(_context(asker, strict, extra)),
             },
             part.policies,
             entities,

@@ -196,6 +196,13 @@ class Decision:
     error: str = ""
 
 
+OUTSIDE = Decision(False, Basis.FORBID, ("token-is-for-one-app",))
+"""The answer to a caller whose credential is for one app, about anything that is not that app's; no policy changes it."""
+
+NO_SCOPE = Decision(False, Basis.FORBID, ("token-lacks-scope",))
+"""The answer to a caller whose credential's scope leaves the action out; no policy changes it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """One question to the engine; `context` adds to what the engine derives from the caller (agent, channel, …)."""

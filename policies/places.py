@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .model import Attribute, Resource, ResourceType
+from .model import Action, ActionGroup, Attribute, Resource, ResourceType
 from .recent import Recent
 from .sight import Sight, Uid
 
@@ -37,6 +37,10 @@ class Place:
     apps: frozenset[str]
     strict: bool
     distance: int
+
+    def lists(self, action: Action) -> bool:
+        """Whether the action here is to list: what is read of the whole installation is judged again, row by row."""
+        return self.resource.type is ResourceType.INSTALLATION and action.group is ActionGroup.READ
 
 
 class Places:

@@ -13,7 +13,7 @@ import cedarpy
 from cedarpy import pst
 
 from .errors import BadConfiguration
-from .model import Action, ActionGroup
+from .model import NO_SCOPE, OUTSIDE, Action, ActionGroup
 from .sight import find_loose_entities
 
 _TOKEN = re.compile(r'//[^\n]*|"(?:\\.|[^"\\])*"|\s+|;|[^\s";/]+|.', re.DOTALL)
@@ -23,6 +23,10 @@ occurs in Cedar only at the end of a statement."""
 _ACTION = re.compile(r'unrecognized action `(Action::"[^`]*")`')
 _QUOTED = re.compile(r"`([^`]+)`")
 _LAST_WORD = re.compile(r"(\w+)\W*$")
+
+
+_TAKEN = frozenset({*OUTSIDE.policies, *NO_SCOPE.policies})
+"""What a denial names where no policy was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,9 @@ def check_statements(statements: Sequence[Statement], schema: cedarpy.Schema, wo
     for statement in statements:
         if not statement.id:
             mistakes.append(_tell(statement.location, statement.text, 'the policy has no @id("…")'))
+        elif statement.id in _TAKEN:
+            problem = f'@id("{statement.id}") stands for what Arborgate itself denies'
+            mistakes.append(_tell(statement.location, statement.text, problem))
         elif count[statement.id] > 1 and statement.id in first:
             problem = f'@id("{statement.id}") is already the id of the policy at {first[statement.id]}'
             mistakes.append(_tell(statement.location, statement.text, problem))

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 import rfc8785
 from pydantic import ValidationError
 
-from ..policies.engine import NO_SCOPE, Engine
+from ..policies.engine import Engine
 from ..policies.errors import ArborgateError, DeadlinePassed, Denied, Invalid, LoginNeeded, NotThere, ScopeNeeded
-from ..policies.model import Action, Attribute, Basis, Caller, Decision, Resource
+from ..policies.model import NO_SCOPE, Action, Attribute, Basis, Caller, Decision, Resource
 from ..tools.record import Entry, Event, Record
 from ..tools.tool import AnyTool, Context, Effect, Params, Result
 from .budget import cut_to_budget

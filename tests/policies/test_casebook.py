@@ -6,7 +6,7 @@ import pytest
 
 from arborgate.policies.casebook import read_cases
 from arborgate.policies.errors import BadConfiguration
-from arborgate.policies.model import Action, Channel
+from arborgate.policies.model import Action, Binding, Channel
 
 FILE = Path("cases/some.yaml")
 
@@ -61,6 +61,14 @@ def test_people_resources_and_their_places_are_as_declared() -> None:
     assert dict(asked.attributes) == {"requester": dana.key, "risk": "high"}
 
 
+def test_what_is_known_of_a_caller_can_be_declared() -> None:
+    declared = "{grants: {viewer: [main/argocd/shop]}, itself: true, binding: dpop, acr: key, "
+    dana, other = (read_cases(FILE, GOOD.replace("dana: {", f"dana: {declared}"))[number].caller for number in (0, 4))
+
+    assert (dana.grants, dana.itself, dana.acr) == (frozenset({("viewer", "main/argocd/shop")}), True, "key")
+    assert (dana.binding, other.binding) == (Binding.DPOP, Binding.SESSION)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line", "told"),
     [
@@ -82,6 +90,12 @@ def test_people_resources_and_their_places_are_as_declared() -> None:
         ("parent: main/argocd/shop", "parent: main/argocd/api", 5, "'main/argocd/api' is above itself"),
         ("{environment: prod}", "{environment: dev}", 4, "'dev' is not among the environments"),
         ("requester: dana", "requester: dora", 7, "world.proposals.p-1.requester: 'dora' is not among the people"),
+        (
+            "dana: {",
+            "dana: {grants: {viewer: [a/b/c]}, ",
+            9,
+            "people.dana.grants.viewer: 'a/b/c' is not among the apps",
+        ),
         ("main/argocd/shop: {", "shop: {", 4, "String should match pattern"),
         ("world:\n", "world: [\n", 3, "is not YAML"),
         (GOOD, "", 1, "Input should be a valid dictionary"),

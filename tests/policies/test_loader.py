@@ -58,6 +58,11 @@ def refusal(folder: Path) -> str:
         ('@id("x") permit (principal, action, resource) when { "open };', 1, "not a Cedar policy: invalid token"),
         ('@id("x") permit (principal == ?principal, action, resource);', 1, "a template"),
         ("\npermit (principal, action, resource);", 2, 'the policy has no @id("…")'),
+        (
+            '@id("token-lacks-scope") permit (principal, action, resource);',
+            1,
+            '@id("token-lacks-scope") stands for what Arborgate',
+        ),
         ('@id("") permit (principal, action, resource);', 1, 'the policy has no @id("…")'),
         ('@id("x") permit (principal, action == Action::"read", resource);', 1, "unable to find an applicable action"),
     ],

@@ -1,9 +1,15 @@
 """The tool `whoami`."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from arborgate.policies.engine import Engine
+from arborgate.policies.loader import load_policies, read_policies
+from arborgate.policies.model import ActionGroup, Binding, Caller
+from tests.policies.writing import copy_shipped
 from tests.tools.world import ADA, TOOLS, World, make_app, make_caller
 
 pytestmark = pytest.mark.anyio
@@ -34,3 +40,69 @@ async def test_the_text_says_where_and_by_whom_changes_are_approved(tmp_path: Pa
         "You may propose changes; a person other than the one you act for approves them on "
         "https://gate.test/proposals. No tool approves or applies."
     )
+
+
+async def may_not(folder: Path, caller: Caller) -> Any:
+    world = World(folder, make_app("api"))
+    world.engine = Engine(load_policies(None))
+    return (await world.ask("whoami", caller)).get("may_not")
+
+
+BOTH = make_caller("ada", "developer", "approver")
+
+
+async def test_what_only_the_person_may_is_told(tmp_path: Path) -> None:
+    approving = {"approve": ["proposal:approve", "proposal:reject"]}
+    proposing = {"propose": ["proposal:withdraw", "rollout:propose"]}
+    sensitive = {"read_sensitive": ["redis:read_value outside strict environments"]}
+    unnamed = replace(ADA, agent="")
+    assert await may_not(tmp_path, ADA) is None
+    assert await may_not(tmp_path, BOTH) == approving
+    assert await may_not(tmp_path, unnamed) == proposing
+    assert await may_not(tmp_path, replace(ADA, itself=True)) == {**proposing, **sensitive}
+    assert await may_not(tmp_path, replace(ADA, withheld=((ActionGroup.PROPOSE, "propose"),))) == proposing
+
+
+async def test_a_bearer_token_learns_what_it_is_not_bound_enough_for(tmp_path: Path) -> None:
+    folder = copy_shipped(tmp_path / "set")
+    (folder / "own.cedar").write_text(
+        '@id("bound") forbid (principal, action == Action::"rollout:propose", resource) '
+        "when { context.strict } unless { context.bound };"
+    )
+    world = World(tmp_path, make_app("api"))
+    world.engine = Engine(read_policies(folder)[0])
+
+    bearer = await world.ask("whoami", ADA)
+    bound = await world.ask("whoami", replace(ADA, binding=Binding.DPOP))
+
+    assert bearer["may_not"] == {"propose": ["rollout:propose in strict environments"]}
+    assert (bearer["binding"], bound["binding"], "may_not" in bound) == ("bearer", "dpop", False)
+
+
+async def test_a_narrowed_caller_learns_what_is_left(tmp_path: Path) -> None:
+    narrow = replace(
+        make_caller("ctl", agent="ctl"),
+        itself=True,
+        binding=Binding.DPOP,
+        actors=("parent",),
+        within="dev/argocd/api",
+        grants=frozenset({("controller", "dev/argocd/shop"), ("developer", "dev/argocd/shop")}),
+        withheld=((ActionGroup.PROPOSE, "arborgate:propose"),),
+    )
+    world = World(tmp_path, make_app("api"))
+    answer = await world.ask("whoami", narrow)
+    text = (await world.call("whoami", narrow)).text
+    assert (answer["itself"], answer["within"], answer["scopes"]) == (True, "dev/argocd/api", ["arborgate:propose"])
+    assert answer["roles_at"] == {"dev/argocd/shop": ["controller", "developer"]}
+    assert "propose" in answer["may_not"]
+    assert "propose" not in answer["may"]
+    assert "delegate" not in answer["may"]
+    assert text.splitlines()[:6] == [
+        '"Ctl" (https://issuer.test#ctl), acting for itself via parent, over mcp, bound by dpop',
+        'Roles: none; groups: "shop-team"',
+        "At dev/argocd/shop and below: controller, developer",
+        "The token is good for dev/argocd/api and what is below it alone.",
+        "The token lacks the scopes arborgate:propose",
+        text.splitlines()[5],
+    ]
+    assert "May not, though the person alone may, propose: proposal:withdraw, rollout:propose" in text
