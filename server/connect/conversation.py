@@ -82,6 +82,8 @@ class Conversation:
         stamped = meta.get(VERSION_META)
         if isinstance(stamped, str):
             headers = {**_ALWAYS, **_route(message, stamped)}
+        elif message.method == "initialize":
+            headers = dict(_ALWAYS)
         else:
             headers = {**_ALWAYS, **self.standing_headers()}
         trace = meta.get("traceparent")

@@ -92,11 +92,18 @@ def lost_on_the_way(error: httpx2.RequestError) -> Lost | ArborgateError:
 def broken_off(detail: str) -> Lost:
     """A request that may have been acted on, and has no answer."""
     error = Unavailable(
-        "The connection to Arborgate broke before the answer came; the call may or may not have taken effect.",
-        hint="Look whether it did before it is made again.",
-        detail=detail,
+        "The connection to Arborgate broke before the answer came.", hint="Try again in a moment.", detail=detail
     )
     return Lost(error, untouched=False)
+
+
+def left_open(lost: Lost) -> Unavailable:
+    """What to say of a request without an answer that can't be sent again, because it may have had its effect."""
+    return Unavailable(
+        "The connection to Arborgate broke before the answer came; the call may or may not have taken effect.",
+        hint="Look whether it did before it is made again.",
+        detail=lost.error.detail,
+    )
 
 
 def lost_for_now(status: int, headers: Mapping[str, str]) -> Lost | None:

@@ -82,7 +82,9 @@ def is_id(value: object) -> TypeGuard[RequestId]:
 
 def is_response(value: object) -> TypeGuard[dict[str, Any]]:
     """Whether a parsed message ends the request that it answers."""
-    return isinstance(value, dict) and "method" not in value and ("result" in value or "error" in value)
+    if not isinstance(value, dict) or value.get("jsonrpc") != "2.0":  # other errors in JSON look much the same
+        return False
+    return "method" not in value and ("result" in value or "error" in value)
 
 
 def parse(data: bytes) -> Any:

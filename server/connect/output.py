@@ -8,7 +8,6 @@ import stat
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import cast
 
 _FLUSH_SECONDS = 1.0
 
@@ -39,8 +38,7 @@ class Output:
         if sys.platform == "win32" or not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
             return
         file = os.fdopen(self._descriptor, "wb", 0, closefd=False)
-        transport, _ = await asyncio.get_running_loop().connect_write_pipe(lambda: self._flow, file)
-        self._transport = cast("asyncio.WriteTransport", transport)
+        self._transport, _ = await asyncio.get_running_loop().connect_write_pipe(lambda: self._flow, file)
 
     async def close(self) -> None:
         """Lets what was written get out, for a moment."""

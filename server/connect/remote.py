@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from ...policies.errors import ArborgateError, BadConfiguration, Refused
+from ...policies.errors import ArborgateError, BadConfiguration, Refused, Unavailable
 from .conversation import Conversation
 from .credentials import Credentials, LoginRequired
-from .failures import Lost, Notes, broken_off, explain_status, grow, lost_for_now, lost_on_the_way
+from .failures import Lost, Notes, broken_off, explain_status, grow, left_open, lost_for_now, lost_on_the_way
 from .messages import Kind, Message, flatten, is_response, parse, read_message, write
 
 ANSWER_LIMIT: Final = 67_108_864
@@ -92,7 +92,7 @@ class Remote:
                 await self._attempt(message, deliver, arrived + self._patience.login)
             except Lost as lost:
                 if not lost.untouched and not self._conversation.is_repeatable(message):
-                    raise lost.error from lost
+                    raise left_open(lost) from lost
                 now = loop.time()
                 if give_up is None:
                     give_up = min(now + self._patience.server, arrived + self._patience.longest)
@@ -160,18 +160,21 @@ class Remote:
         except httpx2.RequestError as error:
             raise lost_on_the_way(error) from error
         except _SessionLost:
-            await self._renew(session, until)
-            raise Lost(explain_status(404, {}, b""), untouched=True, after=0.0) from None
+            raise await self._renew(session, until) from None
 
-    async def _renew(self, lost: str, until: float) -> None:
-        """Opens a session in place of one that the server has lost, as the client opened that one."""
-        async with self._renewing:
-            opening = self._conversation.opening
-            if opening is None or self._conversation.session != lost:
-                return
-            self._conversation.begin(opening)
-            await self._attempt(opening, _drop, until)
-            await self._attempt(_INITIALIZED, _drop, until)
+    async def _renew(self, lost: str, until: float) -> Lost:
+        """Opens a session in place of one that the server has lost, as the client opened that one. The request that
+        found out can be sent again, or this tried again."""
+        try:
+            async with self._renewing:
+                opening = self._conversation.opening
+                if opening is not None and self._conversation.session == lost:
+                    await self._attempt(opening, _drop, until)
+                    await self._attempt(_INITIALIZED, _drop, until)
+        except Lost as again:
+            return Lost(again.error, untouched=True, after=again.after)
+        gone = Unavailable("The server has lost the session of this client.", hint="Start the client again.")
+        return Lost(gone, untouched=True, after=0.0)
 
     async def _authorize(self, method: str, until: float) -> dict[str, str]:
         try:
@@ -265,7 +268,7 @@ async def _read_events(response: httpx2.Response) -> AsyncIterator[tuple[str, by
             found = parse(data) if event.event == "message" and data else None
         except ValueError:
             found = None
-        if isinstance(found, dict):
+        if isinstance(found, dict) and found.get("jsonrpc") == "2.0":
             yield event.id, data, found
 
 

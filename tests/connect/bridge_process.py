@@ -1,7 +1,7 @@
 """The bridge as a process of its own, with a login that a test has prepared: `python bridge_process.py FILE`.
 
-The file is JSON: `url`, `tokens` (the first is used until the server refuses it, then the next), `login` ("ready", "pending",
-"needed", or "broken"), and `patience` (see `Patience`).
+The file is JSON: `url`, `tokens` (the first is used until the server refuses it, then the next), `login` ("ready",
+"pending", "needed", or "broken"), and `patience` (see `Patience`).
 """
 
 import asyncio

@@ -91,6 +91,10 @@ class Pipe:
         await self.send(message)
         return await self.read()
 
+    def close_output(self) -> None:
+        """Reads no more, as a client that has crashed."""
+        self.process._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined]  # asyncio has no way in
+
     async def end(self) -> Sequence[dict[str, Any]]:
         """Closes standard input; what still came before the bridge ended, which it does by itself and in order."""
         self._input.close()
