@@ -15,6 +15,8 @@ class Event(StrEnum):
     CALL_DENIED = "call:denied"
     CALL_FAILED = "call:failed"
     CALL_INTENDED = "call:intended"
+    CALLER_ADMITTED = "caller:admitted"
+    CALLER_DENIED = "caller:denied"
     CALLER_LIMITED = "caller:limited"
     CALLER_REJECTED = "caller:rejected"
     CHANGE_APPLIED = "change:applied"

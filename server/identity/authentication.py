@@ -56,10 +56,10 @@ class ProofChecker(Protocol):
 class DenyList(Protocol):
     """Tokens and people that are shut out before their tokens end."""
 
-    def check(self, caller: str, token_id: str, issued_at: float) -> None:
+    def check(self, caller: Caller, token_id: str, issued_at: float) -> None:
         """Raises `Unauthenticated` for who is shut out, and `Unavailable` when the list is not known.
 
-        `caller` is the caller's key, `token_id` its `jti` or "", `issued_at` its `iat` or 0."""
+        `token_id` is the token's `jti` or "", `issued_at` its `iat` or 0."""
         ...
 
 
@@ -209,7 +209,7 @@ class Identity:
         elif accepted.times.expires <= now:
             raise Unauthenticated(Flaw.EXPIRED)
         if (denied := self._safeguards.denied) is not None:
-            denied.check(accepted.caller.key, accepted.token_id, accepted.times.issued)
+            denied.check(accepted.caller, accepted.token_id, accepted.times.issued)
         return accepted
 
     async def _accept(self, token: str, encoded: bytes, audience: str, channel: Channel) -> _Accepted:
