@@ -16,6 +16,7 @@ from tests.parts.kube import KubeApi
 from tests.parts.process import PartFailed, find_free_ports
 from tests.parts.redis import RedisServer
 
+from .bridging import measure_bridge
 from .inside import measure_inside
 from .issuer import Issuer
 from .reading import measure_reading
@@ -25,7 +26,7 @@ from .starting import measure_start
 from .throughput import measure_throughput
 from .world import fill
 
-PARTS: Final = ("inside", "reading", "starting", "throughput")
+PARTS: Final = ("bridging", "inside", "reading", "starting", "throughput")
 
 
 def main() -> int:
@@ -56,7 +57,7 @@ def main() -> int:
 def _measure(folder: Path, only: Sequence[str], apps: int) -> Iterator[Part]:
     if "inside" in only:
         yield measure_inside(folder, apps)
-    if not {"reading", "starting", "throughput"} & set(only):
+    if not {"bridging", "reading", "starting", "throughput"} & set(only):
         return
     with ExitStack() as running:
         redis = running.enter_context(RedisServer(folder))
@@ -68,6 +69,8 @@ def _measure(folder: Path, only: Sequence[str], apps: int) -> Iterator[Part]:
         if "starting" in only:
             yield measure_start(settings, folder)
         ours = running.enter_context(run_arborgate(folder, settings, issuer, port))
+        if "bridging" in only:
+            yield measure_bridge(ours, issuer, folder)
         if "reading" in only:
             with run_peer(folder, api) as peer:
                 yield measure_reading(ours, peer, api, apps)

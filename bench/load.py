@@ -88,7 +88,7 @@ class _Connection(asyncio.Protocol):
             end = self._received.find(_END_OF_HEAD)
             if end < 0:
                 return
-            self._wanted = end + len(_END_OF_HEAD) + _read_length(bytes(self._received[:end]).lower())
+            self._wanted = end + len(_END_OF_HEAD) + read_length(bytes(self._received[:end]).lower())
         if len(self._received) >= self._wanted:
             self._run.count(bytes(self._received), time.perf_counter() - self._sent_at)
             self._received.clear()
@@ -162,7 +162,8 @@ async def _measure(load: Load) -> Loaded:
     return run.summarise(took)
 
 
-def _read_length(head: bytes) -> int:
+def read_length(head: bytes) -> int:
+    """The length of the body, from a head in lower case; raises RuntimeError for a head that does not say it."""
     _, found, rest = head.partition(b"content-length:")
     if not found:
         raise RuntimeError("an answer without a Content-Length")

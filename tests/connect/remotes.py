@@ -1,4 +1,4 @@
-"""Servers for the bridge to forward to: one made with the SDK, which has what Arborgate lacks, and one that follows a script."""
+"""Servers to forward to: one made with the SDK, which has what Arborgate lacks, and one that follows a script."""
 
 import asyncio
 import json
