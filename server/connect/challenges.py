@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105  # a grammar's token, no secret
-_ITEM = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*")+')
+_ITEM = re.compile(r'[ \t,]*+((?:[^",]|"(?:[^"\\]|\\.)*+")++)(?:,|$)')
 _PARAMETER = re.compile(rf'(?:({_TOKEN})[ \t]+)?({_TOKEN})[ \t]*=[ \t]*(?:({_TOKEN})|"((?:[^"\\]|\\.)*)")')
 _SCHEME = re.compile(rf"({_TOKEN})(?:[ \t]+[A-Za-z0-9._~+/-]+=*)?")
 _LONGEST = 8_192
@@ -28,10 +28,9 @@ class Challenge:
 def read_challenges(header: str) -> list[Challenge]:
     """The challenges of one header, or of several joined by commas; what can't be read ends the list."""
     found: list[tuple[str, dict[str, str]]] = []
-    for item in _ITEM.findall(header[:_LONGEST]):
-        text = item.strip()
-        if not text:
-            continue
+    header, position = header[:_LONGEST], 0
+    while item := _ITEM.match(header, position):
+        text, position = item[1].strip(), item.end()
         if parameter := _PARAMETER.fullmatch(text):
             scheme, name, plain, quoted = parameter.groups()
             if scheme:
