@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from .model import Action, ActionGroup, Caller, Channel
@@ -36,12 +36,15 @@ class Asker:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Standing:
-    """A caller: as asker with the roles they have everywhere, what they were granted at apps, and what their credential
-    is not good for. `plain`: they ask the same everywhere, and nothing is kept from them."""
+    """A caller: as asker with the roles they have everywhere, what they were granted at which apps, as which asker they
+    were met below which of these apps, and what their credential is not good for. `plain`: they ask the same everywhere,
+    and nothing is kept from them."""
 
     caller: Caller
     everywhere: Asker
     granted: Mapping[str, frozenset[str]]
+    apps: frozenset[str]
+    met: dict[frozenset[str], Asker]
     withheld: frozenset[ActionGroup]
     plain: bool
 
@@ -72,20 +75,22 @@ class Askers:
                 granted[app] = granted.get(app, frozenset()) | {role}
             withheld = frozenset(group for group, _ in caller.withheld)
             plain = not (granted or withheld or caller.within)
-            standing = Standing(caller, self._find(caller, caller.roles), granted, withheld, plain)
+            everywhere = self._find(caller, caller.roles)
+            standing = Standing(caller, everywhere, granted, frozenset(granted), {}, withheld, plain)
             self._standings.put(id(caller), standing)
         return standing
 
     def at(self, standing: Standing, action: Action, place: Place) -> Asker:
         """The caller with the roles that hold at the place: those granted at an app hold there and below it. A list
         shows what may be seen, so any granted role opens it."""
-        granted, caller = standing.granted, standing.caller
-        if not granted:
+        if not standing.apps:
             return standing.everywhere
-        apps: Iterable[str] = place.apps & granted.keys()
-        if place.lists(action):
-            apps = granted
-        return self._find(caller, caller.roles.union(*(granted[app] for app in apps)))
+        apps = standing.apps if place.lists(action) else place.apps & standing.apps
+        asker = standing.met.get(apps)
+        if asker is None:
+            granted = (standing.granted[app] for app in apps)
+            asker = standing.met[apps] = self._find(standing.caller, standing.caller.roles.union(*granted))
+        return asker
 
     def anywhere(self, standing: Standing, roles: frozenset[str]) -> Iterator[Asker | None]:
         """The caller as they may be met somewhere, as far as these roles matter: with each set of roles that may hold
