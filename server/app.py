@@ -32,8 +32,18 @@ from .background import running
 from .cursors import Cursors
 from .gate import CallerPolicy, Gate
 from .http import Authenticator, build_app, describe_resource, requester
-from .identity.authentication import Identity
+from .identity.authentication import Identity, Safeguards
 from .identity.callers import local_caller
+from .identity.child_tokens import ChildTokens
+from .identity.denylist import SharedDenyList, longest_life
+from .identity.exchange import TokenExchange
+from .identity.introspection import Introspection
+from .identity.nonces import Nonces
+from .identity.own_keys import OwnKeys
+from .identity.presenting import ClientCertificates
+from .identity.proofs import Proofs
+from .identity.replays import Replays
+from .limits import Limited, SharedLimits
 from .mcp import build_server
 from .metrics import Metrics
 from .proposals import ProposalBook
@@ -66,6 +76,9 @@ class Services:
     tree: AppTree
     metrics: Metrics
     redactor: Redactor
+    limits: SharedLimits
+    own_keys: OwnKeys
+    children: ChildTokens
     readiness: Readiness
     web: httpx2.AsyncClient
 
@@ -141,7 +154,18 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
             timeout=settings.http.call_timeout,
         )
         web = await stack.enter_async_context(httpx2.AsyncClient(timeout=5.0, follow_redirects=False))
-        identity = Identity(settings.identity, settings.roles, client=web)
+        limits = SharedLimits(settings.identity.limits, state, audit)
+        stack.push_async_callback(limits.close)
+        own = OwnKeys(state, rotate=settings.identity.exchange.rotate)
+        stack.push_async_callback(own.close)
+        children = ChildTokens(
+            settings.http.url, settings.identity.exchange, settings.identity.issuers, settings.roles, own
+        )
+        denied = build_deny_list(settings, state)
+        safeguards = build_safeguards(settings, state, web, denied, children)
+        identity = Identity(settings.identity, settings.roles, client=web, safeguards=safeguards)
+        if denied is not None:
+            await stack.enter_async_context(running(denied.run()))
         await stack.enter_async_context(running(argocd.run()))
         if settings.policies.reload:
             await stack.enter_async_context(running(watch_policies(policies, audit)))
@@ -157,6 +181,9 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
             tree=tree,
             metrics=metrics,
             redactor=redactor,
+            limits=limits,
+            own_keys=own,
+            children=children,
             readiness=Readiness(argocd, state, policies, metrics),
             web=web,
         )
@@ -177,9 +204,63 @@ async def serve_http(settings: Settings, stop: asyncio.Event) -> None:
                 recorder=services.audit,
                 metrics=services.metrics,
                 readiness=services.readiness.check,
-                pages=build_pages(services),
+                limits=services.limits,
+                certificates=read_certificates(settings),
+                pages=[*build_pages(services), *build_exchange(services)],
             )
             await serve_until(stop, app, settings.http, socket)
+
+
+def build_safeguards(
+    settings: Settings,
+    state: State,
+    web: httpx2.AsyncClient,
+    denied: SharedDenyList | None,
+    children: ChildTokens,
+) -> Safeguards:
+    """What tokens are held to besides their issuers' word."""
+    identity = settings.identity
+    return Safeguards(
+        proofs=Proofs(identity.dpop, Replays(state, identity.dpop), Nonces(state, identity.dpop)),
+        denied=denied,
+        introspectors=[
+            Introspection(issuer, issuer.introspection, web) for issuer in identity.issuers if issuer.introspection
+        ],
+        own=children.trusted if identity.exchange.enabled else None,
+    )
+
+
+def build_deny_list(settings: Settings, state: State) -> SharedDenyList | None:
+    """The deny list, unless the settings leave it out."""
+    identity = settings.identity
+    if not identity.deny_list.enabled:
+        return None
+    return SharedDenyList(state, identity.deny_list, life=longest_life(identity))
+
+
+def read_certificates(settings: Settings) -> ClientCertificates | None:
+    """How client certificates come in from the proxies; None where the settings name no header for them."""
+    http = settings.http
+    return ClientCertificates(http.client_cert_header, http.trusted_proxies) if http.client_cert_header else None
+
+
+def build_exchange(services: Services) -> list[BaseRoute]:
+    """The endpoints of child tokens; none when the settings leave them out."""
+    settings = services.settings
+    if not settings.identity.exchange.enabled:
+        return []
+    exchange = TokenExchange(
+        settings.http.url,
+        identity=services.identity,
+        tokens=services.children,
+        engine=lambda: services.policies.current,
+        tree=services.tree,
+        limits=services.limits,
+        recorder=services.audit,
+        metrics=services.metrics,
+        certificates=read_certificates(settings),
+    )
+    return [*exchange.routes(), *services.own_keys.routes()]
 
 
 def build_pages(services: Services) -> list[BaseRoute]:
@@ -194,7 +275,9 @@ def build_pages(services: Services) -> list[BaseRoute]:
     url = settings.http.url
 
     approvals = protect_approvals(url, settings.identity, login)
-    terminal = Authenticator(services.identity, services.audit, services.metrics, approvals)
+    terminal = Authenticator(
+        services.identity, services.audit, services.metrics, approvals, read_certificates(settings)
+    )
     described = Route(approvals.metadata_path, describe_resource(approvals))
 
     pages = Pages(
@@ -228,7 +311,8 @@ async def serve_stdio(settings: Settings, acting_as: str, stop: asyncio.Event) -
         raise BadConfiguration(f"--as: {acting_as!r} is not in identity.stdio of the settings (there: {known})")
     caller = local_caller(acting_as, local, settings.roles)
     async with open_services(settings, replica=_stdio_replica(settings.replica)) as services:
-        server: Server[Any] = build_server(services.gate, TOOLS, lambda _ctx: caller)
+        gate = Limited(services.gate, services.limits)
+        server: Server[Any] = build_server(gate, TOOLS, lambda _ctx: caller)
         lines = Lines()
         # Of a file, the SDK asks only for its lines.
         async with stdio_server(stdin=cast("AsyncFile[str]", lines)) as (read, write):

@@ -24,13 +24,13 @@ from .doorkeeper import Doorkeeper
 from .gate import Recorder
 from .identity.authentication import Identity
 from .identity.flaws import Flaw, Unauthenticated
-from .identity.presenting import Scheme, read_token
+from .identity.presenting import ClientCertificates, Scheme, read_token
 from .limits import Limits, Unlimited
 from .mcp import Calls, RequestContext
 from .metrics import Metrics
 from .protected import MCP_PATH, METADATA_PATH, ProtectedResource
 from .sampling import Sampling
-from .scope import CALLER, REFUSAL
+from .scope import CALLER, NONCE, REFUSAL
 from .settings import HttpSettings
 from .shortcut import Shortcut
 
@@ -49,8 +49,10 @@ class Authenticator:
         recorder: Recorder,
         metrics: Metrics,
         resource: ProtectedResource,
+        certificates: ClientCertificates | None = None,
     ) -> None:
         self.challenges = resource.challenges
+        self._certificates = certificates
         self._identity = identity
         self._recorder = recorder
         self._metrics = metrics
@@ -61,7 +63,7 @@ class Authenticator:
         """The caller, or what to answer instead. With the caller, `scope` learns how the token was presented."""
         resource, scheme = self._resource, Scheme.BEARER
         try:
-            token, presented = read_token(scope, resource.url)
+            token, presented = read_token(scope, resource.url, self._certificates)
             scheme = presented.scheme
             return await self._identity.authenticate(
                 token, audience=resource.audience, channel=resource.channel, presented=presented
@@ -122,19 +124,23 @@ class Authenticated:
             self._limits.leave(caller)
 
     def _demanding(self, scope: Scope, send: Send) -> Send:
-        """A `send` that turns an answer into a challenge where the call found that the token lacks something."""
+        """A `send` that turns an answer into a challenge where the call found that the token lacks something, and that
+        hands on the nonce of the proofs to come."""
 
         async def send_on(message: Message) -> None:
-            refusal = scope.get(REFUSAL)
-            if refusal is not None and message["type"] == "http.response.start":
-                demand = self._demand(refusal, scope)
-                if demand is not None:
-                    status, told = demand
-                    encoded = [(name.lower().encode(), value.encode()) for name, value in told]
-                    message = {**message, "status": status, "headers": [*message["headers"], *encoded]}
+            if (REFUSAL in scope or NONCE in scope) and message["type"] == "http.response.start":
+                message = self._tell(message, scope)
             await send(message)
 
         return send_on
+
+    def _tell(self, start: Message, scope: Scope) -> Message:
+        told = [("DPoP-Nonce", scope[NONCE])] if NONCE in scope else []
+        status = start["status"]
+        if (refusal := scope.get(REFUSAL)) is not None and (demand := self._demand(refusal, scope)) is not None:
+            status, told = demand[0], [*told, *demand[1]]
+        encoded = [(name.lower().encode(), value.encode()) for name, value in told]
+        return {**start, "status": status, "headers": [*start["headers"], *encoded]}
 
     def _demand(self, error: ArborgateError, scope: Scope) -> tuple[int, Sequence[tuple[str, str]]] | None:
         bound = any(name == b"dpop" for name, _ in scope["headers"])
@@ -170,6 +176,7 @@ def build_app(
     metrics: Metrics,
     readiness: Readiness,
     limits: Limits | None = None,
+    certificates: ClientCertificates | None = None,
     pages: Sequence[BaseRoute] = (),
     lifespan: Callable[[], AbstractAsyncContextManager[None]] | None = None,
 ) -> ASGIApp:
@@ -182,7 +189,7 @@ def build_app(
         max_request_body_size=settings.body_limit,
     )
     calls = Shortcut(manager.asgi_app, gate, server.server_info_stamp)
-    authenticator = Authenticator(identity, recorder, metrics, resource)
+    authenticator = Authenticator(identity, recorder, metrics, resource, certificates)
     mcp = Authenticated(calls, authenticator, limits or Unlimited())
 
     async def healthz(_request: Request) -> Response:

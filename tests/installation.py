@@ -125,8 +125,8 @@ class Installation:
 
     def terminal_token(self, person: str) -> str:
         """An access token as `arborgate proposals` gets it: another client, another audience."""
-        asked = {"client_id": "arborgate-terminal", "resource": f"{self.url}/approvals"}
-        return str(self.oidc.log_in(person, **asked)["access_token"])
+        resource = f"{self.url}/approvals"
+        return str(self.oidc.log_in(person, client_id="arborgate-terminal", resource=resource)["access_token"])
 
     @asynccontextmanager
     async def copilot(self, person: str, *, era: str = "2026-07-28") -> AsyncIterator[Client]:

@@ -80,7 +80,7 @@ class DenyListSettings(Section):
 
     enabled: bool = True
     refresh: Seconds = Field(default=2.0, description="how soon a replica knows")
-    max_age: Seconds = Field(default=30.0, description="older than this, an unreachable list refuses everybody")
+    max_age: Seconds = Field(default=300.0, description="older than this, an unreachable list refuses everybody")
 
 
 class LimitSettings(Section):
