@@ -10,7 +10,7 @@ import pytest
 from tests.documents import settings_page, users_file
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 
 WRITTEN = {"docs/settings.md": settings_page, "deploy/redis/users.conf": users_file}
