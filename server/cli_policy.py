@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +15,7 @@ from ..policies.casebook import Case
 from ..policies.engine import Engine, LoadedPolicies
 from ..policies.errors import BadConfiguration
 from ..policies.loader import check_cases, find_missing_cases, load_policies, read_policies
-from ..policies.model import INSTALLATION, Action, Basis, Channel, Resource, ResourceType
+from ..policies.model import INSTALLATION, Action, Basis, Binding, Channel, Resource, ResourceType
 from ..policies.world import App, Environment, Keyspace, Misplaced, Person, Proposal, Workload, World, person_key
 
 commands = typer.Typer(help="Policies: check them, run their cases, explain a decision.", no_args_is_help=True)
@@ -74,10 +74,17 @@ def explain(
         str, typer.Option(help="Who asks: a name, or a key as in records (issuer#subject).")
     ] = "somebody",
     role: Annotated[list[str] | None, typer.Option(help="A role they have; may be repeated.")] = None,
+    role_at: Annotated[
+        list[str] | None,
+        typer.Option(help="A role at one app and below it, ROLE=cluster/namespace/name; may be repeated."),
+    ] = None,
     group: Annotated[list[str] | None, typer.Option(help="A group they are in; may be repeated.")] = None,
     agent: Annotated[str, typer.Option(help="The agent acting for them.")] = "copilot",
     channel: Annotated[Channel, typer.Option(help="The door they come through.")] = Channel.MCP,
+    itself: Annotated[bool, typer.Option("--itself", help="An app or agent for itself: there is no person.")] = False,
+    binding: Annotated[Binding | None, typer.Option(help="What binds the call; default: by the channel.")] = None,
     login_age: Annotated[int, typer.Option(min=0, help="Seconds since they logged in.")] = 0,
+    acr: Annotated[str, typer.Option(help="How they logged in, in the provider's words.")] = "",
     environment: Annotated[str, typer.Option(help="The environment of the app; none counts as strict.")] = "",
     strict: Annotated[bool, typer.Option("--strict", help="That environment is strict.")] = False,
     app: Annotated[str, typer.Option(help="The app that a workload, keyspace or proposal is of.")] = "",
@@ -99,7 +106,17 @@ def explain(
     asked = _imagine(kind, name, app, place, strict, Proposal(app=app, requester=requester, risk=risk))
     now = int(time.time())
     roles, groups = frozenset(role or ()), frozenset(group or ())
-    who = Person(roles=roles, groups=groups, agent=agent, channel=channel, login_age=login_age)
+    who = Person(
+        roles=roles,
+        grants=_parse_grants(role_at or ()),
+        groups=groups,
+        agent=agent,
+        channel=channel,
+        itself=itself,
+        binding=binding,
+        login_age=login_age,
+        acr=acr,
+    )
     decision = Engine(loaded).decide(who.caller(person, now), action, asked, at=now)
 
     typer.echo(f"who      {person_key(person)}, roles: {', '.join(sorted(roles)) or 'none'}")
@@ -112,6 +129,16 @@ def explain(
     for line in (*_reasons(loaded, decision.policies), decision.error):
         if line:
             typer.echo(f"         {line}")
+
+
+def _parse_grants(pairs: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for pair in pairs:
+        role, _, app = pair.partition("=")
+        if not app:
+            raise typer.BadParameter("write ROLE=cluster/namespace/name", param_hint="--role-at")
+        found[role] = (*found.get(role, ()), app)
+    return found
 
 
 def _parse_uid(uid: str) -> tuple[ResourceType, str]:

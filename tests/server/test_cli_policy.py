@@ -93,6 +93,15 @@ def test_explain_names_the_policies_that_permit_with_file_and_line(folder: Path)
     assert f"readers-read  {folder}/readers.cedar:5\n" in result.stdout
 
 
+def test_explain_knows_roles_at_an_app_and_who_acts_for_themselves() -> None:
+    asked = ("explain", "--action", "rollout:propose", "--resource", "App::main/argocd/api")
+    below = ("--parent", "main/argocd/shop", "--role-at", "developer=main/argocd/shop")
+
+    assert "answer   allowed: permitted by" in run(*asked, *below, "--binding", "dpop", "--acr", "key").stdout
+    assert "agents-alone-only-look" in run(*asked, *below, "--itself").stdout
+    assert run(*asked, "--role-at", "developer").exit_code == 2
+
+
 def test_explain_names_every_policy_that_forbids(folder: Path) -> None:
     prod = ("--environment", "prod", "--strict")
     amy = ("--person", "amy", "--requester", "amy", "--role", "approver", "--login-age", "3600")
