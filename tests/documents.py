@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import StrEnum
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -53,16 +54,15 @@ def _sections(model: type[BaseModel], path: str, title: str) -> Iterator[str]:
     inner: list[tuple[type[BaseModel], str]] = []
     rows = []
     for name, field in model.model_fields.items():
-        nested = _model_in(field.annotation)
+        nested, suffix = _model_in(field.annotation), _suffix(field.annotation)
         where = f"{path}{name}"
         if nested is not None:
-            suffix = "[]" if _is_many(field.annotation) else ".<name>" if _is_mapping(field.annotation) else ""
             inner.append((nested, f"{where}{suffix}."))
-            rows.append(
-                (where, "section" if not suffix else "list" if suffix == "[]" else "mapping", "", _meaning(field))
-            )
-        else:
+        if nested is None or _has_plain_values(field.annotation):
             rows.append((where, _type(field.annotation), _default(field), _meaning(field)))
+        else:
+            kind = "list" if suffix.endswith("[]") else "mapping" if suffix else "section"
+            rows.append((where, kind, "", _meaning(field)))
     yield f"\n## {title}\n"
     if doc:
         yield "\n" + " ".join(doc.split()) + "\n"
@@ -105,8 +105,9 @@ def _type(annotation: Any) -> str:
     if origin is not None and inner and hasattr(annotation, "__metadata__"):
         return _type(inner[0])
     if origin is not None:
-        return f"mapping to {_type(inner[1])}"
-    names = {str: "text", bool: "true or false", int: "number", float: "number"}
+        names_are = f" of {', '.join(inner[0])}" if issubclass(inner[0], StrEnum) else ""
+        return f"mapping{names_are} to {_type(inner[1])}"
+    names = {str: "text", bool: "true or false", int: "number", float: "number", _model_in(annotation): "section"}
     return names.get(annotation, str(getattr(annotation, "__name__", annotation)).lower())
 
 
@@ -119,9 +120,18 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-def _is_many(annotation: Any) -> bool:
-    return get_origin(annotation) is tuple
+def _has_plain_values(annotation: Any) -> bool:
+    """Whether something else than a section can stand where a section can."""
+    inner = [one for one in get_args(annotation) if one not in (type(None), Ellipsis)]
+    if get_origin(annotation) in (Union, UnionType):
+        return len({_model_in(one) is None for one in inner}) > 1
+    return any(map(_has_plain_values, inner))
 
 
-def _is_mapping(annotation: Any) -> bool:
-    return get_origin(annotation) not in (None, tuple, Union, UnionType)
+def _suffix(annotation: Any) -> str:
+    """How to get from a setting to the section in it: `[]` into a list, `.<name>` into a mapping."""
+    held = next((one for one in get_args(annotation) if _model_in(one) is not None), None)
+    if held is None:
+        return ""
+    step = {tuple: "[]", Union: "", UnionType: ""}.get(get_origin(annotation), ".<name>")
+    return step + _suffix(held)
