@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httpx2
 from mcp.server.lowlevel import Server
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from ..policies.errors import BadConfiguration
@@ -57,6 +59,8 @@ from .state import State, open_state
 if TYPE_CHECKING:
     from anyio import AsyncFile
 
+    from .web.logout import LogoutHook
+
 _FIRST_SYNC_SECONDS = 5.0
 """How long a call may wait for the first list of the clusters; afterwards it answers and says how old its facts are."""
 
@@ -77,6 +81,7 @@ class Services:
     metrics: Metrics
     redactor: Redactor
     limits: SharedLimits
+    denied: SharedDenyList | None
     own_keys: OwnKeys
     children: ChildTokens
     readiness: Readiness
@@ -152,6 +157,7 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
             cleaner=redactor,
             metrics=metrics,
             timeout=settings.http.call_timeout,
+            acr_values=settings.identity.step_up.acr_values,
         )
         web = await stack.enter_async_context(httpx2.AsyncClient(timeout=5.0, follow_redirects=False))
         limits = SharedLimits(settings.identity.limits, state, audit)
@@ -182,6 +188,7 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
             metrics=metrics,
             redactor=redactor,
             limits=limits,
+            denied=denied,
             own_keys=own,
             children=children,
             readiness=Readiness(argocd, state, policies, metrics),
@@ -206,7 +213,7 @@ async def serve_http(settings: Settings, stop: asyncio.Event) -> None:
                 readiness=services.readiness.check,
                 limits=services.limits,
                 certificates=read_certificates(settings),
-                pages=[*build_pages(services), *build_exchange(services)],
+                pages=[*build_pages(services), *build_exchange(services), *build_client_document(settings)],
             )
             await serve_until(stop, app, settings.http, socket)
 
@@ -295,8 +302,36 @@ def build_pages(services: Services) -> list[BaseRoute]:
         client=services.web,
         clean=services.redactor.clean_text,
         demo=settings.demo,
+        acr_values=settings.identity.step_up.acr_values,
+        on_logout=end_tokens_with(services) if login.logout_ends_tokens else None,
     )
     return [*pages.routes(), described]
+
+
+def end_tokens_with(services: Services) -> LogoutHook:
+    """What a logout at the provider does besides: shuts out the tokens that the person has."""
+    denied = services.denied
+    if denied is None:
+        raise BadConfiguration("identity.pages.logout_ends_tokens: needs identity.deny_list.enabled")
+
+    async def shut_out(issuer: str, subject: str) -> None:
+        await denied.deny_person(f"{issuer}#{subject}", reason="logged out at the provider")
+
+    return shut_out
+
+
+def build_client_document(settings: Settings) -> list[BaseRoute]:
+    """Where `arborgate connect` describes itself to providers (Client ID Metadata Documents); none without https."""
+    from .connect.registration import CLIENT_DOCUMENT_PATH, client_document
+
+    document = client_document(settings.http.url)
+    if document is None:
+        return []
+
+    async def answer(_request: Request) -> Response:
+        return JSONResponse(document, headers={"Cache-Control": "max-age=3600"})
+
+    return [Route(CLIENT_DOCUMENT_PATH, answer)]
 
 
 async def serve_stdio(settings: Settings, acting_as: str, stop: asyncio.Event) -> None:

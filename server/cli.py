@@ -97,6 +97,7 @@ def _mount(first: str) -> None:
         commands.command()(command)
     if first in {command.__name__ for command in (*own, serve, applier)}:
         return
+    from .cli_deny import commands as deny
     from .cli_keys import commands as keys
     from .cli_policy import commands as policy
     from .cli_proposals import commands as proposals
@@ -104,6 +105,7 @@ def _mount(first: str) -> None:
     from .demo.cli import commands as demo
 
     commands.add_typer(demo, name="demo")
+    commands.add_typer(deny, name="deny")
     commands.add_typer(keys, name="keys")
     commands.add_typer(policy, name="policy")
     commands.add_typer(proposals, name="proposals")

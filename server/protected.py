@@ -20,7 +20,8 @@ class ProtectedResource:
     """One of them. `url` is the public URL, `audience` what the tokens' `aud` must name, `issuers` where to get one.
 
     `bearer` says whether a token that is bound to no key would do for some issuer, `algorithms` how proofs may be
-    signed, `client_id` which public client a person's own program is recommended to be."""
+    signed, `client_id` which public client a person's own program is recommended to be, and `login_scope` what it asks
+    for."""
 
     url: str
     path: str
@@ -31,6 +32,7 @@ class ProtectedResource:
     bearer: bool = True
     scopes: Sequence[str] = ()
     client_id: str = ""
+    login_scope: str = ""
 
     @property
     def metadata_path(self) -> str:
@@ -51,6 +53,7 @@ class ProtectedResource:
             "dpop_bound_access_tokens_required": not self.bearer,
             **({"scopes_supported": list(self.scopes)} if self.scopes else {}),
             **({"arborgate_client_id": self.client_id} if self.client_id else {}),
+            **({"arborgate_scope": self.login_scope} if self.login_scope else {}),
         }
 
 
@@ -66,6 +69,7 @@ def protect_mcp(url: str, settings: IdentitySettings) -> ProtectedResource:
         bearer=not settings.issuers or not all(issuer.require_dpop for issuer in settings.issuers),
         scopes=sorted({scope for issuer in settings.issuers for scope in issuer.scopes.values()}),
         client_id=settings.connect.client_id,
+        login_scope=settings.connect.scope,
     )
 
 
@@ -81,4 +85,5 @@ def protect_approvals(url: str, settings: IdentitySettings, pages: PagesSettings
         algorithms=settings.dpop.algorithms,
         bearer=not any(bound),
         client_id=pages.terminal_client_id,
+        login_scope=pages.scope,
     )

@@ -115,6 +115,9 @@ class PagesSettings(Section):
     groups_claim: str = "groups"
     session_idle: Seconds = 1_800.0
     session_limit: Seconds = 28_800.0
+    logout_ends_tokens: bool = Field(
+        default=False, description="a logout at the provider also shuts out the person's tokens, by the deny list"
+    )
     terminal_client_id: str = Field(default="arborgate-terminal", description="public client of `arborgate proposals`")
     terminal_audience: str = Field(default="", description="aud of its tokens; default <public_url>/approvals")
 
