@@ -12,10 +12,11 @@ from tests.server.web.world import World
 
 
 @asynccontextmanager
-async def serve(world: World) -> AsyncIterator[None]:
-    """Serves at the world's own URL, behind the checks of Host and Origin that stand before every request."""
-    port = int(world.url.rpartition(":")[2])
-    settings = HttpSettings(port=port, drain_timeout=1.0)
+async def serve(world: World, port: int = 0) -> AsyncIterator[None]:
+    """Serves at the world's own URL (or at another port, as a replica behind it), behind the checks of Host and Origin
+    that stand before every request."""
+    port = port or int(world.url.rpartition(":")[2])
+    settings = HttpSettings(port=port, public_url=world.url, drain_timeout=1.0)
     stop = asyncio.Event()
     with listen(settings.host, port) as socket:
         app = Doorkeeper(world.app, settings, Metrics())

@@ -12,7 +12,17 @@ from tests.server.web.world import World
 
 pytestmark = pytest.mark.anyio
 
-PAGES = ("/", "/login", "/login/callback", "/proposals", "/proposals/p-none", "/apps", "/static/arborgate.css")
+PAGES = (
+    "/",
+    "/login",
+    "/login/callback",
+    "/logout/done",
+    "/proposals",
+    "/proposals/p-none",
+    "/apps",
+    "/sessions",
+    "/static/arborgate.css",
+)
 
 
 async def test_every_answer_has_the_headers_that_a_browser_needs(world: World) -> None:
@@ -38,7 +48,7 @@ async def test_pages_hold_no_inline_script_or_style(world: World) -> None:
     visitor = await world.enter("april", "approver")
     proposal = await world.propose()
     await visitor.decide(proposal)
-    for path in ("/login", "/proposals", f"/proposals/{proposal.id}", "/apps"):
+    for path in ("/login", "/proposals", f"/proposals/{proposal.id}", "/apps", "/sessions"):
         html = (await visitor.get(path)).text
         assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:", html), path
         assert all(" src=" in tag for tag in re.findall(r"<script[^>]*>", html)), path

@@ -11,10 +11,6 @@ import httpx2
 import orjson
 import pytest
 from joserfc.jwk import ECKey
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from arborgate.policies.errors import ArborgateError, Unavailable
 from arborgate.server.identity.settings import PagesSettings
@@ -25,7 +21,8 @@ from arborgate.server.web.sessions import Shortfall
 from arborgate.tools.record import Event
 from tests.parts.oidc import OidcProvider, describe_pages
 from tests.parts.redis import RedisServer
-from tests.server.issuing import ISSUER, Issuer
+from tests.server.issuing import ISSUER
+from tests.server.web.hostile import Hostile
 from tests.server.web.world import Visitor, World, open_world
 
 pytestmark = pytest.mark.anyio
@@ -152,48 +149,6 @@ def test_a_login_leads_nowhere_but_to_our_pages(path: str) -> None:
 
 def test_a_login_leads_back_to_one_proposal() -> None:
     assert own_page("/proposals/p-dc0l4eqjog") == "/proposals/p-dc0l4eqjog"
-
-
-class Hostile(Issuer):
-    """A provider whose ID tokens are what the test says: `changes` to the claims, `header`, `key`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: dict[str, str] = {}
-        self.ends: dict[str, str] = {}
-        self.changes: dict[str, Any] = {}
-        self.header: dict[str, Any] = {}
-        self.key: ECKey | None = None
-        self.named = ISSUER
-        self.answer: dict[str, Any] | None = None
-        self.status = 200
-        routes = [
-            Route("/.well-known/openid-configuration", self._describe),
-            Route("/jwks", self._jwks),
-            Route("/token", self._token, methods=["POST"]),
-            Route("/userinfo", self._userinfo),
-        ]
-        self.client = httpx2.AsyncClient(transport=httpx2.ASGITransport(Starlette(routes=routes)))
-
-    async def _describe(self, _request: Request) -> Response:
-        ends = {f"{name}_endpoint": f"{ISSUER}/{name}" for name in ("authorization", "token", "userinfo")}
-        return JSONResponse({"issuer": self.named, "jwks_uri": f"{ISSUER}/jwks", **ends, **self.ends})
-
-    async def _token(self, _request: Request) -> Response:
-        claims = self.claims(aud="arborgate-pages", nonce=self.asked["nonce"], auth_time=None, client_id=None)
-        claims = {name: value for name, value in {**claims, **self.changes}.items() if value is not None}
-        token = self.sign(claims, header={"typ": "JWT", **self.header}, key=self.key)
-        return JSONResponse(self.answer or {"id_token": token, "access_token": "opaque"}, self.status)
-
-    async def _userinfo(self, _request: Request) -> Response:
-        return JSONResponse({"sub": "ada", "groups": ["from-userinfo"]})
-
-
-@pytest.fixture
-async def hostile() -> AsyncIterator[Hostile]:
-    provider = Hostile()
-    yield provider
-    await provider.client.aclose()
 
 
 async def come_back(world: World, hostile: Hostile, wanted: Wanted = APPS, **query: str) -> Entered:

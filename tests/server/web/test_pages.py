@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from arborgate.server.web.words import Mark, read_diff, reveal, show_distance
+from arborgate.server.web.words import Mark, read_diff, reveal, show_distance, show_duration
 from arborgate.tools.proposal import Risk
 from arborgate.tools.tree import Health
 from tests.server.web.world import World, make_caller, make_change, open_world
@@ -36,7 +36,8 @@ class Outline(HTMLParser):
 async def test_every_page_can_be_used_by_ear_and_keyboard(world: World) -> None:
     visitor = await world.enter("april", "approver")
     proposal = await world.propose()
-    for path in ("/login", "/proposals", f"/proposals/{proposal.id}", "/apps", "/proposals/p-none"):
+    await world.enter("april", "approver")
+    for path in ("/login", "/proposals", f"/proposals/{proposal.id}", "/apps", "/sessions", "/proposals/p-none"):
         html = (await visitor.get(path)).text
         page = Outline(html)
         assert len(page.all("h1")) == 1, path
@@ -189,6 +190,11 @@ def test_a_diff_is_read_line_by_line() -> None:
         (Mark.SAME, "\\ No newline"),
     ]
     assert read_diff("", str) == ()
+
+
+def test_lengths_are_told_in_the_largest_unit_that_fits() -> None:
+    lengths = [show_duration(seconds) for seconds in (900, 3_600, 7_200, 90, 86_400, 0)]
+    assert lengths == ["15 minutes", "1 hour", "2 hours", "90 seconds", "1 day", "0 seconds"]
 
 
 def test_times_are_told_from_now() -> None:

@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from joserfc.jwk import OKPKey
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 
-from arborgate.policies.loader import Policies
+from arborgate.policies.engine import Engine
+from arborgate.policies.loader import Policies, read_policies
 from arborgate.policies.model import Caller, Channel
 from arborgate.server.approvals import sign_approval, verify_approval
 from arborgate.server.audit import AuditLog, read_records
@@ -39,6 +40,7 @@ from arborgate.tools.proposal import Approval, Draft, Proposal, Risk
 from arborgate.tools.record import Event, Record, RecordQuery
 from arborgate.tools.redis.connection import connect
 from arborgate.tools.tree import AppId, AppTree, Health, Sync
+from tests.policies.writing import copy_shipped
 from tests.tools.world import CLUSTER, ENVIRONMENTS, make_app
 
 ROLES: dict[str, tuple[str, ...]] = {role: (f"arborgate-{role}s",) for role in Settings().roles}
@@ -118,6 +120,18 @@ class World:
     state: State
     audit: AuditLog
     key: OKPKey
+
+    def change(self, **fields: Any) -> None:
+        """Opens the pages anew, with other fields of `Pages`."""
+        self.pages = replace(self.pages, **fields)
+        self.app = Starlette(routes=self.pages.routes())
+
+    def demand(self, policy: str, folder: Path) -> None:
+        """Adds a policy to the shipped ones; `folder` is for its files."""
+        copy_shipped(folder)
+        (folder / "added.cedar").write_text(policy)
+        engine = Engine(read_policies(folder)[0])
+        self.change(engine=lambda: engine)
 
     async def propose(self, *changes: Change, caller: Caller = DEV, **fields: Any) -> Proposal:
         """A proposal that has been rehearsed and can be decided on."""
