@@ -50,7 +50,7 @@ async def state(redis_url: str) -> AsyncIterator[State]:
 
 
 def make(state: State, clocks: Clocks, **settings: float) -> SharedDenyList:
-    chosen = DenyListSettings.model_validate(settings)
+    chosen = DenyListSettings.model_validate({"max_age": 30, **settings})
     return SharedDenyList(state, chosen, life=LIFE, clock=lambda: clocks.now, uptime=lambda: clocks.up)
 
 
