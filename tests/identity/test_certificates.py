@@ -127,6 +127,11 @@ async def test_a_thumbprint_of_no_certificate_lets_nobody_in(
         assert await enter(identity, token, *headers) == (Flaw.CERTIFICATE if thumbprint else Flaw.CLAIMS)
 
 
+async def test_a_certificate_larger_than_any_is_not_read(identity: Identity, issuer: Issuer) -> None:
+    large = b"0" * 20_000
+    assert await enter(identity, bound(issuer, large), (HEADER, item(large))) == Flaw.CERTIFICATE
+
+
 async def test_other_tokens_are_none_the_wiser(identity: Identity, issuer: Issuer) -> None:
     token = issuer.token()
     for headers in ((), ((HEADER, item()),), ((HEADER, "nonsense"),), ((HEADER, item()), (HEADER, item()))):
