@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import ssl
+import textwrap
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -22,6 +25,7 @@ from tests.parts.redis import RedisServer
 pytestmark = pytest.mark.anyio
 
 ISSUER = "https://kubernetes.default.svc"
+PAGE = Path(__file__).parents[2] / "docs" / "identity" / "kubernetes.md"
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,21 @@ async def test_a_token_that_is_bound_to_a_pod_is_the_same_caller(cluster: Cluste
     claims = orjson.loads(urlsafe_b64decode(token.split(".")[1].encode()))
     assert claims["kubernetes.io"]["pod"]["name"] == "agent"
     assert (await cluster.served.ask(token)).roles == ("developer",)
+
+
+async def test_the_pod_of_the_documentation_gets_a_token_that_is_good_here(cluster: Cluster) -> None:
+    blocks = re.findall(r"^   ```yaml kubernetes\n(.*?)^   ```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    account, pod = yaml.safe_load_all(
+        textwrap.dedent(blocks[0]).replace("namespace: shop", f"namespace: {cluster.namespace}")
+    )
+    made = cluster.kube.apply(pod)
+    (volume,) = made["spec"]["volumes"]
+    (source,) = volume["projected"]["sources"]
+    asked = source["serviceAccountToken"]
+    assert asked["audience"] == "https://arborgate.example.com/mcp"
+    cluster.kube.apply(account)
+    token = cluster.token(made["spec"]["serviceAccountName"], expirationSeconds=asked["expirationSeconds"])
+    assert (await cluster.served.ask(token)).key == f"{ISSUER}#{cluster.subject('release-agent')}"
 
 
 async def test_a_token_for_the_api_server_itself_opens_nothing(cluster: Cluster) -> None:
