@@ -227,6 +227,15 @@ async def test_a_refused_key_never_costs_another_issuer_a_fetch() -> None:
     assert (one.fetches, asked) == (0, [])
 
 
+async def test_a_token_is_verified_by_the_key_that_it_names_alone(issuer: Issuer) -> None:
+    issuer.keys["k2"] = ECKey.generate_key("P-256", {"kid": "k2"})
+    identity = Identity(IdentitySettings(issuers=(IssuerSettings(issuer=ISSUER),)), {}, client=issuer.client)
+    token = issuer.sign(issuer.claims(), header={"kid": "k2"}, key=issuer.keys["k1"])
+    with pytest.raises(Unauthenticated) as refused:
+        await identity.authenticate(token, audience=AUDIENCE)
+    assert refused.value.flaw is Flaw.SIGNATURE
+
+
 # What the issuer sends.
 
 
