@@ -249,12 +249,12 @@ class Session:
 
     async def _widen(self, scope: str) -> bool:
         """Asks for a scope in addition (RFC 6750 section 3.1); whether it was granted."""
-        missing = set(scope.split()) - set(self._tokens.scope.split() if self._tokens else ())
+        held = self._tokens.scope.split() if self._tokens else []
+        missing = sorted(set(scope.split()) - set(held))
         if not missing:
             return False
-        held = self._tokens.scope.split() if self._tokens else []
-        await self._asking.ask(Asked(scope=" ".join([*held, *sorted(missing)])))
-        return self._tokens is not None and missing <= set(self._tokens.scope.split())
+        await self._asking.ask(Asked(scope=" ".join([*held, *missing])))
+        return self._tokens is not None and set(missing) <= set(self._tokens.scope.split())
 
     async def _step_up(self, challenge: Challenge) -> bool:
         """Asks for a more recent or a stronger login (RFC 9470); whether there is one that may do."""

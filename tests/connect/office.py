@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -91,8 +92,11 @@ class Office:
                 self.walking.append(asyncio.create_task(asyncio.to_thread(walk, url, person)))
 
         store = self.store()
+        clock = manner.pop("clock", time.time)
         settings = {"show": show, "command": f"arborgate login {self.url}", "wait": 10.0, **manner}
-        return Session(self.slot, store, find or find_here, manner=Manner(**settings), say=self.said.append)
+        return Session(
+            self.slot, store, find or find_here, manner=Manner(**settings), say=self.said.append, clock=clock
+        )
 
     async def ask(self, session: Session, note: str = "", app: str = "api") -> httpx2.Response:
         """Calls the tool as the session's person."""
