@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from ..policies.engine import Engine
 from ..policies.errors import ArborgateError, DeadlinePassed, Denied, Invalid, LoginNeeded, NotThere, ScopeNeeded
 from ..policies.model import NO_SCOPE, Action, Attribute, Basis, Caller, Decision, Resource
-from ..tools.record import Entry, Event, Record
+from ..tools.record import Entry, Event, Record, name_caller
 from ..tools.tool import AnyTool, Context, Effect, Params, Result
 from .budget import cut_to_budget
 from .errors import explain_validation
@@ -222,11 +222,7 @@ class Gate:
         await self._recorder.write(
             Entry(
                 event=event,
-                caller=caller.key,
-                caller_name=caller.name,
-                agent=caller.agent,
-                actors=caller.actors,
-                channel=caller.channel,
+                **name_caller(caller),
                 tool=tool.name if tool else "",
                 action=tool.action if tool else "",
                 resource=" ".join(resource.uid for resource in call.resources),

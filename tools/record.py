@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
+
+from ..policies.model import Caller
 
 
 class Event(StrEnum):
@@ -50,13 +52,16 @@ def is_of(event: str, asked: str) -> bool:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """What a writer knows of one record. `took_us` is microseconds, `bytes` the size of what left, `arguments_digest`
-    hexadecimal SHA-256 over the RFC 8785 form of the arguments. Never a secret, never a full result."""
+    hexadecimal SHA-256 over the RFC 8785 form of the arguments. `itself`: an app or agent acted for itself, `agent` and
+    `actors` for a person otherwise. Never a secret, never a full result."""
 
     event: Event
     caller: str = ""
     caller_name: str = ""
     agent: str = ""
     actors: tuple[str, ...] = ()
+    itself: bool = False
+    binding: str = ""
     channel: str = ""
     tool: str = ""
     action: str = ""
@@ -72,6 +77,19 @@ class Entry:
     redactions: int = 0
     proposal: str = ""
     trace_id: str = ""
+
+
+def name_caller(caller: Caller) -> dict[str, Any]:
+    """The fields of an entry that say who acts, through whom, and how that is known."""
+    return {
+        "caller": caller.key,
+        "caller_name": caller.name,
+        "agent": caller.agent,
+        "actors": caller.actors,
+        "itself": caller.itself,
+        "binding": caller.binding,
+        "channel": caller.channel,
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ from ...tools.proposal import (
     Verdict,
     proposal_resources,
 )
-from ...tools.record import Entry, Event, Record, RecordQuery, Records
+from ...tools.record import Entry, Event, Record, RecordQuery, Records, name_caller
 from ...tools.tree import AppId, AppTree, Node
 from ..gate import Recorder
 from ..step_up import find_login
@@ -287,11 +287,7 @@ class Review:
         await self.audit.write(
             Entry(
                 event=event,
-                caller=caller.key,
-                caller_name=caller.name,
-                agent=caller.agent,
-                actors=caller.actors,
-                channel=caller.channel,
+                **name_caller(caller),
                 action=action,
                 resource=resource,
                 decision="" if decision is None else "allow" if decision.allowed else "deny",

@@ -1,5 +1,6 @@
 """The tool `record_search`: what is found, and what of it a person may see."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from arborgate.policies.errors import Reason
 from arborgate.policies.model import Caller
-from arborgate.tools.record import Entry, Event, Record
+from arborgate.tools.record import Entry, Event, Record, name_caller
 from tests.tools.world import ADA, AUDITOR, NOW, World, make_app, make_caller
 
 pytestmark = pytest.mark.anyio
@@ -48,6 +49,18 @@ async def test_an_auditor_finds_who_approved_what(tmp_path: Path) -> None:
         "line": "serve-1/2",
     }
     assert answer.text.splitlines()[0] == "Records of everyone, newest first:"
+
+
+async def test_who_acts_for_a_person_is_told_apart_from_who_acts_for_itself(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    for caller in (replace(ADA, agent="chat", actors=("assistant",)), replace(ADA, agent="chat", itself=True)):
+        await world.records.write(Entry(event=Event.CALL_ANSWERED, **name_caller(caller)))
+    answer = await world.call("record_search", AUDITOR, event="call:answered", agent="chat")
+    assert answer.structured is not None
+    rows = [(row["agent"], row.get("via"), row.get("itself")) for row in answer.structured["records"]]
+    assert rows == [("chat", None, True), ("chat", ["assistant"], None)]
+    assert '"Ada" for itself' in answer.text
+    assert '"Ada" with chat via assistant' in answer.text
 
 
 async def test_every_filter_narrows_the_search(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ OURS = frozenset(
         "key",
         "kind",
         "line",
+        "may_not",
         "message",
         "name",
         "next",
@@ -50,6 +51,8 @@ OURS = frozenset(
         "proposal",
         "resource",
         "roles",
+        "roles_at",
+        "scopes",
         "short_digest",
         "state_at",
         "sync",
@@ -60,8 +63,10 @@ OURS = frozenset(
         "undo",
         "verdict",
         "version",
+        "via",
         "way_out",
         "why",
+        "within",
     ]
 )
 """Fields whose text is ours, or can only be an id, a time or a name that an API server or we have checked. Of those called

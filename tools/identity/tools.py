@@ -24,14 +24,14 @@ class WhoAmI(Result):
     agent: str
     actors: list[str]
     channel: Channel
-    binding: Binding = Field(description="bearer: whoever holds the token can use it")
+    binding: Binding = Field(description="bearer: no key")
     groups: list[Untrusted]
     roles: list[str]
-    roles_at: dict[str, list[str]] | None = Field(default=None, description="by app: for it and what is below")
-    within: str | None = Field(default=None, description="the one app that the token is good for")
+    roles_at: dict[str, list[str]] | None = Field(default=None, description="by app, and below it")
+    within: str | None = Field(default=None, description="the only app")
     scopes: list[str] | None = Field(default=None, description="that the token lacks")
     may: dict[ActionGroup, list[Action]]
-    may_not: dict[ActionGroup, list[str]] | None = Field(default=None, description="though the person alone may")
+    may_not: dict[ActionGroup, list[str]] | None = Field(default=None, description="but the person may")
     tools: list[str]
     changes: str
 

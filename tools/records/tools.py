@@ -40,6 +40,8 @@ class RecordRow(BaseModel):
     event: Event
     person: Untrusted
     agent: str
+    via: list[str] | None = None
+    itself: bool | None = None
     tool: str | None = None
     resource: str | None = None
     outcome: str | None = None
@@ -127,6 +129,8 @@ def _show(record: Record) -> RecordRow:
         event=record.event,
         person=record.caller_name or record.caller,
         agent=record.agent,
+        via=list(record.actors) or None,
+        itself=record.itself or None,
         tool=record.tool or None,
         resource=record.resource or None,
         outcome=record.outcome or None,
@@ -145,7 +149,7 @@ def _render(result: RecordRows) -> str:
                 (
                     row.time,
                     row.event,
-                    f"{quote(row.person)} with {row.agent or 'no agent'}",
+                    _say_who(row),
                     row.tool,
                     row.resource,
                     row.outcome,
@@ -159,6 +163,13 @@ def _render(result: RecordRows) -> str:
             result.cut,
         ]
     )
+
+
+def _say_who(row: RecordRow) -> str:
+    if row.itself:
+        return f"{quote(row.person)} for itself"
+    via = f" via {', '.join(row.via)}" if row.via else ""
+    return f"{quote(row.person)} with {row.agent or 'no agent'}{via}"
 
 
 async def _installation(_: Context, __: RecordSearchParams) -> Sequence[Resource]:
