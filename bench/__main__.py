@@ -17,6 +17,7 @@ from tests.parts.process import PartFailed, find_free_ports
 from tests.parts.redis import RedisServer
 
 from .bridging import measure_bridge
+from .hostile import measure_hostile
 from .inside import measure_inside
 from .issuer import Issuer
 from .reading import measure_reading
@@ -26,7 +27,7 @@ from .starting import measure_start
 from .throughput import measure_throughput
 from .world import fill
 
-PARTS: Final = ("bridging", "inside", "reading", "starting", "throughput")
+PARTS: Final = ("bridging", "hostile", "inside", "reading", "starting", "throughput")
 
 
 def main() -> int:
@@ -57,6 +58,8 @@ def main() -> int:
 def _measure(folder: Path, only: Sequence[str], apps: int) -> Iterator[Part]:
     if "inside" in only:
         yield measure_inside(folder, apps)
+    if "hostile" in only:
+        yield measure_hostile(folder)
     if not {"bridging", "reading", "starting", "throughput"} & set(only):
         return
     with ExitStack() as running:

@@ -84,8 +84,6 @@ def write_settings(folder: Path, api: KubeApi, redis: RedisServer, issuer: Issue
         "http": {"port": port},
         "identity": {
             "issuers": [{"issuer": issuer.url}],
-            # One caller asks for all the world here. The buckets are there as ever, and never empty.
-            "limits": {"rate": 1_000_000, "burst": 1_000_000, "in_flight": 1_000},
             "limits": {"rate": 1_000_000, "burst": 1_000_000, "in_flight": 1_000},  # what is measured is one caller
             "stdio": {"bench": {"subject": "ada", "groups": ["arborgate-developers"]}},
         },

@@ -73,6 +73,7 @@ class Scene:
     """`door` is `/mcp` behind authentication alone: it says 200 to whoever gets through."""
 
     door: httpx2.AsyncClient
+    authenticator: Authenticator
     asked: list[str]
     home: ECKey
     neighbour: ECKey
@@ -161,4 +162,4 @@ async def open_scene(recorder: Recorder, safeguards: Safeguards) -> AsyncIterato
         authenticator = Authenticator(identity, recorder, Metrics(), protect_mcp(URL, settings))
         app = Authenticated(inside, authenticator, Unlimited())
         async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url=URL) as door:
-            yield Scene(door, asked, home, neighbour, strict, ECKey.generate_key("P-256"))
+            yield Scene(door, authenticator, asked, home, neighbour, strict, ECKey.generate_key("P-256"))
