@@ -34,6 +34,7 @@ from .tokens import (
     check_kind,
     check_signature,
     check_times,
+    is_name,
     take_apart,
 )
 
@@ -59,7 +60,7 @@ class DenyList(Protocol):
     def check(self, caller: Caller, token_id: str, issued_at: float) -> None:
         """Raises `Unauthenticated` for who is shut out, and `Unavailable` when the list is not known.
 
-        `token_id` is the token's `jti` or "", `issued_at` its `iat` or 0."""
+        `token_id` is `issuer#jti` of the token or "", `issued_at` its `iat` or 0."""
         ...
 
 
@@ -219,7 +220,7 @@ class Identity:
                 issuer = introspector.issuer
                 times = self._check_claims(claims, issuer, audience, channel)
                 caller = self._trusted[issuer.issuer].caller(claims, channel)
-                return _Accepted(caller, issuer, times, *_marks(claims), believed_until=until)
+                return _Accepted(caller, issuer, times, *_marks(claims, issuer.issuer), believed_until=until)
         return await self._accept_jwt(encoded, audience, channel)
 
     async def _accept_jwt(self, token: bytes, audience: str, channel: Channel) -> _Accepted:
@@ -238,7 +239,7 @@ class Identity:
         times = self._check_claims(claims, issuer, audience, channel)
         check_kind(claims, issuer, (issuer.audience if channel is Channel.MCP else "") or audience)
         caller = trusted.caller(claims, channel)
-        return _Accepted(caller, issuer, times, *_marks(claims), keys=keys, generation=generation)
+        return _Accepted(caller, issuer, times, *_marks(claims, issuer.issuer), keys=keys, generation=generation)
 
     def _check_claims(self, claims: Claims, issuer: IssuerSettings, audience: str, channel: Channel) -> Times:
         check_audience(claims, (issuer.audience if channel is Channel.MCP else "") or audience)
@@ -270,17 +271,20 @@ def _check_certificate(accepted: _Accepted, presented: Presented) -> None:
         raise Unauthenticated(Flaw.CERTIFICATE)
 
 
-def _marks(claims: Claims) -> tuple[str, str, str]:
-    """`jti`, `cnf.jkt` and `cnf.x5t#S256`. A confirmation that nothing here can check is refused, not passed over
-    (RFC 7800 section 3.1)."""
+def _marks(claims: Claims, issuer: str) -> tuple[str, str, str]:
+    """`issuer#jti` ("" without one), `cnf.jkt` and `cnf.x5t#S256`. A confirmation that nothing here can check is
+    refused, not passed over (RFC 7800 section 3.1)."""
     token_id, confirmation = claims.get("jti"), claims.get("cnf")
+    if token_id is not None and not is_name(token_id):
+        raise Unauthenticated(Flaw.CLAIMS, detail="jti")
+    name = f"{issuer}#{token_id}" if token_id else ""
     if confirmation is None:
-        return str(token_id or ""), "", ""
+        return name, "", ""
     if not isinstance(confirmation, dict) or not confirmation or not confirmation.keys() <= {"jkt", "x5t#S256"}:
         raise Unauthenticated(Flaw.CLAIMS, detail="cnf")
     if not all(isinstance(value, str) and value for value in confirmation.values()):
         raise Unauthenticated(Flaw.CLAIMS, detail="cnf")
-    return str(token_id or ""), confirmation.get("jkt", ""), confirmation.get("x5t#S256", "")
+    return name, confirmation.get("jkt", ""), confirmation.get("x5t#S256", "")
 
 
 def _thumbprint(certificate: bytes) -> bytes:

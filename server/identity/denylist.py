@@ -75,7 +75,7 @@ class SharedDenyList:
     def check(self, caller: Caller, token_id: str, issued_at: float) -> None:
         """Raises `Unauthenticated` for who is shut out, and `Unavailable` when the list is not known or too old.
 
-        `token_id` is the token's `jti` or "", `issued_at` its `iat` or 0: a token that does not say is as old as can be."""
+        `token_id` is `issuer#jti` or "", `issued_at` the token's `iat` or 0: one that does not say is as old as can be."""
         if self._uptime() - self._known_at > self._settings.max_age:
             raise Unavailable("Whether this token is still good can't be told right now.", detail="the deny list")
         if self._people and (found := self._people.get(caller.key)):
@@ -84,7 +84,7 @@ class SharedDenyList:
             for agent in (caller.agent, *caller.actors):
                 self._refuse(self._agents.get(f"{caller.issuer}#{agent}", ()), issued_at)
         if self._tokens and token_id:
-            self._refuse(self._tokens.get(f"{caller.issuer}#{token_id}", ()), 0.0)
+            self._refuse(self._tokens.get(token_id, ()), 0.0)
 
     async def run(self) -> None:
         """Keeps the copy current, for ever. While Redis is away the copy ages, and `check` gives up at `max_age`."""

@@ -106,15 +106,16 @@ async def test_a_person_can_be_shut_out_with_the_tokens_they_will_get(denied: Sh
 
 async def test_a_token_on_the_list_is_out_whenever_it_was_issued(denied: SharedDenyList, clocks: Clocks) -> None:
     await denied.deny(Kind.TOKEN, f"{ISSUER}#t-1")
-    assert is_out(denied, caller(), token_id="t-1", issued_at=clocks.now - 1)
-    assert not is_out(denied, caller(), token_id="t-2", issued_at=clocks.now - 1)
+    assert is_out(denied, caller(), token_id=f"{ISSUER}#t-1", issued_at=clocks.now - 1)
+    assert not is_out(denied, caller(), token_id=f"{ISSUER}#t-2", issued_at=clocks.now - 1)
     assert not is_out(denied, caller(), issued_at=clocks.now - 1)
 
 
 async def test_a_token_of_another_issuer_by_the_same_id_is_not_meant(denied: SharedDenyList) -> None:
     await denied.deny(Kind.TOKEN, f"{ISSUER}#t-1")
     await denied.deny_person(ADA)
-    assert not is_out(denied, caller(issuer="https://other.test"), token_id="t-1")
+    other = "https://other.test"
+    assert not is_out(denied, caller(issuer=other), token_id=f"{other}#t-1")
 
 
 async def test_an_agent_on_the_list_is_out_whoever_it_acts_for(denied: SharedDenyList) -> None:
@@ -122,6 +123,20 @@ async def test_an_agent_on_the_list_is_out_whoever_it_acts_for(denied: SharedDen
     assert is_out(denied, caller(agent="bot"))
     assert is_out(denied, caller("ben", agent="desk", actors=("other", "bot")))
     assert not is_out(denied, caller())
+
+
+async def test_a_single_token_is_refused_and_not_the_next_one_of_the_same_person(denied: SharedDenyList) -> None:
+    issuer = Issuer()
+    async with issuer.client:
+        settings = IdentitySettings(issuers=(IssuerSettings(issuer=ISSUER),))
+        identity = Identity(settings, {}, client=issuer.client, safeguards=Safeguards(denied=denied))
+        lost, kept = issuer.token(jti="t-1"), issuer.token(jti="t-2")
+        await identity.authenticate(lost, audience=AUDIENCE)
+        await denied.deny(Kind.TOKEN, f"{ISSUER}#t-1")
+        with pytest.raises(Unauthenticated) as refused:
+            await identity.authenticate(lost, audience=AUDIENCE)
+        assert refused.value.flaw is Flaw.DENIED
+        await identity.authenticate(kept, audience=AUDIENCE)
 
 
 async def test_a_denial_does_not_outlive_the_tokens_it_is_about(

@@ -65,6 +65,9 @@ async def test_a_good_token_names_person_agent_groups_and_roles(identity: Identi
         ({"sub": None}, Flaw.CLAIMS),
         ({"sub": ""}, Flaw.CLAIMS),
         ({"sub": ["ada"]}, Flaw.CLAIMS),
+        ({"jti": 7}, Flaw.CLAIMS),
+        ({"jti": {"a": 1}}, Flaw.CLAIMS),
+        ({"jti": "t\n1"}, Flaw.CLAIMS),
     ],
 )
 async def test_a_token_with_a_wrong_claim_is_refused(
