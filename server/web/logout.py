@@ -63,10 +63,11 @@ class BackChannel:
         """200 once the sessions have ended, on every replica; else 400 with an error (section 2.8)."""
         try:
             form = await read_form(request)
-            await self.log_out(form.get("logout_token", ""))
-        except Untrusted as error:
-            await self._record_refusal(error)
-            return _say(400, {"error": "invalid_request", "error_description": error.message})
+            try:
+                await self.log_out(form.get("logout_token", ""))
+            except Untrusted as error:
+                await self._record_refusal(error)
+                raise
         except Unavailable as error:
             return _say(400, {"error": "temporarily_unavailable", "error_description": error.message})
         except ArborgateError as error:

@@ -79,20 +79,29 @@ class Provider:
 
     async def discover(self) -> Metadata:
         """The provider's metadata. Raises `Unavailable`."""
+        if self._metadata is not None and (self._is_fresh() or self._discovering.locked()):
+            return self._metadata
         async with self._discovering:
-            now = time.monotonic()
-            if now - self._discovered > _METADATA_AGE and now - self._tried > _RETRY_SECONDS:
-                self._tried = now
+            if not self._is_fresh() and time.monotonic() - self._tried > self._pause():
                 try:
                     self._metadata = await self._fetch_metadata()
-                    self._discovered = now
+                    self._discovered = time.monotonic()
                 except (Unavailable, Untrusted) as error:
                     if self._metadata is None:
                         raise
                     logger.warning("the metadata of the pages' provider is old: %s", error.detail)
+                finally:
+                    self._tried = time.monotonic()
             if self._metadata is None:
                 raise unavailable("it did not answer a moment ago")
             return self._metadata
+
+    def _is_fresh(self) -> bool:
+        return time.monotonic() - self._discovered < _METADATA_AGE
+
+    def _pause(self) -> float:
+        """Seconds between two tries; who has old metadata can wait longer for new."""
+        return _RETRY_SECONDS if self._metadata is None else LEEWAY
 
     async def fetch(self, method: str, url: str, **options: Any) -> dict[str, Any]:
         """A JSON object from the provider; raises `Untrusted` for a refusal, `Unavailable` for no answer."""

@@ -203,9 +203,9 @@ class Sessions:
         )
         same = old is not None and _owner(old.login.person) == _owner(person)
         stored = _Stored(hash_id(session_id), login, now, old.draft if same and old else None)
-        mine, bar = self._of_person(person.issuer, person.subject), self._bar(person.subject)
+        mine, bar = self._of_person(person.issuer, person.subject), self._bar("sub", person.subject)
         theirs = self._of_provider(person.sid) if person.sid else mine
-        their_bar = self._bar(f"sid {person.sid}") if person.sid else bar
+        their_bar = self._bar("sid", person.sid) if person.sid else bar
         with reaching_state():
             began = await self._start(
                 keys=[self._key(stored.name), mine, bar, theirs, their_bar],
@@ -287,7 +287,7 @@ class Sessions:
 
         A session of `subject` of which the provider never said the `sid` ends too: it may be the one that is meant."""
         with reaching_state():
-            bar = self._bar(f"sid {sid}" if sid else subject)
+            bar = self._bar("sid", sid) if sid else self._bar("sub", subject)
             await self._state.redis.set(bar, str(issued_at), ex=_BAR_SECONDS)
         found = await self._open_ones(self._of_provider(sid)) if sid else []
         if subject:
@@ -355,8 +355,8 @@ class Sessions:
     def _of_provider(self, sid: str) -> str:
         return self._state.key("sessions", "provider", hash_id(f"{self._client[0]}\n{sid}"))
 
-    def _bar(self, whose: str) -> str:
-        return self._state.key("sessions", "bar", hash_id(f"{self._client[0]}\n{whose}"))
+    def _bar(self, claim: str, value: str) -> str:
+        return self._state.key("sessions", "bar", claim, hash_id(f"{self._client[0]}\n{value}"))
 
     def _left(self, stored: _Stored) -> int:
         """Milliseconds until Redis may forget it: the sooner of the two limits."""

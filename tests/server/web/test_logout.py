@@ -84,6 +84,7 @@ async def test_the_type_of_a_logout_token_may_be_left_out(desk: World, hostile: 
 async def test_a_logout_token_is_good_for_once(desk: World, hostile: Hostile) -> None:
     token = hostile.logout_token()
     assert (await tell(desk, token)).status_code == 200
+    desk.clock.forward(60)
     later = await desk.start_session("ada", "approver", sid="s-1")
     answer = await tell(desk, token)
     assert (answer.status_code, answer.headers["cache-control"]) == (400, "no-store")
