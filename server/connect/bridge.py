@@ -19,6 +19,7 @@ from .messages import (
     Malformed,
     Message,
     RequestId,
+    is_id,
     read_message,
     write,
     write_error,
@@ -145,7 +146,7 @@ class _Bridge:
         """Cancels the request that a client no longer wants; whether that was all there is to do. In the older eras the
         server must be told, and a session's server answers or not as it likes."""
         wanted = notification.params.get("requestId")
-        flight = self._flights.get(_key(wanted)) if isinstance(wanted, int | str) else None
+        flight = self._flights.get(_key(wanted)) if is_id(wanted) else None
         if flight is not None and (flight.modern or not self._conversation.session):
             flight.task.cancel()
         return self._conversation.is_modern if flight is None else flight.modern

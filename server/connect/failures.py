@@ -26,9 +26,9 @@ _UNTOUCHED = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, ht
 
 class Lost(Exception):
     """An attempt that brought no answer. `untouched`: the server can't have acted on it, so it may be made again,
-    whatever it was; `after`: seconds that the server asks to wait, None for none; `error`: what to say in the end."""
+    whatever it was; `after`: seconds that the server asks to wait; `error`: what to say in the end."""
 
-    def __init__(self, error: ArborgateError, *, untouched: bool, after: float | None = None) -> None:
+    def __init__(self, error: ArborgateError, *, untouched: bool, after: float = 0.0) -> None:
         super().__init__(error.message)
         self.error = error
         self.untouched = untouched
@@ -110,8 +110,8 @@ def lost_for_now(status: int, headers: Mapping[str, str]) -> Lost | None:
     """An answer that asks to come again, or that came from a proxy whose server was away; None for any other."""
     after = _read_pause(headers.get("retry-after", ""))
     if status == 429 or (status == 503 and after is not None):
-        busy = Busy("Arborgate takes no more calls for the moment.", retry_after=1.0 if after is None else after)
-        return Lost(busy, untouched=True, after=after)
+        busy = Busy("Arborgate takes no more calls for the moment.", retry_after=after or 1.0)
+        return Lost(busy, untouched=True, after=after or 0.0)
     if status in (502, 503, 504):
         return broken_off(f"status {status}")
     return None
@@ -120,24 +120,29 @@ def lost_for_now(status: int, headers: Mapping[str, str]) -> Lost | None:
 def explain_status(status: int, headers: Mapping[str, str], body: bytes) -> ArborgateError:
     """What an HTTP answer without a JSON-RPC message means."""
     told = _told(body)
-    match status:
-        case 401 | 403:
-            return Denied(
-                f"Arborgate refuses this login{': ' + told if told else '.'}",
-                hint="Log in again with `arborgate login`, or ask who runs Arborgate for access.",
-            )
-        case 404 | 405:
-            return NotThere("There is no MCP server at this URL.", hint="Check the URL; Arborgate's ends in /mcp.")
-        case 413:
-            return Refused(told or "The request is larger than the server takes.", hint="Send less at once.")
-        case _ if 300 <= status < 400:
-            return Refused(
-                "The server answers with another address, which a login must not follow.",
-                hint=f"Use that URL if it is the right one: {_clean(headers.get('location', ''))[:_TOLD]}",
-            )
-        case _ if status >= 500:
-            return Unavailable(f"Arborgate failed with status {status}.", hint="Try again, or ask who runs it.")
-    return Refused(f"Arborgate refuses the request with status {status}{': ' + told if told else '.'}")
+    error: ArborgateError = Refused(f"Arborgate refuses the request with status {status}{': ' + told if told else '.'}")
+    if status < 300:
+        error = Unavailable(
+            "What answers at this URL does not speak MCP.",
+            hint="Check the URL, and whether the login page of a network or a proxy stands before it.",
+        )
+    elif status < 400:
+        error = Refused(
+            "The server answers with another address, which a login must not follow.",
+            hint=f"Use that URL if it is the right one: {_clean(headers.get('location', ''))[:_TOLD]}",
+        )
+    elif status in (401, 403):
+        error = Denied(
+            f"Arborgate refuses this login{': ' + told if told else '.'}",
+            hint="Log in again with `arborgate login`, or ask who runs Arborgate for access.",
+        )
+    elif status in (404, 405):
+        error = NotThere("There is no MCP server at this URL.", hint="Check the URL; Arborgate's ends in /mcp.")
+    elif status == 413:
+        error = Refused(told or "The request is larger than the server takes.", hint="Send less at once.")
+    elif status >= 500:
+        error = Unavailable(f"Arborgate failed with status {status}.", hint="Try again, or ask who runs it.")
+    return error
 
 
 def _told(body: bytes) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
@@ -30,7 +31,8 @@ _SENDS: Final = 3
 _LONGEST_PAUSE: Final = 3.0
 _KEPT: Final = 32
 _KEPT_SECONDS: Final = 4.0  # uvicorn closes what is idle for 5 s: ours must be the first to let go
-_TIMEOUT: Final = httpx2.Timeout(connect=10.0, read=300.0, write=60.0, pool=None)
+_EXTENSIONS: Final = {"timeout": httpx2.Timeout(connect=10.0, read=300.0, write=60.0, pool=None).as_dict()}
+_NAME: Final = "arborgate-connect"
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _INITIALIZED: Final = read_message(b'{"jsonrpc":"2.0","method":"notifications/initialized"}')
 
@@ -59,6 +61,7 @@ class Remote:
         self, url: str, credentials: Credentials, conversation: Conversation, notes: Notes, patience: Patience
     ) -> None:
         self._url = url
+        self._parsed = httpx2.URL(url)
         self._credentials = credentials
         self._conversation = conversation
         self._notes = notes
@@ -66,9 +69,7 @@ class Remote:
         self._renewing = asyncio.Lock()
         self._client = httpx2.AsyncClient(
             follow_redirects=False,
-            headers={"user-agent": "arborgate-connect"},
             limits=httpx2.Limits(max_keepalive_connections=_KEPT, keepalive_expiry=_KEPT_SECONDS),
-            timeout=_TIMEOUT,
             trust_env=urlsplit(url).hostname not in LOOPBACK,
         )
 
@@ -96,7 +97,7 @@ class Remote:
                 now = loop.time()
                 if give_up is None:
                     give_up = min(now + self._patience.server, arrived + self._patience.longest)
-                pause = next(pauses) if lost.after is None else lost.after
+                pause = max(next(pauses), lost.after)
                 if now + pause > give_up:
                     raise lost.error from lost
                 self._notes.tell(lost.error)
@@ -117,7 +118,7 @@ class Remote:
             loop = asyncio.get_running_loop()
             headers |= await self._authorize("GET", loop.time() + self._patience.login)
             try:
-                async with self._client.stream("GET", self._url, headers=headers) as response:
+                async with self._open("GET", headers) as response:
                     if response.status_code < 500 and not _is_stream(response):
                         return
                     if _is_stream(response):
@@ -125,7 +126,7 @@ class Remote:
                         async for event_id, data, found in _read_events(response):
                             last_id = event_id
                             await deliver(flatten(data), found)
-            except httpx2.TransportError:
+            except httpx2.RequestError:
                 pass  # opened again below
             await asyncio.sleep(next(pauses))
 
@@ -135,8 +136,9 @@ class Remote:
             return
         try:
             headers = dict(await self._credentials.headers("DELETE", self._url))
-            await self._client.delete(self._url, headers={**headers, **self._conversation.standing_headers()})
-        except (ArborgateError, httpx2.TransportError):
+            async with self._open("DELETE", {**headers, **self._conversation.standing_headers()}):
+                pass
+        except (ArborgateError, httpx2.RequestError):
             return  # the server ends it by itself
 
     async def _attempt(self, message: Message, deliver: Deliver, until: float) -> None:
@@ -145,7 +147,7 @@ class Remote:
         try:
             for left in reversed(range(_SENDS)):
                 headers = self._conversation.headers(message) | await self._authorize("POST", until)
-                async with self._client.stream("POST", self._url, content=message.raw, headers=headers) as response:
+                async with self._open("POST", headers, message.raw) as response:
                     status = response.status_code
                     if status in (401, 403):
                         body = await _read(response)
@@ -174,7 +176,21 @@ class Remote:
         except Lost as again:
             return Lost(again.error, untouched=True, after=again.after)
         gone = Unavailable("The server has lost the session of this client.", hint="Start the client again.")
-        return Lost(gone, untouched=True, after=0.0)
+        return Lost(gone, untouched=True)
+
+    @asynccontextmanager
+    async def _open(
+        self, method: str, headers: Mapping[str, str], content: bytes | None = None
+    ) -> AsyncIterator[httpx2.Response]:
+        """Sends a request that is whole already: what a client merges into each would cost as much as the rest."""
+        request = httpx2.Request(
+            method, self._parsed, headers={"user-agent": _NAME, **headers}, content=content, extensions=_EXTENSIONS
+        )
+        response = await self._client.send(request, stream=True)
+        try:
+            yield response
+        finally:
+            await response.aclose()
 
     async def _authorize(self, method: str, until: float) -> dict[str, str]:
         try:
@@ -252,12 +268,12 @@ def check_url(url: str) -> None:
 
 async def _read(response: httpx2.Response) -> bytes:
     """The whole body; raises `Refused` when it is over the limit."""
-    body = b""
+    body = bytearray()
     async for part in response.aiter_bytes():
         body += part
         if len(body) > ANSWER_LIMIT:
             raise Refused("The answer of the server is larger than the bridge takes.", hint="Ask for less at once.")
-    return body
+    return bytes(body)
 
 
 async def _read_events(response: httpx2.Response) -> AsyncIterator[tuple[str, bytes, dict[str, Any]]]:

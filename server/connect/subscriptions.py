@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from ...policies.errors import Unavailable
+from ...policies.errors import Busy, Unavailable
 from .failures import grow
 from .messages import Message, write
 from .remote import Deliver, Remote
@@ -43,7 +43,7 @@ class Subscription:
         while True:
             try:
                 await self._remote.forward(self._message, self._take)
-            except Unavailable:
+            except (Busy, Unavailable):
                 if self._honored is None:
                     raise
             else:

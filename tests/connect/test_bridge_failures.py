@@ -100,10 +100,10 @@ async def test_a_pause_that_nobody_can_wait_for_is_told(tmp_path: Path, pause: s
         (fixed(421, {"error": {"message": "wrong name"}}), "refused", "status 421: wrong name"),
         (fixed(307, location="https://elsewhere.test/mcp"), "refused", "https://elsewhere.test/mcp"),
         (fixed(500), "unavailable", "status 500"),
-        (fixed(200, b"<html>", content_type="text/html"), "refused", "status 200"),
-        (fixed(200, b"{"), "refused", "status 200"),
-        (fixed(200, {"result": 1}), "refused", "status 200"),
-        (fixed(202), "refused", "status 202"),
+        (fixed(200, b"<html>", content_type="text/html"), "unavailable", "does not speak MCP"),
+        (fixed(200, b"{"), "unavailable", "does not speak MCP"),
+        (fixed(200, {"result": 1}), "unavailable", "does not speak MCP"),
+        (fixed(202), "unavailable", "does not speak MCP"),
     ],
 )
 async def test_a_refusal_is_explained(tmp_path: Path, step: Step, reason: str, words: str) -> None:
