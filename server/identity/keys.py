@@ -27,6 +27,8 @@ _FIRST_RETRY_SECONDS = 1.0
 _AT_ONCE = 3
 """Fetches without a pause: for the first keys, for a rotation that comes right after, and for one that a fetch under
 way was too early to see."""
+_LONGEST_SECONDS = 5.0
+"""How long a call whose key is unknown may wait: metadata and keys together."""
 _MOST_KEYS = 64
 _MOST_ABSENT = 1_000
 _CURVES = {"EC": ("P-256", "P-384"), "OKP": ("Ed25519",)}
@@ -158,9 +160,9 @@ class Keys:
     async def _fetch(self) -> None:
         began = self._began
         try:
-            _, document = await self._published.fetch(
-                "GET", self._issuer.jwks_url or await self._published.find("jwks_uri")
-            )
+            async with asyncio.timeout(_LONGEST_SECONDS):
+                url = self._issuer.jwks_url or await self._published.find("jwks_uri")
+                _, document = await self._published.fetch("GET", url)
             keys = _signing_keys(document["keys"])
         except Exception as error:  # the issuer is away or answers nonsense, in whatever way
             # What is known stays in use, unknown keys stay unknown.
