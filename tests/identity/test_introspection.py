@@ -169,6 +169,12 @@ async def test_an_answer_that_lacks_something_opens_nothing(
     assert await refuse(make_identity(desk, introspection)) is flaw
 
 
+async def test_a_token_without_an_end_is_refused_by_whoever_asks(desk: Desk, introspection: Introspection) -> None:
+    desk.answer = desk.describe(exp=None)
+    with pytest.raises(Unauthenticated):
+        await introspection.ask(TOKEN)
+
+
 async def test_an_app_without_a_person_is_itself(desk: Desk, introspection: Introspection) -> None:
     desk.answer = desk.describe(sub=None)
     caller = await make_identity(desk, introspection).authenticate(TOKEN, audience=AUDIENCE)
