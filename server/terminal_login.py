@@ -40,4 +40,11 @@ async def find_approvals(web: Web, url: str) -> Place:
         raise Unavailable(f"{url} has no approvals for the terminal.")
     door = parse(Door, answer)
     provider = await find_provider(web, door.issuer)
-    return Place(audience=door.audience, provider=provider, client_id=door.client_id, scope=door.scope, lasting=False)
+    return Place(
+        audience=door.audience,
+        provider=provider,
+        issuers=(door.issuer,),
+        client_id=door.client_id,
+        scope=door.scope,
+        lasting=False,
+    )

@@ -50,6 +50,7 @@ async def find_mcp(web: Web, resource: str, issuer: str = "") -> Place:
     return Place(
         audience=described.resource,
         provider=provider,
+        issuers=described.authorization_servers,
         client_id=described.arborgate_client_id,
         scope=_join_scopes(provider, described.arborgate_scope, wanted),
         bound_only=described.dpop_bound_access_tokens_required,

@@ -48,10 +48,12 @@ class Place(Kept):
     """One protected resource and the provider of its tokens. `audience` is what tokens are asked for (RFC 8707),
     `client_id` who a person's own program is recommended to be, "" for no recommendation.
 
-    `bound_only`: it takes no token that is not bound to a key. `lasting`: a login may be prolonged without the person."""
+    `issuers` are all the providers that the resource trusts. `bound_only`: it takes no token that is not bound to a key.
+    `lasting`: a login may be prolonged without the person."""
 
     audience: str
     provider: Provider
+    issuers: tuple[str, ...] = ()
     client_id: str = ""
     scope: str = DEFAULT_SCOPE
     bound_only: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
-from ...policies.errors import Denied
+from ...policies.errors import Denied, Unavailable
 from .asking import Manner
 from .entries import Asked, Entry, Place, Slot, Tokens
 from .grants import GrantRefused, TokenEndpoint
@@ -79,11 +79,25 @@ class LoginService:
             if entry.registered and refused.code in ("invalid_client", "unauthorized_client"):
                 self._store.forget_client(entry.place.provider.issuer)
             return entry.model_copy(update={"tokens": None})
+        except Unavailable:
+            if not await self._has_moved(entry):
+                raise
+            return entry.model_copy(update={"tokens": None})
         return entry.model_copy(update={"tokens": renewed})
 
     async def revoke(self, entry: Entry, tokens: Tokens) -> None:
         """Takes the login back, where the provider offers that. Raises `Unavailable`."""
         await self._endpoint(entry, tokens).revoke(tokens)
+
+    async def _has_moved(self, entry: Entry) -> bool:
+        """Whether the resource has another provider now, so that there is no use in waiting for the old one."""
+        try:
+            place = await self._find(self._web)
+        except Unavailable:
+            return False
+        known = entry.place.provider
+        moved = place.provider.issuer == known.issuer and place.provider.token_endpoint != known.token_endpoint
+        return moved or known.issuer not in place.issuers
 
     async def _choose(self, place: Place) -> Client:
         return await choose_client(place, self._slot.resource, self._web, self._store, self._manner.client_id)

@@ -212,6 +212,19 @@ async def test_a_provider_that_is_away_when_the_token_has_run_out_is_told_in_pla
     assert kept_tokens(office).refresh_token
 
 
+async def test_a_server_that_has_another_provider_now_needs_a_new_login(office: Office) -> None:
+    await log_in(office)
+    office.expire()
+    entry = office.kept()
+    old = "http://127.0.0.1:9"
+    provider = entry.place.provider.model_copy(update={"issuer": old, "token_endpoint": f"{old}/token"})
+    place = entry.place.model_copy(update={"provider": provider, "issuers": (old,)})
+    office.store().write(office.slot, entry.model_copy(update={"place": place}))
+    async with office.session(person="vera") as session:
+        assert (await office.ask(session)).status_code == 200
+    assert office.kept().place == entry.place
+
+
 async def test_a_login_that_the_provider_ended_needs_the_person_again(office: Office) -> None:
     await log_in(office)
     office.expire()
