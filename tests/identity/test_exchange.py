@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -13,12 +14,13 @@ import pytest
 from arborgate.policies.errors import BadConfiguration, Refused, Unrecorded
 from arborgate.policies.model import Action, ActionGroup, Channel
 from arborgate.server.identity.child_tokens import ChildTokens
-from arborgate.server.identity.exchange import EXCHANGE_PATH
+from arborgate.server.identity.exchange import ACCESS_TOKEN, EXCHANGE_PATH, GRANT_TYPE
 from arborgate.server.identity.flaws import Flaw, Unauthenticated
+from arborgate.server.identity.presenting import Presented, Scheme
 from arborgate.server.identity.settings import ExchangeSettings, IssuerSettings
 from arborgate.tools.record import Event, Record
 from tests.identity.exchanging import CHILD, ROLES, SHOP, URL, Replica, open_replicas
-from tests.identity.proving import Prover
+from tests.identity.proving import Prover, encode
 from tests.server.issuing import ISSUER
 from tests.tools.world import make_app
 
@@ -153,6 +155,26 @@ async def test_without_a_proof_there_is_no_token(replica: Replica, prover: Prove
     answer = await replica.exchange(replica.controller(), prover, proof="")
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_dpop_proof")
     assert replica.world.records.written[-1].event is Event.CALLER_REJECTED
+
+
+async def test_two_proofs_are_none(replica: Replica, prover: Prover) -> None:
+    form = {"grant_type": GRANT_TYPE, "subject_token": replica.controller(), "audience": CHILD}
+    headers = [("DPoP", replica.prove(prover, EXCHANGE_PATH)) for _ in range(2)]
+    form |= {"subject_token_type": ACCESS_TOKEN}
+    answer = await replica.http.post(EXCHANGE_PATH, data=form, headers=headers)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_dpop_proof")
+
+
+async def test_a_token_that_is_bound_to_a_certificate_needs_it(replica: Replica, prover: Prover) -> None:
+    certificate = b"any bytes will do"
+    x5t = encode(hashlib.sha256(certificate).digest())
+    token = replica.controller(cnf={"x5t#S256": x5t})
+    answer = await replica.exchange(token, prover)
+    assert (answer.status_code, replica.world.records.written[-1].outcome) == (400, "certificate")
+    proof = replica.prove(prover, EXCHANGE_PATH)
+    presented = Presented(Scheme.DPOP, proof, "POST", f"{URL}{EXCHANGE_PATH}", certificate)
+    vouched = await replica.identity.vouch(token, audience=f"{URL}/mcp", presented=presented)
+    assert vouched.thumbprint == prover.thumbprint
 
 
 async def test_a_bound_token_is_exchanged_by_the_holder_of_its_key_alone(replica: Replica, prover: Prover) -> None:
