@@ -220,6 +220,15 @@ async def test_nobody_gets_in_once_the_list_is_too_old(
     assert not is_out(denied, caller())
 
 
+async def test_a_list_is_as_old_as_the_question_that_brought_it(state: State) -> None:
+    moments = iter([1_000.0, 1_031.0, 1_031.0])
+    settings = DenyListSettings(max_age=30)
+    denied = SharedDenyList(state, settings, life=LIFE, uptime=lambda: next(moments))
+    await denied.refresh()
+    with pytest.raises(Unavailable):
+        denied.check(caller(), "", 0.0)
+
+
 async def test_a_refresh_that_hangs_does_not_make_the_list_younger(
     denied: SharedDenyList, redis_server: RedisServer, clocks: Clocks
 ) -> None:
