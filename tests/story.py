@@ -249,7 +249,7 @@ def write_tour(story: Story, banner: str, verified: str, broken: str) -> str:
     lines = [
         "# A tour: from a broken app to a healthy one\n",
         "This is `make demo` and one developer's agent, with real output. `make tour` writes it anew.\n",
-        "```\n" + banner.strip() + "\n```\n",
+        "```\n" + banner.strip().replace(str(Path(sys.executable).parent), "/path/to/.venv/bin") + "\n```\n",
     ]
     for number, step in enumerate(story.steps, start=1):
         lines.append(f"## {number}. {step.title}\n\n{step.words}\n")

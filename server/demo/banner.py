@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 from textwrap import indent
 
 from .run import Demo
@@ -28,6 +30,7 @@ def describe_demo(demo: Demo, port: int) -> str:
             }
         }
     }
+    bridge = {"mcpServers": {"arborgate": {"command": _find_program(), "args": ["connect", mcp]}}}
     code = {"servers": {"arborgate": {"type": "http", "url": mcp}}}
     cursor = {"mcpServers": {"arborgate": {"url": mcp}}}
     unguarded = "" if demo.redis_guarded else _UNGUARDED
@@ -47,6 +50,8 @@ Connect an agent. It opens a browser, where you choose who to be: viewer, develo
 {_show(code)}
   Cursor            .cursor/mcp.json
 {_show(cursor)}
+  Any stdio client  a bridge that logs you in and binds the token to a key on this machine
+{_show(bridge)}
   Anything else     a header with a token that is good for ten minutes:
                     Authorization: Bearer $(arborgate demo token developer{option})
 
@@ -65,6 +70,12 @@ Ctrl-C ends it."""
 _UNGUARDED = """
   No redis-server was found, so Redis is one in pure Python, which does not enforce who may do what.
 """
+
+
+def _find_program() -> str:
+    """Where this `arborgate` is: an IDE has another PATH."""
+    own = Path(sys.executable).with_name("arborgate")
+    return str(own) if own.exists() else "arborgate"
 
 
 def _show(config: object) -> str:

@@ -22,6 +22,7 @@ from arborgate.tools.redis.connection import connect
 from tests.parts.redis import RedisServer, run_command
 
 from .proving import NOW, URL, Clock, Prover, encode, present
+from .spellings import DIFFERENT, SAME
 
 pytestmark = pytest.mark.anyio
 
@@ -332,66 +333,6 @@ async def test_a_proof_counts_about_now_alone(proofs: Proofs, clock: Clock, age:
         assert await proofs.check(present(proof), TOKEN, bound_to=HOLDER.thumbprint, nonce=False)
     else:
         assert await flaw_of(proofs, proof) is Flaw.PROOF_TIME
-
-
-SAME = [
-    (URL, URL),
-    (f"{URL}?x=1", URL),
-    (f"{URL}#x", URL),
-    (f"{URL}?x=https://evil.test#y?z", URL),
-    ("HTTPS://ARBORGATE.TEST/mcp", URL),
-    ("https://arborgate.test:443/mcp", URL),
-    ("https://arborgate.test:/mcp", URL),
-    ("https://arborgate.test/x/../mcp", URL),
-    ("https://arborgate.test/./mcp", URL),
-    ("https://arborgate.test/../../mcp", URL),
-    ("https://arborgate.test/%6dcp", URL),
-    ("https://%61rborgate.test/mcp", URL),
-    ("https://arborgate.test/x/%2e%2E/mcp", URL),
-    ("https://arborgate.test", "https://arborgate.test/"),
-    ("https://arborgate.test?x", "https://arborgate.test/"),
-    ("https://arborgate.test/x/..", "https://arborgate.test/"),
-    ("http://[::1]:80/mcp", "http://[::1]/mcp"),
-    ("http://127.0.0.1:8484/mcp", "http://127.0.0.1:8484/mcp"),
-    ("https://arborgate.test/a%2fb", "https://arborgate.test/a%2Fb"),
-    ("https://arborgate.test/%c3%a9", "https://arborgate.test/%C3%A9"),
-    ("https://arborgate.test/a//b", "https://arborgate.test/a//b"),
-]
-DIFFERENT = [
-    ("", URL),
-    ("/mcp", URL),
-    ("mcp", URL),
-    ("//arborgate.test/mcp", URL),
-    ("http://arborgate.test/mcp", URL),
-    ("https://arborgate.test:8443/mcp", URL),
-    ("https://arborgate.test:80/mcp", URL),
-    ("https://arborgate.test:x/mcp", URL),
-    ("https://arborgate.test:4430000000000/mcp", URL),
-    ("https://arborgate.test/mcp/", URL),
-    ("https://arborgate.test/MCP", URL),
-    ("https://arborgate.test//mcp", URL),
-    ("https://arborgate.test/mcp/x", URL),
-    ("https://arborgate.test/mcp;x", URL),
-    ("https://arborgate.test\\mcp", URL),
-    ("https://arborgate.test/\tmcp", URL),
-    ("https://arborgate.test/mcp ", URL),
-    (" https://arborgate.test/mcp", URL),
-    ("https://arborgate.test/mcp\n", URL),
-    ("https://arborgate.test./mcp", URL),
-    ("https://arborgate.test.evil.test/mcp", URL),
-    ("https://evil.test/https://arborgate.test/mcp", URL),
-    ("https://ada@arborgate.test/mcp", URL),
-    ("https://arborgate.test@evil.test/mcp", URL),
-    ("https://evil.test#@arborgate.test/mcp", URL),
-    ("https://arborgate.test/%6Dcp%00", URL),
-    ("https://arborgate.test/%zz", URL),
-    ("https://arborgate.test/a%2Fb", "https://arborgate.test/a/b"),
-    ("https://arborgate.test/a/b", "https://arborgate.test/a//b"),
-    ("https://arborgate.tеst/mcp", URL),  # a Cyrillic е
-    ("https://[::1/mcp", "https://[::1]/mcp"),
-    ("ftp://arborgate.test/mcp", URL),
-    ("\ud800", URL),
-]
 
 
 @pytest.mark.parametrize(("named", "url"), SAME)
