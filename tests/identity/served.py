@@ -28,9 +28,11 @@ class Seen:
 
     key: str
     agent: str
-    actors: tuple[str, ...]
-    groups: tuple[str, ...]
-    roles: tuple[str, ...]
+    actors: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    itself: bool = False
+    binding: str = "bearer"
 
 
 class Served:
@@ -60,10 +62,11 @@ class Served:
         async with self.client(token) as client:
             return await who_am_i(client)
 
-    async def knock(self, token: str, **headers: str) -> httpx2.Response:
-        """One bare request with a bearer token, whatever its answer is."""
+    async def knock(self, token: str, *, proof: str = "") -> httpx2.Response:
+        """One bare request with a bearer token, or with a bound one and a proof, whatever its answer is."""
         asked = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
-        accept = {"Accept": "application/json, text/event-stream", "Authorization": f"Bearer {token}", **headers}
+        shown = {"Authorization": f"DPoP {token}", "DPoP": proof} if proof else {"Authorization": f"Bearer {token}"}
+        accept = {"Accept": "application/json, text/event-stream", **shown}
         async with httpx2.AsyncClient(trust_env=False) as client:
             return await client.post(self.audience, json=asked, headers=accept)
 
@@ -94,5 +97,5 @@ async def who_am_i(client: Client) -> Seen:
     result = await client.call_tool("whoami", {})
     assert not result.is_error, result.content
     said: dict[str, Any] = result.structured_content
-    lists = (tuple(said[name]) for name in ("actors", "groups", "roles"))
-    return Seen(said["key"], said["agent"], *lists)
+    actors, groups, roles = (tuple(said[name]) for name in ("actors", "groups", "roles"))
+    return Seen(said["key"], said["agent"], actors, groups, roles, said["itself"], said["binding"])

@@ -84,7 +84,6 @@ async def test_a_copilot_finds_the_provider_registers_and_logs_a_person_in_with_
     assert seen == Seen(
         key=f"{oidc_provider.issuer}#dev",
         agent=kept.client.client_id,
-        actors=(),
         groups=("arborgate-developers",),
         roles=("developer",),
     )
@@ -120,7 +119,7 @@ async def test_a_refreshed_token_is_the_same_caller(served: Served, oidc_provide
 
 async def test_an_app_that_acts_for_itself_is_told_from_a_person(served: Served, oidc_provider: OidcProvider) -> None:
     token = oidc_provider.log_in_service(resource=served.audience)["access_token"]
-    assert await served.ask(token) == Seen(f"{oidc_provider.issuer}#{SERVICE}", SERVICE, (), (), ())
+    assert await served.ask(token) == Seen(f"{oidc_provider.issuer}#{SERVICE}", SERVICE, itself=True)
 
 
 async def test_a_token_for_another_audience_is_refused(served: Served, oidc_provider: OidcProvider) -> None:
@@ -152,7 +151,8 @@ async def test_an_assistant_by_itself_is_another_caller_with_less_reach(
 ) -> None:
     secret = oidc_provider.assistant_secret
     own = oidc_provider.log_in_service(client_id=ASSISTANT, client_secret=secret, resource=served.audience)
-    assert await served.ask(own["access_token"]) == Seen(f"{oidc_provider.issuer}#{ASSISTANT}", ASSISTANT, (), (), ())
+    seen = await served.ask(own["access_token"])
+    assert seen == Seen(f"{oidc_provider.issuer}#{ASSISTANT}", ASSISTANT, itself=True)
 
 
 @asynccontextmanager

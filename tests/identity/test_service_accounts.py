@@ -89,13 +89,12 @@ def cluster(trusting: Cluster) -> Iterator[Cluster]:
 
 async def test_an_agent_in_the_cluster_is_its_service_account(cluster: Cluster) -> None:
     scaler, watcher = (f"{ISSUER}#{cluster.subject(name)}" for name in ("scaler", "watcher"))
-    seen = await cluster.served.ask(cluster.token("scaler"))
-    assert seen == Seen(scaler, cluster.subject("scaler"), (), ("arborgate-developers",), ("developer",))
-    assert await cluster.served.ask(cluster.token("watcher")) == Seen(watcher, cluster.subject("watcher"), (), (), ())
-    assert [one.caller for one in cluster.served.records(Event.CALL_ANSWERED) if one.tool == "whoami"] == [
-        scaler,
-        watcher,
-    ]
+    assert await cluster.served.ask(cluster.token("scaler")) == Seen(
+        scaler, cluster.subject("scaler"), groups=("arborgate-developers",), roles=("developer",), itself=True
+    )
+    assert await cluster.served.ask(cluster.token("watcher")) == Seen(watcher, cluster.subject("watcher"), itself=True)
+    recorded = [one.caller for one in cluster.served.records(Event.CALL_ANSWERED) if one.tool == "whoami"]
+    assert recorded[-2:] == [scaler, watcher]
 
 
 async def test_a_token_that_is_bound_to_a_pod_is_the_same_caller(cluster: Cluster) -> None:
