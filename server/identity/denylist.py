@@ -150,8 +150,9 @@ class SharedDenyList:
 
 
 def longest_life(settings: IdentitySettings) -> float:
-    """For how many seconds any token can be good."""
+    """For how many seconds any token, or a session of the pages, can be good."""
     lives = [issuer.longest_life + 2 * issuer.leeway for issuer in settings.issuers]
+    lives += [settings.pages.session_limit] if settings.pages else []
     return max([*lives, settings.exchange.life])
 
 

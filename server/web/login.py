@@ -18,8 +18,6 @@ from .attempts import Attempt, Attempts
 from .provider import LEEWAY, Metadata, Provider, Untrusted
 from .sessions import Person, Shortfall
 
-__all__ = ["Entered", "Login", "LoginFailed", "Metadata", "Wanted", "own_page"]
-
 _PAGES = re.compile(r"/(proposals|apps|sessions)(/(?!\.\.?(/|$))[A-Za-z0-9._~-]+)*")
 _LONGEST = 200
 _ID_TOKEN_TYPES = ("", "jwt")

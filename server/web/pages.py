@@ -17,6 +17,7 @@ from ...tools.proposal import Approval
 from ...tools.record import Records
 from ...tools.tree import AppTree
 from ..gate import Recorder
+from ..identity.authentication import DenyList
 from ..identity.roles import RoleMembers
 from ..identity.settings import PagesSettings
 from ..state import State
@@ -41,8 +42,8 @@ class Pages:
     `url` is the public URL without a slash at its end. `sign` signs approvals. `terminal` finds the
     caller of a request by a token whose audience is `<url>/approvals`, on the channel `terminal`, or says what to answer.
     `clean` takes secrets out of text. `on_logout` is called with issuer and subject when the provider logs somebody out;
-    their sessions here end without it. `acr_values` are the provider's kinds of login, the weakest first. `clock` is
-    seconds since the epoch.
+    their sessions here end without it. Who is on the list `denied` has no session. `acr_values` are the provider's kinds
+    of login, the weakest first. `clock` is seconds since the epoch.
     """
 
     settings: PagesSettings
@@ -62,6 +63,7 @@ class Pages:
     clock: Callable[[], float] = time.time
     acr_values: tuple[str, ...] = ()
     on_logout: LogoutHook | None = None
+    denied: DenyList | None = None
 
     def routes(self) -> list[BaseRoute]:
         """What to mount at `/`. Raises `BadConfiguration` when the public URL is plain http beyond this machine."""
@@ -75,7 +77,7 @@ class Pages:
             self.clock,
             acr_values=self.acr_values,
         )
-        sessions = Sessions(self.settings, self.state, self.roles, self.audit, clock=self.clock)
+        sessions = Sessions(self.settings, self.state, self.roles, self.audit, clock=self.clock, denied=self.denied)
         provider = Provider(self.settings, self.client, clock=self.clock)
         attempts = Attempts(self.state, clock=self.clock)
         entrance = Entrance(

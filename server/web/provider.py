@@ -44,7 +44,6 @@ class Metadata(BaseModel):
     authorization_endpoint: str
     token_endpoint: str
     userinfo_endpoint: str = ""
-    device_authorization_endpoint: str = ""
     end_session_endpoint: str = ""
     authorization_response_iss_parameter_supported: bool = False
 
@@ -52,7 +51,6 @@ class Metadata(BaseModel):
         "authorization_endpoint",
         "token_endpoint",
         "userinfo_endpoint",
-        "device_authorization_endpoint",
         "end_session_endpoint",
     )
     @classmethod

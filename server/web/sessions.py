@@ -14,8 +14,11 @@ from ...policies.errors import Denied
 from ...policies.model import Binding, Caller, Channel
 from ...tools.record import Entry, Event
 from ..gate import Recorder
+from ..identity.authentication import DenyList
+from ..identity.flaws import Unauthenticated
 from ..identity.roles import RoleMembers, grants_of, roles_of
 from ..identity.settings import PagesSettings
+from ..leases import read_script
 from ..state import State, reaching_state
 from .browsers import Browser
 
@@ -23,36 +26,6 @@ _MOST = 20
 """How many sessions one person can have; with one more, the one longest unused ends."""
 _BAR_SECONDS = 900
 """How long a logout at the provider keeps out a login that was under way when it came."""
-
-# KEYS: the session, then an index and its bar for the person, and (or the same again) for the provider's session.
-# ARGV: when the ID token was issued, the session's name in the indexes, now, when the session ends at the latest, how
-# long the indexes are needed and the session may be left alone (both milliseconds), then its fields.
-_START = """
-for _, bar in ipairs({KEYS[3], KEYS[5]}) do
-  local since = redis.call('GET', bar)
-  if since and tonumber(ARGV[1]) < tonumber(since) then
-    return 0
-  end
-end
-redis.call('HSET', KEYS[1], unpack(ARGV, 7))
-redis.call('PEXPIRE', KEYS[1], ARGV[6])
-for _, index in ipairs({KEYS[2], KEYS[4]}) do
-  redis.call('ZREMRANGEBYSCORE', index, '-inf', ARGV[3])
-  redis.call('ZADD', index, ARGV[4], ARGV[2])
-  redis.call('PEXPIRE', index, ARGV[5])
-end
-return 1
-"""
-# A request that races with a logout must not bring the session back. KEYS: the session. ARGV: milliseconds until Redis
-# may forget it, then fields.
-_UPDATE = """
-if redis.call('EXISTS', KEYS[1]) == 0 then
-  return 0
-end
-redis.call('HSET', KEYS[1], unpack(ARGV, 2))
-redis.call('PEXPIRE', KEYS[1], ARGV[1])
-return 1
-"""
 
 
 class Person(BaseModel):
@@ -94,6 +67,7 @@ class Ending(StrEnum):
     BROWSER = "another browser presented it"
     CLIENT = "the pages log in elsewhere now"
     CROWD = "its owner opened too many others"
+    DENIED = "its owner has been shut out"
     LOGOUT = "logged out"
     OWNER = "ended by its owner from another session"
     PROVIDER = "logged out at the provider"
@@ -160,16 +134,18 @@ class Sessions:
         recorder: Recorder,
         *,
         clock: Callable[[], float],
+        denied: DenyList | None = None,
     ) -> None:
         self._state = state
+        self._denied = denied
         self._roles = roles
         self._recorder = recorder
         self._idle = settings.session_idle
         self._limit = settings.session_limit
         self._client = (settings.issuer, settings.client_id)
         self._clock = clock
-        self._start = state.redis.register_script(_START)
-        self._update = state.redis.register_script(_UPDATE)
+        self._start = state.redis.register_script(read_script("start_session"))
+        self._update = state.redis.register_script(read_script("update_session"))
 
     async def start(
         self,
@@ -183,7 +159,8 @@ class Sessions:
         """A new session with its id, which is the cookie's value; the session of the id `replaces` ends, and what its
         person typed goes on in the new one if it is the same person.
 
-        `issued_at` is the ID token's `iat`. Raises `Denied` when the provider has ended that login meanwhile."""
+        `issued_at` is the ID token's `iat`. Raises `Denied` when the provider has ended that login meanwhile, or when the
+        person is shut out."""
         old = await self._load(hash_id(replaces)) if replaces else None
         if old is not None:
             await self._end(old, Ending.REPLACED)
@@ -203,6 +180,8 @@ class Sessions:
         )
         same = old is not None and _owner(old.login.person) == _owner(person)
         stored = _Stored(hash_id(session_id), login, now, old.draft if same and old else None)
+        if self._is_shut_out(stored, issued_at):
+            raise Denied("You have been shut out of here.", hint="Ask the platform team.")
         mine, bar = self._of_person(person.issuer, person.subject), self._bar("sub", person.subject)
         theirs = self._of_provider(person.sid) if person.sid else mine
         their_bar = self._bar("sid", person.sid) if person.sid else bar
@@ -228,8 +207,9 @@ class Sessions:
         return session_id, self._session(stored)
 
     async def find(self, session_id: str, browser: Browser, *, touch: bool = True) -> Session | None:
-        """The session of this id, unless it has ended, was left idle too long, or is presented by another browser,
-        which ends it; `touch` counts as using it."""
+        """The session of this id, unless it has ended, or was left idle too long; `touch` counts as using it.
+
+        It ends when another browser presents it, or when its person is on the deny list."""
         stored = await self._load(hash_id(session_id))
         if stored is None:
             return None
@@ -238,6 +218,9 @@ class Sessions:
             return None
         if stored.login.client != self._client:
             await self._end(stored, Ending.CLIENT)
+            return None
+        if self._is_shut_out(stored, stored.login.started_at):
+            await self._end(stored, Ending.DENIED)
             return None
         if touch:
             stored = _Stored(stored.name, stored.login, self._clock(), stored.draft)
@@ -295,6 +278,16 @@ class Sessions:
             mine = await self._open_ones(self._of_person(self._client[0], subject))
             found += [one for one in mine if not (sid and one.login.person.sid)]
         return [one.login.person for one in found if await self._end(one, Ending.PROVIDER)]
+
+    def _is_shut_out(self, stored: _Stored, since: float) -> bool:
+        """Raises `Unavailable` when nobody can tell."""
+        if self._denied is None:
+            return False
+        try:
+            self._denied.check(self._session(stored).caller, "", since)
+        except Unauthenticated:
+            return True
+        return False
 
     async def _load(self, name: str) -> _Stored | None:
         """What is in Redis under this name, unless its time is over."""

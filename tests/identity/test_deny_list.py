@@ -17,7 +17,13 @@ from arborgate.server.cli_deny import commands
 from arborgate.server.identity.authentication import Identity, Safeguards
 from arborgate.server.identity.denylist import Kind, SharedDenyList, longest_life
 from arborgate.server.identity.flaws import Flaw, Unauthenticated
-from arborgate.server.identity.settings import DenyListSettings, ExchangeSettings, IdentitySettings, IssuerSettings
+from arborgate.server.identity.settings import (
+    DenyListSettings,
+    ExchangeSettings,
+    IdentitySettings,
+    IssuerSettings,
+    PagesSettings,
+)
 from arborgate.server.settings import StateSettings
 from arborgate.server.state import State, open_state
 from tests.parts.redis import RedisCluster, RedisServer
@@ -292,10 +298,12 @@ async def test_a_token_seen_before_is_refused_once_its_holder_is_denied(denied: 
         await identity.authenticate(token, audience=AUDIENCE)
 
 
-def test_a_denial_lasts_as_long_as_the_longest_token() -> None:
+def test_a_denial_lasts_as_long_as_the_longest_token_or_session() -> None:
     issuers = (IssuerSettings(issuer=ISSUER, longest_life=600, leeway=10), IssuerSettings(issuer=f"{ISSUER}/2"))
     assert longest_life(IdentitySettings(issuers=issuers)) == 86_400 + 60
     assert longest_life(IdentitySettings(exchange=ExchangeSettings(life=900))) == 900
+    pages = PagesSettings(issuer=ISSUER, session_limit=7_200)
+    assert longest_life(IdentitySettings(pages=pages)) == 7_200
 
 
 # The command.

@@ -5,12 +5,14 @@ import hashlib
 import pytest
 from starlette.datastructures import Headers
 
-from arborgate.policies.errors import Unavailable
+from arborgate.policies.errors import Denied, Unavailable
+from arborgate.server.identity.denylist import Kind, SharedDenyList
+from arborgate.server.identity.settings import DenyListSettings
 from arborgate.server.web.browsers import read_browser
-from arborgate.server.web.sessions import Draft, Person
+from arborgate.server.web.sessions import Draft, Person, Sessions
 from arborgate.tools.record import Event
 from tests.parts.redis import RedisServer
-from tests.server.web.world import AGENT, World, hidden_fields
+from tests.server.web.world import AGENT, ROLES, World, hidden_fields
 
 pytestmark = pytest.mark.anyio
 
@@ -237,3 +239,28 @@ async def test_what_was_typed_is_kept_for_the_same_person_alone(world: World) ->
     abel = april.model_copy(update={"subject": "abel"})
     _, other = await world.sessions.start(abel, world.browser, issued_at=0, replaces=second)
     assert other.draft is None
+
+
+async def test_who_is_shut_out_has_no_session_from_then_on(world: World) -> None:
+    april, abel = await world.enter("april", "approver"), await world.enter("abel", "approver")
+    denied = SharedDenyList(world.state, DenyListSettings(), life=60.0, clock=world.clock)
+    await denied.refresh()
+    world.change(denied=denied)
+    visitors = [world.visit(), world.visit()]
+    for visitor, before in zip(visitors, (april, abel), strict=True):
+        visitor.client.cookies = before.client.cookies
+    assert [(await visitor.get("/proposals")).status_code for visitor in visitors] == [200, 200]
+    await denied.deny_person("https://issuer.test#april", reason="laptop stolen")
+    assert [(await visitor.get("/proposals")).status_code for visitor in visitors] == [303, 200]
+    (ended,) = world.records(Event.SESSION_ENDED)
+    assert ended.detail.endswith("its owner has been shut out")
+
+
+async def test_who_is_shut_out_for_good_starts_no_session(world: World) -> None:
+    denied = SharedDenyList(world.state, DenyListSettings(), life=60.0, clock=world.clock)
+    await denied.deny(Kind.PERSON, "i#april", new_too=True)
+    sessions = Sessions(world.pages.settings, world.state, ROLES, world.audit, clock=world.clock, denied=denied)
+    april = Person(issuer="i", subject="april", name="April", groups=(), authenticated_at=0)
+    with pytest.raises(Denied):
+        await sessions.start(april, world.browser, issued_at=world.clock() + 5)
+    assert world.records(Event.SESSION_STARTED) == []
