@@ -57,6 +57,12 @@ def login(
     issuer: Issuer = "",
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Open no browser, only say where to go.")] = False,
     account: Account = _DEFAULT,
+    again: Annotated[bool, typer.Option("--again", help="Log in anew even if the login service knows you.")] = False,
+    scope: Annotated[str, typer.Option("--scope", help="Scopes to ask for in addition.")] = "",
+    max_age: Annotated[
+        int | None, typer.Option("--max-age", min=0, help="How many seconds ago you may have logged in at most.")
+    ] = None,
+    acr_values: Annotated[str, typer.Option("--acr-values", help="How strongly: the login service's words.")] = "",
 ) -> None:
     """Logs you in at an Arborgate; the login is kept for `arborgate connect`."""
     from .connect.entries import Asked
@@ -66,7 +72,7 @@ def login(
 
     async def run() -> str:
         async with open_session(url, _say, wishes) as session:
-            await session.log_in(Asked())
+            await session.log_in(Asked(scope, again, max_age, acr_values))
             return session.describe()
 
     typer.echo(f"Logged in. {asyncio.run(run())}")
@@ -127,12 +133,15 @@ async def _ask_who(session: Session) -> str:
     from mcp.types import CallToolResult, Implementation, TextContent
 
     from .connect.authorization import Authorization
+    from .connect.web import LOOPBACK_DIRECT
 
     await session.headers("POST", session.slot.resource)  # a login that is missing is said in its own words
     result: CallToolResult | None = None
     try:
         async with (
-            httpx2.AsyncClient(auth=Authorization(session), timeout=30.0, follow_redirects=False) as http,
+            httpx2.AsyncClient(
+                auth=Authorization(session), timeout=30.0, follow_redirects=False, mounts=LOOPBACK_DIRECT
+            ) as http,
             Client(
                 streamable_http_client(session.slot.resource, http_client=http),
                 client_info=Implementation(name="arborgate-whoami", version="1"),

@@ -19,10 +19,11 @@ from ..policies.errors import ArborgateError, Conflict, Denied, Unavailable
 from ..tools.change import Change, Rehearsed
 from ..tools.proposal import Proposal, ProposalState, Requester, Verdict
 from ..tools.times import write_time
+from .connect.asking import LoginAsked
 from .connect.authorization import Authorization
-from .connect.credentials import LoginRequired
 from .connect.entries import Asked
 from .connect.session import Session
+from .connect.web import LOOPBACK_DIRECT
 from .terminal_login import open_approvals
 from .web.proposal_page import SHORT_DIGEST
 from .web.terminal import Listed, Shown
@@ -78,8 +79,8 @@ def approve(
     with _connect(url, device) as server:
         shown = server.show(proposal)
         if shown.approve.login_helps:
-            typer.echo("Your login is too old to approve this.")
-            server.log_in(Asked(again=True))
+            typer.echo(shown.approve.why)
+            server.log_in(Asked(again=True, acr_values=" ".join(shown.approve.acr_values)))
             shown = server.show(proposal)
         _print(shown)
         if not shown.approve.allowed:
@@ -149,8 +150,8 @@ class _Server:
         try:
             try:
                 return await self.client.request(method, url, **options)
-            except LoginRequired:
-                await self.session.log_in(Asked())
+            except LoginAsked as needed:
+                await self.session.log_in(needed.asked)
                 return await self.client.request(method, url, **options)
         except httpx2.HTTPError as error:
             raise Unavailable(f"{self.session.slot.origin} does not answer.") from error
@@ -160,7 +161,9 @@ class _Server:
 def _connect(url: str, device: bool) -> Iterator[_Server]:
     with asyncio.Runner() as runner:
         session = open_approvals(url, _say, device=device)
-        client = httpx2.AsyncClient(auth=Authorization(session), timeout=15.0, follow_redirects=False)
+        client = httpx2.AsyncClient(
+            auth=Authorization(session), timeout=15.0, follow_redirects=False, mounts=LOOPBACK_DIRECT
+        )
         try:
             yield _Server(session, client, runner)
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -36,6 +37,14 @@ class Manner:
     wait: float = WAIT_SECONDS
 
 
+class LoginAsked(LoginRequired):
+    """A login that requests may not begin by themselves; `asked` is what it must be."""
+
+    def __init__(self, message: str, hint: str, asked: Asked | None) -> None:
+        super().__init__(message, hint=hint)
+        self.asked = asked or Asked()
+
+
 class Asking:
     """`log_in` is the login itself."""
 
@@ -50,10 +59,12 @@ class Asking:
         """Begins a login, or joins the one under way. Returns when it succeeded; raises `LoginRequired` when it did
         not, when it takes longer than a request can wait, or when a code has to be typed first."""
         if not self._manner.ask:
-            raise self.required("You have to log in.")
+            raise self.required(
+                "This needs a login." if asked is None else "This needs a wider or stronger login.", asked
+            )
         if self._login is None or self._login.done():
             if time.monotonic() < self._quiet_until:
-                raise self.required("You have to log in, and did not when asked a moment ago.")
+                raise self.required("This needs a login, and nobody logged in when asked a moment ago.", asked)
             self._code = asyncio.get_running_loop().create_future()
             self._login = asyncio.create_task(self._run(asked))
         login, code = self._login, self._code
@@ -65,15 +76,18 @@ class Asking:
             return
         if code is not None and code.done():
             raise LoginRequired(f"You have to log in. {code.result()}", hint="Then ask again.")
-        raise self.required("A login waits in your browser. Finish it and ask again.", "If you see none, run")
+        raise self.required(
+            "A login waits in your browser. Finish it and ask again.", asked, lead="If you see none, run"
+        )
 
     def show_code(self, text: str) -> None:
         """Where to go and what to type: told to every request that waits, since only an answer reaches the person."""
         if self._code is not None and not self._code.done():
             self._code.set_result(text)
 
-    def required(self, message: str, lead: str = "Run") -> LoginRequired:
-        return LoginRequired(message, hint=f"{lead} in a terminal: {self._manner.command}")
+    def required(self, message: str, asked: Asked | None = None, *, lead: str = "Run") -> LoginAsked:
+        """What to raise: with the command that does in a terminal what is asked."""
+        return LoginAsked(message, f"{lead} in a terminal: {self._manner.command}{_write_options(asked)}", asked)
 
     async def close(self) -> None:
         if self._login is not None:
@@ -87,7 +101,17 @@ class Asking:
             return error  # nobody was asked yet, so asking later is no nuisance
         except ArborgateError as error:
             self._quiet_until = time.monotonic() + _QUIET_SECONDS
-            failed = self.required(" ".join(filter(None, (error.message, error.hint))))
+            failed = self.required(" ".join(filter(None, (error.message, error.hint))), asked)
             failed.detail = error.detail
             return failed
         return None
+
+
+def _write_options(asked: Asked | None) -> str:
+    """The options of `arborgate login` that ask for the same."""
+    if asked is None:
+        return ""
+    options = [("--scope", asked.scope), ("--acr-values", asked.acr_values)]
+    options += [("--max-age", str(asked.max_age))] if asked.max_age is not None else []
+    written = "".join(f" {name} {shlex.quote(value)}" for name, value in options if value)
+    return f" --again{written}" if asked.again else written

@@ -25,6 +25,7 @@ _LOCK_SECONDS = 40.0
 _AGAIN_SECONDS = 5.0
 _JUST_NOW = 10.0
 _LOGIN_LASTS = 60.0
+_PARTING_SECONDS = 3.0
 _LONGEST_AGE = 86_400 * 365
 
 _used: ContextVar[str] = ContextVar("used", default="")
@@ -62,6 +63,7 @@ class Session:
         self._refused = ""
         self._obtained = self._again_at = float("-inf")
         self._stepped_up: tuple[Asked, float] = (Asked(), float("-inf"))
+        self._not_granted: set[str] = set()
 
     @classmethod
     def of_kept(cls, slot: Slot, store: Store, say: Say) -> Self:
@@ -82,7 +84,9 @@ class Session:
         """Ends what was begun in the background."""
         await self._asking.close()
         if self._renewing is not None:
-            # Not cancelled: the provider may have taken the old refresh token already, and nobody else has the new one.
+            # Given time: the provider may have taken the old refresh token already, and nobody else has the new one.
+            await asyncio.wait({self._renewing}, timeout=_PARTING_SECONDS)
+            self._renewing.cancel()
             await asyncio.gather(self._renewing, return_exceptions=True)
         if self._service is not None:
             await self._service.close()
@@ -201,7 +205,7 @@ class Session:
                 return tokens  # a later request will have the new one; this one need not wait
             if error := await asyncio.shield(self._renewing):
                 raise error
-        await self._asking.ask(None)
+        await self._ask(None)
         if self._tokens is None:
             raise self._asking.required("You are not logged in.")
         return self._tokens
@@ -248,13 +252,14 @@ class Session:
         return True
 
     async def _widen(self, scope: str) -> bool:
-        """Asks for a scope in addition (RFC 6750 section 3.1); whether it was granted."""
+        """Asks for a scope in addition (RFC 6750 section 3.1); whether there is a login that may have it."""
         held = self._tokens.scope.split() if self._tokens else []
-        missing = sorted(set(scope.split()) - set(held))
+        missing = sorted(set(scope.split()) - set(held) - self._not_granted)
         if not missing:
             return False
-        await self._asking.ask(Asked(scope=" ".join([*held, *missing])))
-        return self._tokens is not None and set(missing) <= set(self._tokens.scope.split())
+        if await self._ask(Asked(scope=" ".join([*held, *missing]))) and self._tokens is not None:
+            self._not_granted |= set(missing) - set(self._tokens.scope.split())
+        return True
 
     async def _step_up(self, challenge: Challenge) -> bool:
         """Asks for a more recent or a stronger login (RFC 9470); whether there is one that may do."""
@@ -268,8 +273,17 @@ class Session:
         before, at = self._stepped_up
         if before == asked and time.monotonic() - at < _LOGIN_LASTS:
             return False  # that login was just made, and does not do
+        if await self._ask(asked):
+            self._stepped_up = (asked, time.monotonic())
+        return True
+
+    async def _ask(self, asked: Asked | None) -> bool:
+        """Has the person log in, unless a login that was made elsewhere has not been tried; whether they did."""
+        kept = await asyncio.to_thread(self._store.read, self.slot)
+        if kept is not None and self._is_news(kept, self._tokens):
+            self._adopt(kept)
+            return False
         await self._asking.ask(asked)
-        self._stepped_up = (asked, time.monotonic())
         return True
 
     def _adopt(self, entry: Entry | None) -> None:

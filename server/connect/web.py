@@ -14,6 +14,9 @@ import orjson
 from ...policies.errors import Unavailable
 from ..section import is_https_or_loopback
 
+LOOPBACK_DIRECT = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
+"""Mounts of a client that asks this machine without the proxy, which would be another machine's loopback."""
+
 _ANSWER_LIMIT = 262_144
 _SECONDS = 15.0
 
@@ -36,7 +39,7 @@ class Web:
     """Asks servers; raises `Unavailable` for one that does not answer, or answers with what nobody should read."""
 
     def __init__(self, client: httpx2.AsyncClient | None = None) -> None:
-        self._client = client or httpx2.AsyncClient(timeout=_SECONDS, follow_redirects=False)
+        self._client = client or httpx2.AsyncClient(timeout=_SECONDS, follow_redirects=False, mounts=LOOPBACK_DIRECT)
 
     async def get(self, url: str) -> Answer:
         return await self._send(self._client.build_request("GET", url, headers={"Accept": "application/json"}))

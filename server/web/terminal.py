@@ -39,16 +39,23 @@ class VerdictBody(BaseModel):
 
 
 class RulingBody(BaseModel):
-    """Whether the caller may give a verdict, as `Ruling`."""
+    """Whether the caller may give a verdict, as `Ruling`; with `login_helps`, by which login (RFC 9470)."""
 
     allowed: bool
     why: str
     policies: tuple[str, ...]
     login_helps: bool
+    acr_values: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, ruling: Ruling) -> RulingBody:
-        return cls(allowed=ruling.allowed, why=ruling.why, policies=ruling.policies, login_helps=ruling.login_helps)
+        return cls(
+            allowed=ruling.allowed,
+            why=ruling.why,
+            policies=ruling.policies,
+            login_helps=ruling.login_helps,
+            acr_values=ruling.login.acr_values if ruling.login else (),
+        )
 
 
 class Shown(BaseModel):

@@ -230,7 +230,8 @@ async def test_what_comes_back_without_our_state_is_passed_over() -> None:
 async def test_a_provider_without_pkce_gets_no_login_by_browser(methods: list[str] | None) -> None:
     stage = await open_stage(code_challenge_methods_supported=methods)
     with pytest.raises(Invalid, match="PKCE with S256"):
-        await stage.login.by_browser(Asked(), stage.urls.put_nowait)
+        async with asyncio.timeout(5):
+            await stage.login.by_browser(Asked(), stage.urls.put_nowait)
     assert stage.urls.empty()
 
 

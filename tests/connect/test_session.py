@@ -266,7 +266,7 @@ async def test_a_person_is_asked_once_however_many_requests_wait(office: Office)
     async with office.session(wait=0.3) as session:
         for _ in range(2):
             waiting = await asyncio.gather(*(office.ask(session) for _ in range(3)), return_exceptions=True)
-            assert [type(each) for each in waiting] == [LoginRequired] * 3
+            assert all(isinstance(each, LoginRequired) for each in waiting)
             told = waiting[0]
             assert isinstance(told, LoginRequired)
             assert "waits in your browser" in told.message
@@ -292,7 +292,7 @@ async def test_an_agent_that_tries_on_does_not_open_page_after_page(office: Offi
     async with office.session(show=decline) as session:
         with pytest.raises(LoginRequired, match="It was declined"):
             await session.headers("POST", office.slot.resource)
-        with pytest.raises(LoginRequired, match="did not when asked a moment ago"):
+        with pytest.raises(LoginRequired, match="nobody logged in when asked a moment ago"):
             await session.headers("POST", office.slot.resource)
     assert office.shown.qsize() == 1
 
@@ -369,6 +369,32 @@ async def test_a_login_that_is_not_strong_enough_after_all_is_not_asked_for_agai
         assert await session.learn(401, demand)
         assert not await session.learn(401, demand)
     assert office.shown.qsize() == 2
+
+
+async def test_a_session_that_may_ask_nobody_names_the_command_for_what_is_asked(office: Office) -> None:
+    await log_in(office)
+    stronger = 'DPoP error="insufficient_user_authentication", max_age="300", acr_values="a;b c"'
+    wider = 'DPoP error="insufficient_scope", scope="arborgate:propose"'
+    async with office.session(ask=False) as session:
+        await session.load()
+        for header, options in ((stronger, "--acr-values 'a;b c' --max-age 300"), (wider, "arborgate:propose'")):
+            with pytest.raises(LoginRequired, match="wider or stronger login") as told:
+                await session.learn(403, {"www-authenticate": header})
+            assert str(told.value.hint).endswith(options)
+
+
+async def test_a_login_made_elsewhere_is_tried_before_anybody_is_asked(office: Office) -> None:
+    await log_in(office)
+    async with office.session(ask=False) as session:
+        assert (await office.ask(session)).status_code == 200
+        with pytest.raises(LoginRequired):
+            await office.ask(session, "strong")
+        async with office.session() as terminal:
+            login = asyncio.create_task(terminal.log_in(Asked(acr_values=TWO_FACTORS)))
+            url = [await office.shown.get() for _ in range(2)][1]
+            await asyncio.to_thread(walk, url, "vera", second_factor=True)
+            await login
+        assert (await office.ask(session, "strong")).status_code == 200
 
 
 async def test_where_no_key_can_be_had_a_bearer_token_has_to_do_and_that_is_said(office: Office) -> None:

@@ -25,7 +25,7 @@ OTHER = Slot(MCP, "on-call")
 class Ring(KeyringBackend):
     """A keyring in memory, which can be locked and takes only so much."""
 
-    priority = 5  # type: ignore[assignment]  # keyring declares a property of the class
+    priority = 5  # pyright: ignore[reportAssignmentType]  # a property of the class
 
     def __init__(self, takes: int = 100_000) -> None:
         self.held: dict[tuple[str, str], str] = {}

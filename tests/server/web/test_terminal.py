@@ -228,7 +228,7 @@ async def test_an_old_login_is_renewed_before_production_is_approved(office: Wor
     office.clock.forward(1_200)
     code, said, _ = await terminal.run("approve", proposal.id, "--digest", proposal.digest)
     # The provider's clock did not move, so the new login is no younger: what counts is that it was asked for.
-    assert (code, "Your login is too old to approve this." in said) == (2, True)
+    assert (code, "Your login is too old for this." in said) == (2, True)
     renewed = terminal.kept()
     assert kept is not None
     assert renewed is not None

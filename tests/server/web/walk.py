@@ -6,13 +6,14 @@ import sys
 import httpx2
 
 
-def walk(url: str, person: str) -> None:
+def walk(url: str, person: str, *, second_factor: bool = False) -> None:
+    form = {"login": person, **({"second_factor": "on"} if second_factor else {})}
     with httpx2.Client(trust_env=False) as browser:
         answer = browser.get(url)
         while answer.is_redirect:
             url = str(answer.url.join(answer.headers["location"]))
             asked = "/interaction/" in url
-            answer = browser.post(url, data={"login": person}) if asked else browser.get(url)
+            answer = browser.post(url, data=form) if asked else browser.get(url)
         answer.raise_for_status()
 
 
