@@ -56,6 +56,14 @@ async def test_a_call_that_may_have_been_acted_on_is_never_sent_twice(tmp_path: 
     assert len(asked) == 1
 
 
+async def test_a_notification_that_may_have_arrived_is_not_sent_again(tmp_path: Path) -> None:
+    remote = Scripted([hang_up, answer])
+    async with remote.started(), piped(prepare(tmp_path, remote.url)) as pipe:
+        await pipe.send({"jsonrpc": "2.0", "method": "notifications/roots/list_changed"})
+        assert await pipe.end() == []
+    assert len(remote.asked) == 1
+
+
 @pytest.mark.parametrize("trouble", [fixed(429), fixed(429, retry_after="0"), fixed(503, retry_after="0")])
 async def test_a_call_that_was_turned_away_is_sent_again(tmp_path: Path, trouble: Step) -> None:
     told, asked = await ask(tmp_path, [trouble, answer], CALL)

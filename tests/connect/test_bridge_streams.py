@@ -91,7 +91,9 @@ async def test_a_subscription_that_a_restart_breaks_is_opened_again_and_tells_wh
     tmp_path: Path,
 ) -> None:
     remote = Sdk()
-    login = prepare(tmp_path, remote.url)
+    login = prepare(
+        tmp_path, remote.url, patience={"server": 0.0}
+    )  # a request gives up at once, a subscription does not
     async with AsyncExitStack() as first:
         await first.enter_async_context(remote.started())
         async with (
