@@ -42,7 +42,7 @@ class Hostile(Issuer):
     def logout_token(
         self, *, header: Mapping[str, Any] | None = None, key: Key | None = None, drop: str = "", **changes: Any
     ) -> str:
-        """What the provider sends when Ada logs out there: `changes` to the claims, without the claim `drop`."""
+        """What the provider sends when Ada logs out there: `changes` to the claims, without those that `drop` names."""
         now = int(time.time())
         claims: dict[str, Any] = {
             "iss": ISSUER,
@@ -55,7 +55,7 @@ class Hostile(Issuer):
             "events": {LOGOUT_EVENT: {}},
             **changes,
         }
-        claims.pop(drop, None)
+        claims = {name: value for name, value in claims.items() if name not in drop.split()}
         return self.sign(claims, header={"typ": "logout+jwt", **(header or {})}, key=key)
 
     async def _describe(self, _request: Request) -> Response:
