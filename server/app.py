@@ -7,7 +7,7 @@ import gc
 import os
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from ..policies.errors import BadConfiguration
+from ..policies.errors import BadConfiguration, Unavailable
 from ..policies.loader import Policies, Reload
 from ..policies.model import Caller
 from ..tools.all import TOOLS
@@ -170,7 +170,10 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
         denied = build_deny_list(settings, state)
         safeguards = build_safeguards(settings, state, web, denied, children)
         identity = Identity(settings.identity, settings.roles, client=web, safeguards=safeguards)
+        await stack.enter_async_context(running(identity.watch()))
         if denied is not None:
+            with suppress(Unavailable):  # until it is known nobody is let in: better not at the first call
+                await denied.refresh()
             await stack.enter_async_context(running(denied.run()))
         await stack.enter_async_context(running(argocd.run()))
         if settings.policies.reload:

@@ -285,6 +285,23 @@ CLAIMS = (
     ),
 )
 
+
+def _large(name: str, members: str) -> Attack:
+    """Good claims but for the expiry, with as much beside them as a token may hold."""
+    return _raw(name, lambda scene: _text(scene, f',{members},"exp":1').replace('"exp":', '"was":', 1))
+
+
+LARGE = (
+    _large("large-by-one-text", '"x":"' + "x" * 11_000 + '"'),
+    _large("large-by-lists", '"x":[' + ",".join(["[]"] * 3_600) + "]"),
+    _large("large-by-objects", '"x":[' + ",".join(["{}"] * 3_600) + "]"),
+    _large("large-by-depth", '"x":' + "[" * 900 + "]" * 900),
+    _large("large-by-members", ",".join(f'"{number:05}":0' for number in range(1_100))),
+    _large("large-by-actors", '"act":' + '{"sub":"a","act":' * 580 + "{}" + "}" * 580),
+    _large("large-by-a-number", '"x":' + "9" * 4_000),
+    _large("large-by-groups", '"x":[' + ",".join(f'"{number:07}"' for number in range(1_050)) + "]"),
+)
+
 PRESENTATION = (
     Attack("no-token", lambda _: [], error=""),
     Attack("basic-authentication", lambda _: [("authorization", "Basic YTpi")], error=""),
@@ -297,4 +314,4 @@ PRESENTATION = (
     _token("a-token-and-a-word", lambda s: f"{s.token()} please"),
 )
 
-ATTACKS = (*FORM, *ALGORITHM, *SIGNATURE, *HEADER, *ISSUER, *AUDIENCES, *TIMES, *CLAIMS, *PRESENTATION)
+ATTACKS = (*FORM, *ALGORITHM, *SIGNATURE, *HEADER, *ISSUER, *AUDIENCES, *TIMES, *CLAIMS, *LARGE, *PRESENTATION)

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,7 +10,7 @@ from joserfc.jwk import ECKey, RSAKey
 from arborgate.server.identity.authentication import Identity
 from arborgate.server.identity.flaws import Flaw, Unauthenticated
 from arborgate.server.identity.settings import IdentitySettings, IssuerSettings
-from arborgate.server.identity.tokens import TOKEN_LIMIT, decode
+from arborgate.server.identity.tokens import decode
 from tests.identity.forging import ROLES, forge, make_identity, refuse
 from tests.server.issuing import AUDIENCE, ISSUER, Issuer
 
@@ -185,32 +184,3 @@ async def test_an_algorithm_by_another_spelling_is_refused(
 ) -> None:
     header = json.dumps({"alg": algorithm, "kid": "k1"}).encode()
     assert await refuse(identity, forge(issuer, header=header)) is Flaw.ALGORITHM
-
-
-async def test_a_refused_token_is_cheap_even_when_it_is_as_large_as_can_be(identity: Identity, issuer: Issuer) -> None:
-    await identity.authenticate(issuer.token(), audience=AUDIENCE)
-
-    def pad(claims: str) -> bytes:
-        """Claims of about 12,000 bytes, 16,000 in base64."""
-        whole = json.dumps(issuer.claims(exp=1))
-        return f"{whole[:-1]},{claims}}}".encode()
-
-    large = [
-        pad('"x":"' + "x" * 11_600 + '"'),
-        pad('"x":[' + ",".join(["[]"] * 3_800) + "]"),
-        pad('"x":[' + ",".join(["{}"] * 3_800) + "]"),
-        pad('"x":' + "[" * 900 + "]" * 900),
-        pad(",".join(f'"{number:05}":0' for number in range(1_160))),
-        pad('"act":' + '{"sub":"a","act":' * 600 + "{}" + "}" * 600),
-        pad('"x":' + "9" * 4_000),
-        pad('"groups":[' + ",".join(f'"{number:07}"' for number in range(1_150)) + "]"),
-    ]
-    for claims in large:
-        token = forge(issuer, claims=claims)
-        assert 10_000 < len(token) <= TOKEN_LIMIT or b"999" in claims or b"[[[" in claims
-        took = []
-        for _ in range(5):
-            began = time.perf_counter()
-            await refuse(identity, token)
-            took.append(time.perf_counter() - began)
-        assert min(took) < 0.005, claims[:120]
