@@ -33,7 +33,10 @@ _KEPT: Final = 32
 _KEPT_SECONDS: Final = 4.0  # uvicorn closes what is idle for 5 s: ours must be the first to let go
 _EXTENSIONS: Final = {"timeout": httpx2.Timeout(connect=10.0, read=300.0, write=60.0, pool=None).as_dict()}
 _NAME: Final = "arborgate-connect"
-LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+_UNPROXIED: Final = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
+"""Where the proxy of the environment is never asked."""
+
 _INITIALIZED: Final = read_message(b'{"jsonrpc":"2.0","method":"notifications/initialized"}')
 
 Deliver = Callable[[bytes, Mapping[str, Any]], Awaitable[None]]
@@ -70,7 +73,7 @@ class Remote:
         self._client = httpx2.AsyncClient(
             follow_redirects=False,
             limits=httpx2.Limits(max_keepalive_connections=_KEPT, keepalive_expiry=_KEPT_SECONDS),
-            trust_env=urlsplit(url).hostname not in LOOPBACK,
+            mounts=_UNPROXIED,
         )
 
     async def __aenter__(self) -> Self:
@@ -258,7 +261,7 @@ class _SessionLost(Exception):
 def check_url(url: str) -> None:
     """Raises `BadConfiguration` for a URL that no login may be sent to."""
     parts = urlsplit(url)
-    if parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)):
+    if parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)):
         return
     raise BadConfiguration(
         "The URL of Arborgate must begin with https:// (or with http:// on this very machine).",

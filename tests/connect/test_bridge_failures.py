@@ -1,6 +1,7 @@
 """What the bridge makes of a server that refuses, breaks off or talks nonsense; what it sends again, and what never."""
 
 import json
+import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from tests.connect.bridging import META, piped, prepare, request
 from tests.connect.remotes import Asked, Scripted, answer, hang_up, write
+from tests.parts.certificates import CertificateAuthority
 
 pytestmark = pytest.mark.anyio
 
@@ -213,3 +215,37 @@ async def test_a_session_that_the_server_has_lost_is_opened_again(tmp_path: Path
         ("notifications/initialized", "s-3"),
         ("tools/call", "s-3"),
     ]
+
+
+async def test_a_certificate_counts_only_when_this_machine_trusts_its_issuer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = CertificateAuthority(tmp_path)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(*authority.issue("remote"))
+    remote = Scripted([answer], tls=tls)
+    async with remote.started():
+        async with piped(prepare(tmp_path, remote.url)) as pipe:
+            told = await pipe.ask(READ)
+        assert told["error"]["message"].startswith("This machine does not trust the certificate of the server.")
+        assert remote.asked == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+        async with piped(prepare(tmp_path, remote.url)) as pipe:
+            assert (await pipe.ask(READ))["result"] == {"echo": "resources/list"}
+
+
+async def test_a_proxy_is_asked_for_the_network_and_never_for_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy, remote = Scripted([fixed(403)]), Scripted([answer])
+    async with proxy.started(), remote.started():
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("NO_PROXY", "")
+        monkeypatch.setenv("no_proxy", "")
+        async with piped(prepare(tmp_path, remote.url)) as pipe:
+            assert (await pipe.ask(READ))["result"] == {"echo": "resources/list"}
+        assert proxy.asked == []
+        async with piped(prepare(tmp_path, "https://gate.example.test/mcp", patience={"server": 0.0})) as pipe:
+            assert "can't be reached" in (await pipe.ask(READ))["error"]["message"]
+    assert [asked.method for asked in proxy.asked] == ["CONNECT"]
