@@ -17,7 +17,7 @@ from arborgate.server.audit import AuditLog, read_records
 from arborgate.server.connect.asking import Manner
 from arborgate.server.connect.authorization import Authorization
 from arborgate.server.connect.discovery import find_mcp
-from arborgate.server.connect.entries import Entry, Place, Slot
+from arborgate.server.connect.entries import Entry, Place, Slot, Tokens
 from arborgate.server.connect.session import Session
 from arborgate.server.connect.store import Store
 from arborgate.server.connect.web import Web
@@ -108,6 +108,21 @@ class Office:
 
     def records(self, *events: Event) -> list[Record]:
         return [record for record, _ in read_records(self.log.path) if record.event in events]
+
+
+async def log_in(office: Office, person: str = "vera", **settings: Any) -> Tokens:
+    """Logs in and returns what is kept."""
+    async with office.session(person=person, **settings) as session:
+        await session.log_in()
+    tokens = office.kept().tokens
+    assert tokens is not None
+    return tokens
+
+
+def kept_tokens(office: Office) -> Tokens:
+    tokens = office.kept().tokens
+    assert tokens is not None
+    return tokens
 
 
 @asynccontextmanager
