@@ -35,7 +35,8 @@ class Laptop:
     def environ(self) -> dict[str, str]:
         browser = f"{sys.executable} {walk.__file__} %s"
         own = {"XDG_STATE_HOME": str(self.home), "BROWSER": browser, "PERSON": self.person, "NO_COLOR": "1"}
-        return {**os.environ, **own}
+        nowhere = {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": ""}  # this machine is not behind any proxy
+        return {**os.environ, **own, **nowhere}
 
     async def start(self, *words: str) -> asyncio.subprocess.Process:
         pipe = asyncio.subprocess.PIPE

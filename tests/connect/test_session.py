@@ -81,6 +81,14 @@ async def test_a_person_is_asked_once_however_many_requests_wait(office: Office)
         assert (await office.ask(session)).status_code == 200
 
 
+async def test_two_programs_that_need_one_login_have_the_person_log_in_once(office: Office) -> None:
+    async with office.session() as one, office.session() as other:
+        asked = [asyncio.create_task(office.ask(session)) for session in (one, other)]
+        await asyncio.to_thread(walk, await office.shown.get(), "vera")
+        assert [answer.status_code for answer in await asyncio.gather(*asked)] == [200, 200]
+    assert office.shown.empty()
+
+
 async def test_an_agent_that_tries_on_does_not_open_page_after_page(office: Office) -> None:
     def decline(url: str) -> None:
         office.shown.put_nowait(url)
