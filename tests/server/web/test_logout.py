@@ -228,9 +228,11 @@ async def test_a_token_of_another_issuer_asks_nobody_anything(desk: World, hosti
 async def test_a_flood_of_forgeries_fills_no_record_and_no_redis(
     desk: World, hostile: Hostile, redis_server: RedisServer
 ) -> None:
+    began = time.monotonic()
     for number in range(60):
         await tell(desk, hostile.logout_token(key=ECKey.generate_key("P-256", {"kid": "k1"}), jti=f"j-{number}"))
-    assert len(desk.records(Event.CALLER_REJECTED)) < 60
+    seconds = int(time.monotonic() - began) + 2  # a second begun counts as one
+    assert len(desk.records(Event.CALLER_REJECTED)) <= 10 * seconds
     assert list(redis_server.admin.scan_iter("*logout*")) == []
 
 
