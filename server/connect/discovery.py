@@ -33,8 +33,9 @@ class _Resource(Kept):
     arborgate_scope: str = DEFAULT_SCOPE
 
 
-async def find_mcp(web: Web, resource: str, issuer: str = "") -> Place:
-    """Where to get tokens for an MCP endpoint; of several providers the first, or `issuer`.
+async def find_mcp(web: Web, resource: str, issuer: str = "", before: str = "") -> Place:
+    """Where to get tokens for an MCP endpoint; of several providers `issuer`, else the one of the login `before`,
+    else the first.
 
     Raises `Invalid` for an issuer that is not among them, `Unavailable` when something there is not as it must be."""
     described, scope = await _describe(web, resource)
@@ -45,7 +46,8 @@ async def find_mcp(web: Web, resource: str, issuer: str = "") -> Place:
         raise Invalid(
             f"{resource} does not trust the issuer {issuer!r}.", field="--issuer", hint=f"It trusts: {known}."
         )
-    provider = await find_provider(web, issuer or described.authorization_servers[0])
+    trusted = described.authorization_servers
+    provider = await find_provider(web, issuer or (before if before in trusted else trusted[0]))
     wanted = scope or " ".join(described.scopes_supported[:_MOST_SCOPES])
     return Place(
         audience=described.resource,

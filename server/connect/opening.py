@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,9 +44,13 @@ def open_session(url: str, say: Callable[[str], None], wishes: Wishes, store: St
         command=f"arborgate login {shlex.quote(slot.resource.removesuffix('/mcp'))}{named}",
     )
 
+    kept_in = store or Store.of(say)
+
     async def find(web: Web) -> Place:
         from .discovery import find_mcp  # noqa: PLC0415  # a login that still lives does not wait for it
 
-        return await find_mcp(web, slot.resource, wishes.issuer)
+        kept = await asyncio.to_thread(kept_in.read, slot)
+        before = kept.place.provider.issuer if kept else ""
+        return await find_mcp(web, slot.resource, wishes.issuer, before)
 
-    return Session(slot, store or Store.of(say), find, manner=manner, say=say)
+    return Session(slot, kept_in, find, manner=manner, say=say)

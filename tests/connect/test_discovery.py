@@ -114,6 +114,9 @@ async def test_of_several_providers_the_first_is_taken_or_the_one_that_is_asked_
     net.answers[f"{second}/.well-known/openid-configuration"] = {**PROVIDER, "issuer": second}
     assert (await find_mcp(net.web, MCP)).provider.issuer == ISSUER
     assert (await find_mcp(net.web, MCP, second)).provider.issuer == second
+    assert (await find_mcp(net.web, MCP, before=second)).provider.issuer == second
+    assert (await find_mcp(net.web, MCP, ISSUER, before=second)).provider.issuer == ISSUER
+    assert (await find_mcp(net.web, MCP, before="https://evil.test")).provider.issuer == ISSUER
     with pytest.raises(Invalid, match=r"does not trust the issuer 'https://evil\.test'") as refused:
         await find_mcp(net.web, MCP, "https://evil.test")
     assert refused.value.hint == f"It trusts: {ISSUER}, {second}."
