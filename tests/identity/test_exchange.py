@@ -157,10 +157,11 @@ async def test_without_a_proof_there_is_no_token(replica: Replica, prover: Prove
     assert replica.world.records.written[-1].event is Event.CALLER_REJECTED
 
 
-async def test_two_proofs_are_none(replica: Replica, prover: Prover) -> None:
+@pytest.mark.parametrize("first", ["", "another"])
+async def test_two_proofs_are_none(replica: Replica, prover: Prover, first: str) -> None:
     form = {"grant_type": GRANT_TYPE, "subject_token": replica.controller(), "audience": CHILD}
-    headers = [("DPoP", replica.prove(prover, EXCHANGE_PATH)) for _ in range(2)]
     form |= {"subject_token_type": ACCESS_TOKEN}
+    headers = [("DPoP", first), ("DPoP", replica.prove(prover, EXCHANGE_PATH))]
     answer = await replica.http.post(EXCHANGE_PATH, data=form, headers=headers)
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_dpop_proof")
 
@@ -415,6 +416,13 @@ async def test_a_token_of_ours_that_lacks_what_narrows_it_is_refused(
     signed = await replica.keys.sign({**claims, **change}, ends=claims["exp"])
     answer = await replica.call(signed, prover, app=CHILD)
     assert (answer.status_code, replica.world.records.written[-1].outcome) == (401, "claims")
+
+
+async def test_a_token_of_ours_without_a_key_is_refused(replica: Replica, prover: Prover) -> None:
+    claims = claims_of(await replica.child_token(prover))
+    signed = await replica.keys.sign({**claims, "cnf": None}, ends=claims["exp"])
+    bare = await replica.http.post("/mcp", headers={"Authorization": f"Bearer {signed}"}, content=b"{}")
+    assert (bare.status_code, replica.world.records.written[-1].outcome) == (401, "unbound")
 
 
 def test_an_issuer_by_our_own_name_refuses_to_start(replica: Replica) -> None:
