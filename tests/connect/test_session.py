@@ -245,14 +245,3 @@ async def test_no_token_and_no_key_is_ever_said(office: Office) -> None:
     for secret in (entry.tokens.access_token, entry.tokens.refresh_token, entry.key["d"]):
         assert secret not in told
     assert entry.tokens.access_token not in str([office.shown.get_nowait() for _ in range(office.shown.qsize())])
-
-
-def test_a_proof_costs_little() -> None:
-    prover = Prover(make_key())
-    url, token = "https://arborgate.test/mcp", "t" * 1_200
-    took = []
-    for _ in range(200):
-        began = time.perf_counter()
-        prover.prove("POST", url, token)
-        took.append(time.perf_counter() - began)
-    assert sorted(took)[20] < 0.000_4  # 50 µs where nobody else is at work
