@@ -190,8 +190,9 @@ async def test_a_login_is_finished_once(world: World, hostile: Hostile) -> None:
 async def test_a_login_takes_no_longer_than_ten_minutes(world: World, hostile: Hostile) -> None:
     login, held, state = await begin(world, hostile)
     world.clock.forward(ATTEMPT_SECONDS)
-    with pytest.raises(LoginFailed):
+    with pytest.raises(LoginFailed) as refused:
         await login.finish(held, {"state": state, "code": "c"})
+    assert refused.value.detail == "the state belongs to no login of this browser"
 
 
 async def test_two_tabs_of_a_browser_can_log_in_at_once(world: World, hostile: Hostile) -> None:
@@ -343,7 +344,7 @@ async def test_an_answer_from_another_issuer_is_refused(world: World, hostile: H
 async def test_metadata_of_another_issuer_is_refused(world: World, hostile: Hostile) -> None:
     hostile.named = "https://evil.test"
     with pytest.raises(Unavailable):
-        await come_back(world, hostile)
+        await begin(world, hostile)
 
 
 @pytest.mark.parametrize(
