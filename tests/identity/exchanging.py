@@ -82,7 +82,8 @@ class Replica:
     def controller(self, **changes: Any) -> str:
         """The access token of the shop's controller, which acts for itself."""
         names = {"sub": "shop-controller", "client_id": "shop-controller", "name": "Shop controller"}
-        return self.issuer.token(**{**names, "groups": ["shop-controllers"], "jti": "t-1", **changes})
+        ends = int(self.clock()) + 600  # well behind the end of what it is exchanged for
+        return self.issuer.token(**{**names, "groups": ["shop-controllers"], "jti": "t-1", "exp": ends, **changes})
 
     async def exchange(
         self, token: str, prover: Prover, *, proof: str | None = None, form: Any = None, **fields: str | None
