@@ -60,18 +60,21 @@ class Authenticator:
         self._recorded = Sampling(_REFUSALS_RECORDED)
 
     async def authenticate(self, scope: Scope) -> Caller | Response:
-        """The caller, or what to answer instead. With the caller, `scope` learns how the token was presented."""
+        """The caller, or what to answer instead."""
         resource, scheme = self._resource, Scheme.BEARER
         try:
             token, presented = read_token(scope, resource.url, self._certificates)
             scheme = presented.scheme
-            return await self._identity.authenticate(
+            caller = await self._identity.authenticate(
                 token, audience=resource.audience, channel=resource.channel, presented=presented
             )
+            if caller.issuer not in resource.issuers:  # any issuer can name any audience
+                raise Unauthenticated(Flaw.ISSUER, detail="it logs nobody in here")
         except Unauthenticated as error:
             return await self._refuse(error, scheme)
         except Unavailable as error:
             return problem(503, "server", error.message, {"Retry-After": "1"})
+        return caller
 
     async def _refuse(self, error: Unauthenticated, scheme: Scheme) -> Response:
         self._metrics.observe_refusal(error.flaw)

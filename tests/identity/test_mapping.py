@@ -12,15 +12,20 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Scope
 
 from arborgate.policies.errors import BadConfiguration
 from arborgate.policies.model import ActionGroup, Caller, Channel
+from arborgate.server.audit import AuditLog, read_records
+from arborgate.server.http import Authenticator
 from arborgate.server.identity.authentication import Identity
 from arborgate.server.identity.callers import caller_of, find_claim, read_groups
 from arborgate.server.identity.flaws import Flaw, Unauthenticated
 from arborgate.server.identity.membership import GroupsFile
 from arborgate.server.identity.roles import RoleMembers
-from arborgate.server.identity.settings import Grant, IdentitySettings, IssuerSettings
+from arborgate.server.identity.settings import Grant, IdentitySettings, IssuerSettings, PagesSettings
+from arborgate.server.metrics import Metrics
+from arborgate.server.protected import protect_approvals
 from tests.server.issuing import AUDIENCE, ISSUER, Issuer
 
 pytestmark = pytest.mark.anyio
@@ -170,6 +175,26 @@ def test_an_issuer_cannot_be_named_so_that_it_speaks_for_another() -> None:
     for name in (f"{ISSUER}#ada", f"{ISSUER}?x", "https://ada@issuer.test"):
         with pytest.raises(ValueError, match="no query, no fragment"):
             IdentitySettings(issuers=(IssuerSettings(issuer=name),))
+
+
+@pytest.mark.parametrize("login", [ISSUER, OTHER])
+async def test_the_approvals_open_to_the_issuer_alone_that_people_log_in_at(
+    issuer: Issuer, tmp_path: Path, login: str
+) -> None:
+    settings = IdentitySettings(issuers=(IssuerSettings(issuer=ISSUER), IssuerSettings(issuer=OTHER)))
+    approvals = protect_approvals("https://arborgate.test", settings, PagesSettings(issuer=login))
+    token = issuer.token(aud=approvals.audience, client_id="arborgate-terminal")
+    headers = [(b"authorization", f"Bearer {token}".encode())]
+    scope: Scope = {"type": "http", "method": "GET", "path": "/approvals", "headers": headers}
+    async with AuditLog.open(tmp_path, "serve-1") as log:
+        identity = Identity(settings, ROLES, client=issuer.client)
+        found = await Authenticator(identity, log, Metrics(), approvals).authenticate(scope)
+        outcomes = [record.outcome for record, _ in read_records(log.path)]
+    if login == ISSUER:
+        assert isinstance(found, Caller)
+    else:
+        assert isinstance(found, Response)
+        assert (found.status_code, outcomes[-1]) == (401, "issuer")
 
 
 def test_a_prefix_keeps_the_groups_of_one_issuer_from_being_anothers() -> None:
