@@ -11,6 +11,7 @@ from ...policies.errors import ArborgateError
 from ..stdio import Lines
 from .conversation import Conversation
 from .credentials import Credentials
+from .endpoint import check_url
 from .failures import Notes
 from .messages import (
     INTERNAL_ERROR,
@@ -26,7 +27,7 @@ from .messages import (
     write_failure,
 )
 from .output import Output, open_output
-from .remote import Patience, Remote, check_url
+from .remote import Patience, Remote
 from .subscriptions import METHOD as LISTEN
 from .subscriptions import Subscription
 

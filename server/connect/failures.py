@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
-import httpx2
+import httpcore2
 
 from ...policies.errors import ArborgateError, Busy, Denied, NotThere, Refused, Unavailable
 from .messages import parse
@@ -20,7 +20,7 @@ _FIRST_PAUSE: Final = 0.1
 _TOLD: Final = 300
 """How much of what the server says is passed on."""
 
-_UNTOUCHED = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
+_UNTOUCHED = (httpcore2.ConnectError, httpcore2.ConnectTimeout, httpcore2.PoolTimeout, httpcore2.ProxyError)
 """Failures before the first byte of a request is sent."""
 
 
@@ -68,10 +68,10 @@ def grow(most: float) -> Iterator[float]:
         pause = min(pause * 2, most)
 
 
-def lost_on_the_way(error: httpx2.RequestError) -> Lost | ArborgateError:
+def lost_on_the_way(error: Exception) -> Lost | ArborgateError:
     """What a request that failed below HTTP comes to: an attempt to repeat, or an error that repeating won't mend."""
     detail = f"{type(error).__name__}: {error}"
-    if isinstance(error, httpx2.ConnectError) and _is_distrust(error):
+    if isinstance(error, httpcore2.ConnectError) and _is_distrust(error):
         return Unavailable(
             "This machine does not trust the certificate of the server.",
             hint="Have the CA of the server added to the certificates of this machine, or name it in SSL_CERT_FILE.",
@@ -84,8 +84,8 @@ def lost_on_the_way(error: httpx2.RequestError) -> Lost | ArborgateError:
             detail=detail,
         )
         return Lost(unreached, untouched=True)
-    if isinstance(error, httpx2.SSEError | httpx2.LocalProtocolError) or not isinstance(error, httpx2.TransportError):
-        return Unavailable("The answer of the server can't be read.", detail=detail)
+    if isinstance(error, httpcore2.LocalProtocolError | httpcore2.UnsupportedProtocol):
+        return Unavailable("The request can't be sent as it is.", detail=detail)
     return broken_off(detail)
 
 

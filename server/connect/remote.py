@@ -9,33 +9,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
 
-import httpx2
-
-from ...policies.errors import ArborgateError, BadConfiguration, Refused, Unavailable
+from ...policies.errors import ArborgateError, Unavailable
 from .conversation import Conversation
 from .credentials import Credentials, LoginRequired
+from .endpoint import FAILURES, Answer, Endpoint
 from .failures import Lost, Notes, broken_off, explain_status, grow, left_open, lost_for_now, lost_on_the_way
 from .messages import Kind, Message, flatten, is_response, parse, read_message, write
-
-ANSWER_LIMIT: Final = 67_108_864
-"""Bytes of one message from the server."""
 
 _SENDS: Final = 3
 """How often one attempt is sent: as it is, with a nonce of the server's, and with a new token."""
 
 _LONGEST_PAUSE: Final = 3.0
-_KEPT: Final = 32
-_KEPT_SECONDS: Final = 4.0  # uvicorn closes what is idle for 5 s: ours must be the first to let go
-_EXTENSIONS: Final = {"timeout": httpx2.Timeout(connect=10.0, read=300.0, write=60.0, pool=None).as_dict()}
-_NAME: Final = "arborgate-connect"
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
-_UNPROXIED: Final = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
-"""Where the proxy of the environment is never asked."""
 
 _INITIALIZED: Final = read_message(b'{"jsonrpc":"2.0","method":"notifications/initialized"}')
 
@@ -64,24 +51,19 @@ class Remote:
         self, url: str, credentials: Credentials, conversation: Conversation, notes: Notes, patience: Patience
     ) -> None:
         self._url = url
-        self._parsed = httpx2.URL(url)
         self._credentials = credentials
         self._conversation = conversation
         self._notes = notes
         self._patience = patience
         self._renewing = asyncio.Lock()
-        self._client = httpx2.AsyncClient(
-            follow_redirects=False,
-            limits=httpx2.Limits(max_keepalive_connections=_KEPT, keepalive_expiry=_KEPT_SECONDS),
-            mounts=_UNPROXIED,
-        )
+        self._endpoint = Endpoint(url)
 
     async def __aenter__(self) -> Self:
-        await self._client.__aenter__()
+        await self._endpoint.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._client.aclose()
+        await self._endpoint.__aexit__(None, None, None)
 
     async def forward(self, message: Message, deliver: Deliver) -> None:
         """Sends one message. For a request, all that the server says to it goes to `deliver`, the response last.
@@ -121,15 +103,15 @@ class Remote:
             loop = asyncio.get_running_loop()
             headers |= await self._authorize("GET", loop.time() + self._patience.login)
             try:
-                async with self._open("GET", headers) as response:
-                    if response.status_code < 500 and not _is_stream(response):
+                async with self._endpoint.open("GET", headers) as response:
+                    if response.status < 500 and not response.is_stream:
                         return
-                    if _is_stream(response):
+                    if response.is_stream:
                         pauses = grow(self._patience.server)
-                        async for event_id, data, found in _read_events(response):
+                        async for event_id, data, found in _read_messages(response):
                             last_id = event_id
                             await deliver(flatten(data), found)
-            except httpx2.RequestError:
+            except FAILURES:
                 pass  # opened again below
             await asyncio.sleep(next(pauses))
 
@@ -139,9 +121,9 @@ class Remote:
             return
         try:
             headers = dict(await self._credentials.headers("DELETE", self._url))
-            async with self._open("DELETE", {**headers, **self._conversation.standing_headers()}):
+            async with self._endpoint.open("DELETE", {**headers, **self._conversation.standing_headers()}):
                 pass
-        except (ArborgateError, httpx2.RequestError):
+        except (ArborgateError, *FAILURES):
             return  # the server ends it by itself
 
     async def _attempt(self, message: Message, deliver: Deliver, until: float) -> None:
@@ -150,10 +132,10 @@ class Remote:
         try:
             for left in reversed(range(_SENDS)):
                 headers = self._conversation.headers(message) | await self._authorize("POST", until)
-                async with self._open("POST", headers, message.raw) as response:
-                    status = response.status_code
+                async with self._endpoint.open("POST", headers, message.raw) as response:
+                    status = response.status
                     if status in (401, 403):
-                        body = await _read(response)
+                        body = await response.read()
                         if await self._learn(response, until) and left:
                             continue
                         await self._take_body(response, body, message, deliver)
@@ -162,7 +144,7 @@ class Remote:
                             await self._learn(response, until)
                         await self._take(response, message, deliver)
                     return
-        except httpx2.RequestError as error:
+        except FAILURES as error:
             raise lost_on_the_way(error) from error
         except _SessionLost:
             raise await self._renew(session, until) from None
@@ -181,20 +163,6 @@ class Remote:
         gone = Unavailable("The server has lost the session of this client.", hint="Start the client again.")
         return Lost(gone, untouched=True)
 
-    @asynccontextmanager
-    async def _open(
-        self, method: str, headers: Mapping[str, str], content: bytes | None = None
-    ) -> AsyncIterator[httpx2.Response]:
-        """Sends a request that is whole already: what a client merges into each would cost as much as the rest."""
-        request = httpx2.Request(
-            method, self._parsed, headers={"user-agent": _NAME, **headers}, content=content, extensions=_EXTENSIONS
-        )
-        response = await self._client.send(request, stream=True)
-        try:
-            yield response
-        finally:
-            await response.aclose()
-
     async def _authorize(self, method: str, until: float) -> dict[str, str]:
         try:
             async with asyncio.timeout_at(until):
@@ -202,30 +170,30 @@ class Remote:
         except TimeoutError:
             raise _unfinished() from None
 
-    async def _learn(self, response: httpx2.Response, until: float) -> bool:
+    async def _learn(self, response: Answer, until: float) -> bool:
         try:
             async with asyncio.timeout_at(until):
-                return await self._credentials.learn(response.status_code, dict(response.headers))
+                return await self._credentials.learn(response.status, response.headers)
         except TimeoutError:
             raise _unfinished() from None
 
-    async def _take(self, response: httpx2.Response, message: Message, deliver: Deliver) -> None:
-        if message.kind is Kind.REQUEST and response.status_code == 200 and _is_stream(response):
+    async def _take(self, response: Answer, message: Message, deliver: Deliver) -> None:
+        if message.kind is Kind.REQUEST and response.is_stream:
             await self._take_stream(response, message, deliver)
             return
-        body = await _read(response)
-        if (lost := lost_for_now(response.status_code, response.headers)) is not None:
+        body = await response.read()
+        if (lost := lost_for_now(response.status, response.headers)) is not None:
             raise lost
-        if response.status_code == 404 and self._conversation.session and message.method != "initialize":
+        if response.status == 404 and self._conversation.session and message.method != "initialize":
             raise _SessionLost
         await self._take_body(response, body, message, deliver)
 
-    async def _take_body(self, response: httpx2.Response, body: bytes, message: Message, deliver: Deliver) -> None:
+    async def _take_body(self, response: Answer, body: bytes, message: Message, deliver: Deliver) -> None:
         if message.kind is not Kind.REQUEST:
-            if response.status_code >= 300:
-                raise explain_status(response.status_code, response.headers, body)
+            if response.status >= 300:
+                raise explain_status(response.status, response.headers, body)
             return
-        if response.headers.get("content-type", "").lower().startswith("application/json"):
+        if response.kind == "application/json":
             try:
                 answer = parse(body)
             except ValueError:
@@ -233,10 +201,10 @@ class Remote:
             if is_response(answer):
                 await self._finish(body, answer, message, deliver, response)
                 return
-        raise explain_status(response.status_code, response.headers, body)
+        raise explain_status(response.status, response.headers, body)
 
-    async def _take_stream(self, response: httpx2.Response, message: Message, deliver: Deliver) -> None:
-        async for _, data, found in _read_events(response):
+    async def _take_stream(self, response: Answer, message: Message, deliver: Deliver) -> None:
+        async for _, data, found in _read_messages(response):
             if is_response(found):
                 await self._finish(data, found, message, deliver, response)
                 return
@@ -244,7 +212,7 @@ class Remote:
         raise broken_off("the stream ended without a response")
 
     async def _finish(
-        self, data: bytes, answer: dict[str, Any], message: Message, deliver: Deliver, response: httpx2.Response
+        self, data: bytes, answer: dict[str, Any], message: Message, deliver: Deliver, response: Answer
     ) -> None:
         """Delivers the response under the id of its request: a server that could not read the id answers with null."""
         self._conversation.learn(message, answer, response.headers.get("mcp-session-id", ""))
@@ -258,46 +226,19 @@ class _SessionLost(Exception):
     """The server does not know the session that a request named."""
 
 
-def check_url(url: str) -> None:
-    """Raises `BadConfiguration` for a URL that no login may be sent to."""
-    parts = urlsplit(url)
-    if parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)):
-        return
-    raise BadConfiguration(
-        "The URL of Arborgate must begin with https:// (or with http:// on this very machine).",
-        hint="A login that crosses a network in the clear is anybody's.",
-    )
-
-
-async def _read(response: httpx2.Response) -> bytes:
-    """The whole body; raises `Refused` when it is over the limit."""
-    body = bytearray()
-    async for part in response.aiter_bytes():
-        body += part
-        if len(body) > ANSWER_LIMIT:
-            raise Refused("The answer of the server is larger than the bridge takes.", hint="Ask for less at once.")
-    return bytes(body)
-
-
-async def _read_events(response: httpx2.Response) -> AsyncIterator[tuple[str, bytes, dict[str, Any]]]:
+async def _read_messages(answer: Answer) -> AsyncIterator[tuple[str, bytes, dict[str, Any]]]:
     """The messages of an event stream, each with the id of its event, as it came and parsed."""
-    async for event in httpx2.EventSource(response, ANSWER_LIMIT):
-        data = event.data.encode()
+    async for event_id, data in answer.read_events():
         try:
-            found = parse(data) if event.event == "message" and data else None
+            found = parse(data)
         except ValueError:
-            found = None
+            continue
         if isinstance(found, dict) and found.get("jsonrpc") == "2.0":
-            yield event.id, data, found
+            yield event_id, data, found
 
 
 async def _drop(_line: bytes, _message: Mapping[str, Any]) -> None:
     """Takes what the client did not ask for."""
-
-
-def _is_stream(response: httpx2.Response) -> bool:
-    kind = response.headers.get("content-type", "").lower()
-    return response.status_code == 200 and str(kind).startswith("text/event-stream")
 
 
 def _unfinished() -> LoginRequired:

@@ -10,7 +10,7 @@ from mcp.shared.exceptions import MCPError
 
 from arborgate.policies.errors import BadConfiguration
 from arborgate.server.connect.bridge import LINE_LIMIT
-from arborgate.server.connect.remote import check_url
+from arborgate.server.connect.endpoint import check_url
 from tests.connect.bridging import SECONDS, connected, piped, prepare, request
 from tests.parts.process import find_free_ports
 from tests.server.serving import ERAS
