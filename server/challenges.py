@@ -5,13 +5,12 @@ RFC 6750 section 3 (Bearer), RFC 9449 section 7.1 (DPoP), RFC 9470 (step-up), RF
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from starlette.responses import JSONResponse, Response
 
-from ..policies.errors import ArborgateError, Busy, LoginNeeded, ScopeNeeded
+from ..policies.errors import ArborgateError, LoginNeeded, ScopeNeeded
 from .identity.flaws import Flaw, Unauthenticated
 from .identity.presenting import Scheme
 
@@ -52,8 +51,6 @@ class Challenges:
                 asked = {"error": "insufficient_user_authentication", "error_description": error.message}
                 asked |= {"acr_values": " ".join(values)} if values else {}
                 return 401, [("WWW-Authenticate", self._write(scheme, {**asked, "max_age": str(age)}))]
-            case Busy(retry_after=seconds):
-                return 429, [("Retry-After", str(max(1, math.ceil(seconds))))]
         return None
 
     @staticmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -10,6 +11,7 @@ import orjson
 from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
+from mcp_types import INTERNAL_ERROR
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -17,10 +19,11 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..policies.errors import ArborgateError, Busy, Unavailable, Unrecorded
-from ..policies.model import Caller
+from ..policies.model import Binding, Caller
 from ..tools.record import Entry, Event
 from .challenges import problem
 from .doorkeeper import Doorkeeper
+from .errors import as_json, tell
 from .gate import Recorder
 from .identity.authentication import Identity
 from .identity.flaws import Flaw, Unauthenticated
@@ -117,8 +120,7 @@ class Authenticated:
         try:
             await self._limits.enter(caller)
         except Busy as busy:
-            status, headers = self._demand(busy, scope) or (429, ())
-            await problem(status, "server", busy.message, headers)(scope, receive, send)
+            await _refuse_for_now(busy)(scope, receive, send)
             return
         try:
             scope[CALLER] = caller
@@ -140,14 +142,22 @@ class Authenticated:
     def _tell(self, start: Message, scope: Scope) -> Message:
         told = [("DPoP-Nonce", scope[NONCE])] if NONCE in scope else []
         status = start["status"]
-        if (refusal := scope.get(REFUSAL)) is not None and (demand := self._demand(refusal, scope)) is not None:
-            status, told = demand[0], [*told, *demand[1]]
+        if (refusal := scope.get(REFUSAL)) is not None:
+            scheme = Scheme.DPOP if scope[CALLER].binding is Binding.DPOP else Scheme.BEARER
+            if (demand := self._authenticator.challenges.demand(refusal, scheme)) is not None:
+                status, told = demand[0], [*told, *demand[1]]
         encoded = [(name.lower().encode(), value.encode()) for name, value in told]
         return {**start, "status": status, "headers": [*start["headers"], *encoded]}
 
-    def _demand(self, error: ArborgateError, scope: Scope) -> tuple[int, Sequence[tuple[str, str]]] | None:
-        bound = any(name == b"dpop" for name, _ in scope["headers"])
-        return self._authenticator.challenges.demand(error, Scheme.DPOP if bound else Scheme.BEARER)
+
+def _refuse_for_now(busy: Busy) -> Response:
+    """429 as a JSON-RPC error, whose words clients show to the agent: before the body is read, there is no `id`."""
+    body = {
+        "jsonrpc": "2.0",
+        "id": None,
+        "error": {"code": INTERNAL_ERROR, "message": tell(busy), "data": as_json(busy)},
+    }
+    return JSONResponse(body, 429, {"Retry-After": str(max(1, math.ceil(busy.retry_after)))})
 
 
 def requester(ctx: RequestContext) -> Caller:

@@ -17,7 +17,7 @@ from mcp.shared.exceptions import MCPError
 from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
 from pydantic import ValidationError
 
-from ..policies.errors import ArborgateError
+from ..policies.errors import ArborgateError, LoginNeeded, ScopeNeeded
 from ..policies.model import Action, Caller
 from ..tools.tool import AnyTool, Effect
 from .errors import as_json, tell
@@ -54,6 +54,9 @@ TEMPLATES = (
 )
 ERROR_META = "arborgate.dev/error"
 """The key under `_meta` of a tool's result that holds its error as data."""
+
+CHALLENGED = (ScopeNeeded, LoginNeeded)
+"""Errors that HTTP answers with 401 or 403: of such an answer clients read no result, but the words of an error."""
 
 _COMPLETED = 100
 """How many completions one answer may hold (MCP completion/complete)."""
@@ -103,6 +106,8 @@ class Doors:
     async def call_tool(self, ctx: RequestContext, params: types.CallToolRequestParams) -> types.CallToolResult:
         answer = await self._call(ctx, params.name, params.arguments or {})
         if answer.error is not None:
+            if ctx.request is not None and isinstance(answer.error, CHALLENGED):
+                raise _protocol_error(answer.error)
             return _tool_error(answer.error)
         return types.CallToolResult(content=[types.TextContent(text=answer.text)], structured_content=answer.structured)
 

@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..policies.model import Caller
 from .errors import as_json, tell
 from .gate import Answer, UnknownTool
-from .mcp import ERROR_META, Calls, read_trace_id
+from .mcp import CHALLENGED, ERROR_META, Calls, read_trace_id
 from .scope import CALLER, REFUSAL
 
 _METHOD = "tools/call"
@@ -77,7 +77,7 @@ class Shortcut:
             content = [{"type": "text", "text": answer.text}]
             result = {"content": content, "structuredContent": answer.structured, "isError": False}
             return 200, {"result": {**result, "resultType": "complete", "_meta": self._info}}
-        if isinstance(error, UnknownTool):
+        if isinstance(error, (UnknownTool, *CHALLENGED)):
             described = {"code": INVALID_PARAMS, "message": tell(error), "data": as_json(error)}
             return ERROR_CODE_HTTP_STATUS.get(INVALID_PARAMS, 200), {"error": described}
         failed = {"content": [{"type": "text", "text": tell(error)}], "isError": True, "resultType": "complete"}

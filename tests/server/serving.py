@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx2
@@ -13,6 +13,8 @@ from starlette.types import ASGIApp
 
 from arborgate.server.listen import listen, serve_until
 from arborgate.server.settings import HttpSettings
+
+Note = Callable[[httpx2.Response], Awaitable[None]]
 
 ERAS = ("2026-07-28", "legacy")
 """The protocol modes of the SDK's client: single exchanges, and the initialize handshake."""
@@ -32,9 +34,12 @@ async def serving(app: ASGIApp, settings: HttpSettings) -> AsyncIterator[asyncio
 
 
 @asynccontextmanager
-async def connected(url: str, token: str, era: str) -> AsyncIterator[Client]:
-    """The MCP SDK's own client, over HTTP."""
+async def connected(url: str, token: str, era: str, note: Note | None = None) -> AsyncIterator[Client]:
+    """The MCP SDK's own client, over HTTP; `note` gets each of its responses."""
     async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}))
+        http = httpx2.AsyncClient(
+            headers={"Authorization": f"Bearer {token}"}, event_hooks={"response": [note] if note else []}
+        )
+        await stack.enter_async_context(http)
         transport = streamable_http_client(url, http_client=http)
         yield await stack.enter_async_context(Client(transport, mode=era))
