@@ -45,6 +45,7 @@ from .identity.own_keys import OwnKeys
 from .identity.presenting import ClientCertificates
 from .identity.proofs import Proofs
 from .identity.replays import Replays
+from .identity.roles import limit_roles
 from .limits import Limited, SharedLimits
 from .mcp import build_server
 from .metrics import Metrics
@@ -284,6 +285,7 @@ def build_pages(services: Services) -> list[BaseRoute]:
     key = load_signing_key(settings.proposals.signing_key_file)
     url = settings.http.url
 
+    issuer = settings.identity.pages_issuer(login)
     approvals = protect_approvals(url, settings.identity, login)
     terminal = Authenticator(
         services.identity, services.audit, services.metrics, approvals, read_certificates(settings)
@@ -292,8 +294,10 @@ def build_pages(services: Services) -> list[BaseRoute]:
 
     pages = Pages(
         settings=login,
+        issuer=issuer,
+        identify=services.identity.identify,
         url=url,
-        roles=settings.roles,
+        roles=limit_roles(settings.roles, issuer.roles),
         state=services.state,
         engine=lambda: services.policies.current,
         tree=services.tree,
@@ -306,6 +310,7 @@ def build_pages(services: Services) -> list[BaseRoute]:
         clean=services.redactor.clean_text,
         demo=settings.demo,
         acr_values=settings.identity.step_up.acr_values,
+        denied=services.denied,
         on_logout=end_tokens_with(services) if login.logout_ends_tokens else None,
     )
     return [*pages.routes(), described]

@@ -16,7 +16,7 @@ import orjson
 
 from ..policies.errors import Busy, Reason, Unavailable, Unrecorded
 from ..policies.model import Action, Caller
-from ..tools.record import Entry, Event
+from ..tools.record import Entry, Event, name_caller
 from ..tools.tool import AnyTool
 from .gate import Answer, Recorder
 from .identity.settings import LimitSettings
@@ -245,11 +245,7 @@ class SharedLimits:
         bucket.told_at = self._clock()
         entry = Entry(
             event=Event.CALLER_LIMITED,
-            caller=caller.key,
-            caller_name=caller.name,
-            agent=caller.agent,
-            actors=caller.actors,
-            channel=caller.channel,
+            **name_caller(caller),
             outcome=Reason.BUSY,
             detail=f"{message} Refused since the last one of these: {count}",
         )

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import httpx2
 
 from ...policies.model import Caller, Channel
-from .callers import caller_of
+from .callers import Identified, caller_of, identify
 from .flaws import Flaw, Unauthenticated
 from .keys import Keys, KeySource
 from .membership import GroupsFile
@@ -258,6 +258,10 @@ class Identity:
         if self._safeguards.proofs is None:
             raise Unauthenticated(Flaw.PROOF_MISSING, detail="nothing here checks proofs")
         await self._safeguards.proofs.check(presented, token, bound_to=accepted.jkt, nonce=accepted.issuer.dpop_nonce)
+
+    def identify(self, claims: Claims, issuer: IssuerSettings) -> Identified:
+        """Who the claims of a login name, by the same mapping as tokens; raises `Unauthenticated`."""
+        return identify(claims, issuer, self._members.get(issuer.issuer))
 
     def _trust(self, issuer: IssuerSettings, client: httpx2.AsyncClient) -> Trusted:
         settings = self._settings

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ...policies.model import ActionGroup, Binding, Caller, Channel
 from ...tools.text import neutralise
 from .flaws import Flaw, Unauthenticated
 from .membership import GroupsFile
-from .roles import RoleMembers, grants_of, roles_of
+from .roles import RoleMembers, grants_of, limit_roles, roles_of
 from .settings import IssuerSettings, LocalCaller
 from .tokens import NAME_LIMIT, is_name, read_seconds
 
@@ -32,6 +33,29 @@ def local_caller(name: str, local: LocalCaller, roles: RoleMembers) -> Caller:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """Who claims name: the subject that tells people of an issuer apart, a name for showing, and groups."""
+
+    subject: str
+    name: str
+    groups: frozenset[str]
+
+
+def identify(claims: Mapping[str, Any], issuer: IssuerSettings, members: GroupsFile | None = None) -> Identified:
+    """Who valid claims name, the same for a token of an agent and for a login to the pages: whoever asks through the
+    one must be known again in the other. Raises `Unauthenticated` when they name nobody.
+
+    What policies or records tell people apart by is refused when there is anything invisible in it: cleaned, it could
+    be somebody else's. The name is for showing alone, so it is cleaned."""
+    subject = find_claim(claims, issuer.subject_claim)
+    if not is_name(subject) or (issuer.subject_claim == "email" and not _verified_email(claims)):
+        raise Unauthenticated(Flaw.CLAIMS, detail=issuer.subject_claim)
+    name = find_claim(claims, issuer.name_claim)
+    shown = " ".join(neutralise(name, NAME_LIMIT).split()) if isinstance(name, str) else ""
+    return Identified(subject, shown or subject, read_groups(claims, issuer, members))
+
+
 def caller_of(
     claims: Mapping[str, Any],
     issuer: IssuerSettings,
@@ -39,24 +63,18 @@ def caller_of(
     channel: Channel,
     members: GroupsFile | None = None,
 ) -> Caller:
-    """The caller that valid claims name; raises `Unauthenticated` when they name nobody.
-
-    What policies or records tell people apart by (subject, agent, groups, actors) is refused when there is anything
-    invisible in it: cleaned, it could be somebody else's. The name is for showing alone, so it is cleaned."""
-    subject = find_claim(claims, issuer.subject_claim)
-    if not is_name(subject) or (issuer.subject_claim == "email" and not _verified_email(claims)):
-        raise Unauthenticated(Flaw.CLAIMS, detail=issuer.subject_claim)
-    groups = read_groups(claims, issuer, members)
-    name = find_claim(claims, issuer.name_claim)
+    """The caller that valid claims name; raises `Unauthenticated` when they name nobody, or an agent or actor with
+    anything invisible in its name."""
+    found = identify(claims, issuer, members)
+    subject, groups = found.subject, found.groups
     agent = _agent(claims, issuer)
     actors = _actors(claims)
     acr = claims.get("acr")
-    if issuer.roles is not None:
-        roles = {role: roles[role] for role in issuer.roles if role in roles}
+    roles = limit_roles(roles, issuer.roles)
     return Caller(
         issuer=issuer.issuer,
         subject=subject,
-        name=(" ".join(neutralise(name, NAME_LIMIT).split()) if isinstance(name, str) else "") or subject,
+        name=found.name,
         groups=groups,
         roles=roles_of(groups, roles),
         agent=agent,

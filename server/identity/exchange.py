@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Route
 from ...policies.engine import Engine
 from ...policies.errors import Busy, Refused, Unavailable, Unrecorded
 from ...policies.model import Action, ActionGroup, Caller, Channel, Decision
-from ...tools.record import Entry, Event
+from ...tools.record import Entry, Event, name_caller
 from ...tools.tree import AppTree, Node
 from ..gate import Recorder
 from ..limits import Limits
@@ -219,11 +219,7 @@ class TokenExchange:
         await self._recorder.write(
             Entry(
                 event=Event.TOKEN_EXCHANGED,
-                caller=caller.key,
-                caller_name=caller.name,
-                agent=caller.agent,
-                actors=caller.actors,
-                channel=caller.channel,
+                **name_caller(caller),
                 action=Action.TOKEN_EXCHANGE,
                 resource=exchange.resource,
                 decision="allow" if outcome == "ok" else "deny",

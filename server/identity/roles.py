@@ -10,6 +10,11 @@ RoleMembers = Mapping[str, Sequence[Member]]
 """Role: the groups that have it, everywhere or at one parent app."""
 
 
+def limit_roles(roles: RoleMembers, allowed: Sequence[str] | None) -> RoleMembers:
+    """The roles that the callers of one issuer can have at all; None leaves them all."""
+    return roles if allowed is None else {role: roles[role] for role in allowed if role in roles}
+
+
 def roles_of(groups: Iterable[str], roles: RoleMembers) -> frozenset[str]:
     """The roles that these groups have everywhere."""
     have = frozenset(groups)

@@ -112,7 +112,7 @@ class PagesSettings(Section):
     client_id: str = "arborgate-pages"
     client_secret_file: Path | None = None
     scope: str = "openid profile"
-    groups_claim: str = "groups"
+    groups_claim: str = Field(default="", description="in ID tokens and userinfo; default: as in the issuer's tokens")
     session_idle: Seconds = 1_800.0
     session_limit: Seconds = 28_800.0
     logout_ends_tokens: bool = Field(
@@ -163,6 +163,12 @@ class IdentitySettings(Section):
     jwks_min_interval: Seconds = Field(
         default=30.0, description="time between two fetches for unknown keys, in the long run"
     )
+
+    def pages_issuer(self, pages: PagesSettings) -> IssuerSettings:
+        """How the claims of a login to the pages are read: as those of the same issuer's tokens."""
+        known = (issuer for issuer in self.issuers if issuer.issuer == pages.issuer)
+        issuer = next(known, IssuerSettings(issuer=pages.issuer))
+        return issuer.model_copy(update={"groups_claim": pages.groups_claim}) if pages.groups_claim else issuer
 
     @field_validator("issuers")
     @classmethod

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from ...policies.errors import ArborgateError, Reason
-from ...tools.record import Entry, Event
+from ...tools.record import Entry, Event, name_caller
 from ..gate import Recorder
 from .browsers import read_browser
 from .guard import HEADERS, Cookie, Foreign, Origin, check_token, read_form
@@ -126,9 +126,7 @@ class Entrance:
         await self.recorder.write(
             Entry(
                 event=Event.CALL_DENIED,
-                caller=caller.key,
-                caller_name=caller.name,
-                channel=caller.channel,
+                **name_caller(caller),
                 resource=request.url.path,
                 outcome=str(error.reason),
                 detail=error.detail or error.message,

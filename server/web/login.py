@@ -12,8 +12,9 @@ from authlib.integrations.httpx_client import OAuth2ClientAuth
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
-from ..identity.callers import read_texts
-from ..identity.settings import PagesSettings
+from ..identity.callers import Identified, identify, read_texts
+from ..identity.flaws import Unauthenticated
+from ..identity.settings import IssuerSettings, PagesSettings
 from .attempts import Attempt, Attempts
 from .provider import LEEWAY, Metadata, Provider, Untrusted
 from .sessions import Person, Shortfall
@@ -64,9 +65,14 @@ class Login:
         provider: Provider,
         attempts: Attempts,
         *,
+        issuer: IssuerSettings,
+        identify: Callable[[Mapping[str, Any], IssuerSettings], Identified] = identify,
         clock: Callable[[], float],
     ) -> None:
+        """`issuer` and `identify` say how the provider's claims are read: as those of its tokens for agents."""
         self._settings = settings
+        self._issuer = issuer
+        self._identify = identify
         self._redirect_uri = f"{url}/login/callback"
         self._provider = provider
         self._attempts = attempts
@@ -124,6 +130,8 @@ class Login:
             person = self._person(await self._with_groups(claims, tokens, metadata))
         except Untrusted as error:
             raise _failed(error.detail) from error
+        except Unauthenticated as error:
+            raise _failed(f"{error.message}: {error.detail}") from error
         if not await self._attempts.finish(attempt):
             raise _failed("the login was finished before")
         return Entered(person, attempt.next, float(claims["iat"]), _shortfall(attempt, person), rest)
@@ -159,7 +167,7 @@ class Login:
         self, claims: dict[str, Any], tokens: Mapping[str, Any], metadata: Metadata
     ) -> dict[str, Any]:
         """The claims, with the groups that some providers give at userinfo alone (OIDC Core section 5.3)."""
-        access_token, known = tokens.get("access_token"), read_texts(claims, self._settings.groups_claim)
+        access_token, known = tokens.get("access_token"), read_texts(claims, self._issuer.groups_claim)
         if known or not metadata.userinfo_endpoint or not isinstance(access_token, str):
             return claims
         headers = {"Authorization": f"Bearer {access_token}"}
@@ -169,15 +177,16 @@ class Login:
         return {**told, **claims}
 
     def _person(self, claims: Mapping[str, Any]) -> Person:
-        name, since = claims.get("name"), claims.get("auth_time")
+        found, since = self._identify(claims, self._issuer), claims.get("auth_time")
         acr, sid = claims.get("acr"), claims.get("sid")
         since = since if isinstance(since, int) and not isinstance(since, bool) else 0
         self._check_age(since)
         return Person(
             issuer=self._settings.issuer,
-            subject=str(claims["sub"]),
-            name=name if isinstance(name, str) and name else str(claims["sub"]),
-            groups=tuple(sorted(read_texts(claims, self._settings.groups_claim))),
+            subject=found.subject,
+            sub=str(claims["sub"]),
+            name=found.name,
+            groups=tuple(sorted(found.groups)),
             authenticated_at=since,
             acr=acr if isinstance(acr, str) else "",
             sid=sid if isinstance(sid, str) else "",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import httpx2
 from starlette.responses import Response
@@ -18,8 +19,9 @@ from ...tools.record import Records
 from ...tools.tree import AppTree
 from ..gate import Recorder
 from ..identity.authentication import DenyList
+from ..identity.callers import Identified, identify
 from ..identity.roles import RoleMembers
-from ..identity.settings import PagesSettings
+from ..identity.settings import IssuerSettings, PagesSettings
 from ..state import State
 from .account import Account
 from .attempts import Attempts
@@ -39,14 +41,16 @@ from .terminal import Terminal
 class Pages:
     """Everything that people approve with.
 
-    `url` is the public URL without a slash at its end. `sign` signs approvals. `terminal` finds the
-    caller of a request by a token whose audience is `<url>/approvals`, on the channel `terminal`, or says what to answer.
+    `url` is the public URL without a slash at its end. `issuer` and `identify` say how the claims of a login are read: as
+    those of the same provider's tokens. `sign` signs approvals.
+    `terminal` finds the caller of a request by a token whose audience is `<url>/approvals`, or says what to answer.
     `clean` takes secrets out of text. `on_logout` is called with issuer and subject when the provider logs somebody out;
     their sessions here end without it. Who is on the list `denied` has no session. `acr_values` are the provider's kinds
     of login, the weakest first. `clock` is seconds since the epoch.
     """
 
     settings: PagesSettings
+    issuer: IssuerSettings
     url: str
     roles: RoleMembers
     state: State
@@ -62,6 +66,7 @@ class Pages:
     demo: bool = False
     clock: Callable[[], float] = time.time
     acr_values: tuple[str, ...] = ()
+    identify: Callable[[Mapping[str, Any], IssuerSettings], Identified] = identify
     on_logout: LogoutHook | None = None
     denied: DenyList | None = None
 
@@ -86,7 +91,15 @@ class Pages:
         account = Account(
             entrance,
             provider,
-            Login(self.settings, self.url, provider, attempts, clock=self.clock),
+            Login(
+                self.settings,
+                self.url,
+                provider,
+                attempts,
+                issuer=self.issuer,
+                identify=self.identify,
+                clock=self.clock,
+            ),
             BackChannel(provider, sessions, self.state, self.audit, clock=self.clock, on_logout=self.on_logout),
         )
         site = Site(entrance, account, review, self.clean)

@@ -32,12 +32,14 @@ class Person(BaseModel):
     """Who logged in, as the provider's ID token says.
 
     `authenticated_at` is `auth_time`, 0 where it does not say; `acr` how they logged in, `sid` the provider's own
-    session (OpenID Connect Back-Channel Logout 1.0 section 2.1), "" where it does not say."""
+    session (OpenID Connect Back-Channel Logout 1.0 section 2.1), "" where it does not say. `subject` is the claim by
+    which the settings tell people apart, `sub` what the provider itself calls them."""
 
     model_config = ConfigDict(frozen=True)
 
     issuer: str
     subject: str
+    sub: str
     name: str
     groups: tuple[str, ...]
     authenticated_at: int
@@ -104,6 +106,7 @@ class Session:
     caller: Caller
     csrf: str
     name: str
+    sub: str = ""
     shortfall: Shortfall | None = None
     draft: Draft | None = None
 
@@ -182,7 +185,7 @@ class Sessions:
         stored = _Stored(hash_id(session_id), login, now, old.draft if same and old else None)
         if self._is_shut_out(stored, issued_at):
             raise Denied("You have been shut out of here.", hint="Ask the platform team.")
-        mine, bar = self._of_person(person.issuer, person.subject), self._bar("sub", person.subject)
+        mine, bar = self._of_person(person.sub), self._bar("sub", person.sub)
         theirs = self._of_provider(person.sid) if person.sid else mine
         their_bar = self._bar("sid", person.sid) if person.sid else bar
         with reaching_state():
@@ -236,8 +239,7 @@ class Sessions:
 
     async def find_all(self, session: Session) -> list[OpenSession]:
         """All sessions of the session's person, the one last used first."""
-        caller = session.caller
-        found = await self._open_ones(self._of_person(caller.issuer, caller.subject))
+        found = await self._open_ones(self._of_person(session.sub))
         return [
             OpenSession(
                 one.name,
@@ -257,9 +259,8 @@ class Sessions:
 
     async def end_others(self, session: Session, names: Sequence[str] | None = None) -> int:
         """Ends the person's other sessions, all or those of these names; how many. Nobody ends somebody else's."""
-        caller = session.caller
         ended = 0
-        for one in await self._open_ones(self._of_person(caller.issuer, caller.subject)):
+        for one in await self._open_ones(self._of_person(session.sub)):
             if one.name != session.name and (names is None or one.name in names):
                 ended += await self._end(one, Ending.OWNER)
         return ended
@@ -274,8 +275,8 @@ class Sessions:
             await self._state.redis.set(bar, str(issued_at), ex=_BAR_SECONDS)
         found = await self._open_ones(self._of_provider(sid)) if sid else []
         if subject:
-            found = [one for one in found if one.login.person.subject == subject]
-            mine = await self._open_ones(self._of_person(self._client[0], subject))
+            found = [one for one in found if one.login.person.sub == subject]
+            mine = await self._open_ones(self._of_person(subject))
             found += [one for one in mine if not (sid and one.login.person.sid)]
         return [one.login.person for one in found if await self._end(one, Ending.PROVIDER)]
 
@@ -342,8 +343,8 @@ class Sessions:
     def _key(self, name: str) -> str:
         return self._state.key("sessions", "one", name)
 
-    def _of_person(self, issuer: str, subject: str) -> str:
-        return self._state.key("sessions", "person", hash_id(f"{issuer}\n{subject}"))
+    def _of_person(self, sub: str) -> str:
+        return self._state.key("sessions", "person", hash_id(f"{self._client[0]}\n{sub}"))
 
     def _of_provider(self, sid: str) -> str:
         return self._state.key("sessions", "provider", hash_id(f"{self._client[0]}\n{sid}"))
@@ -371,7 +372,8 @@ class Sessions:
             acr=person.acr,
             grants=grants_of(person.groups, self._roles),
         )
-        return Session(caller, stored.login.csrf, stored.name, stored.login.shortfall, stored.draft)
+        login = stored.login
+        return Session(caller, login.csrf, stored.name, person.sub, login.shortfall, stored.draft)
 
 
 def hash_id(secret: str) -> str:

@@ -13,7 +13,9 @@ import pytest
 from joserfc.jwk import ECKey
 
 from arborgate.policies.errors import ArborgateError, Unavailable
-from arborgate.server.identity.settings import PagesSettings
+from arborgate.policies.model import Channel
+from arborgate.server.identity.callers import caller_of
+from arborgate.server.identity.settings import IdentitySettings, IssuerSettings, PagesSettings
 from arborgate.server.web.attempts import ATTEMPT_SECONDS, Attempts
 from arborgate.server.web.login import Entered, Login, LoginFailed, Wanted, own_page
 from arborgate.server.web.provider import Provider
@@ -157,11 +159,20 @@ async def come_back(world: World, hostile: Hostile, wanted: Wanted = APPS, **que
     return await login.finish(held, {"state": state, "code": "c", **query})
 
 
-async def begin(world: World, hostile: Hostile, wanted: Wanted = APPS) -> tuple[Login, str, str]:
+async def begin(
+    world: World, hostile: Hostile, wanted: Wanted = APPS, issuer: IssuerSettings | None = None
+) -> tuple[Login, str, str]:
     """A login under way at the provider: with the browser's cookie, and its `state`."""
     settings = PagesSettings(issuer=ISSUER)
     provider = Provider(settings, hostile.client, clock=world.clock)
-    login = Login(settings, URL, provider, Attempts(world.state, clock=world.clock), clock=world.clock)
+    login = Login(
+        settings,
+        URL,
+        provider,
+        Attempts(world.state, clock=world.clock),
+        issuer=issuer or IssuerSettings(issuer=settings.issuer),
+        clock=world.clock,
+    )
     url, held = await login.begin("", wanted)
     hostile.asked = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
     return login, held, hostile.asked["state"]
@@ -170,6 +181,27 @@ async def begin(world: World, hostile: Hostile, wanted: Wanted = APPS) -> tuple[
 async def test_a_good_id_token_names_the_person(world: World, hostile: Hostile) -> None:
     entered = await come_back(world, hostile)
     assert (entered.person.subject, entered.person.groups, entered.next) == ("ada", ("arborgate-developers",), "/apps")
+
+
+async def test_whoever_asks_through_an_agent_is_the_same_person_on_the_pages(world: World, hostile: Hostile) -> None:
+    """Where the provider has another `sub` for each client, as Entra does, nobody must approve what they asked for."""
+    issuer = IssuerSettings(issuer=ISSUER, subject_claim="oid", group_prefix="corp:")
+    hostile.changes = {"sub": "ada-at-the-pages", "oid": "ada-in-the-tenant"}
+    login, held, state = await begin(world, hostile, issuer=issuer)
+    person = (await login.finish(held, {"state": state, "code": "c"})).person
+    claims = hostile.claims(sub="ada-at-the-copilot", oid="ada-in-the-tenant")
+    caller = caller_of(claims, issuer, {}, Channel.MCP)
+    assert (person.issuer, person.subject, person.sub) == (caller.issuer, caller.subject, "ada-at-the-pages")
+    assert frozenset(person.groups) == caller.groups == {"corp:arborgate-developers"}
+
+
+def test_a_login_to_the_pages_is_read_as_the_tokens_of_its_issuer() -> None:
+    pages = PagesSettings(issuer=ISSUER)
+    known = IdentitySettings(issuers=(IssuerSettings(issuer=ISSUER, subject_claim="oid", groups_claim="teams"),))
+    assert known.pages_issuer(pages) is known.issuers[0]
+    apart = known.pages_issuer(PagesSettings(issuer=ISSUER, groups_claim="roles"))
+    assert (apart.subject_claim, apart.groups_claim) == ("oid", "roles")
+    assert IdentitySettings().pages_issuer(pages) == IssuerSettings(issuer=ISSUER)
 
 
 async def test_a_login_that_another_browser_began_is_refused(world: World, hostile: Hostile) -> None:

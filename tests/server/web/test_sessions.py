@@ -172,7 +172,9 @@ async def test_the_limit_counts_from_when_the_person_proved_who_they_are(world: 
 
 async def test_a_login_that_asked_nobody_does_not_stretch_the_limit(world: World) -> None:
     limit = world.pages.settings.session_limit
-    april = Person(issuer="i", subject="april", name="April", groups=(), authenticated_at=int(world.clock()))
+    april = Person(
+        issuer="i", subject="april", sub="april", name="April", groups=(), authenticated_at=int(world.clock())
+    )
     first, before = await world.sessions.start(april, world.browser, issued_at=world.clock())
     world.clock.forward(limit - 60)
     second, after = await world.sessions.start(april, world.browser, issued_at=world.clock(), replaces=first)
@@ -230,7 +232,7 @@ async def test_with_too_many_sessions_the_one_longest_unused_ends(world: World) 
 
 
 async def test_what_was_typed_is_kept_for_the_same_person_alone(world: World) -> None:
-    april = Person(issuer="i", subject="april", name="April", groups=(), authenticated_at=0)
+    april = Person(issuer="i", subject="april", sub="april", name="April", groups=(), authenticated_at=0)
     first, session = await world.sessions.start(april, world.browser, issued_at=0)
     draft = Draft(proposal="p-1", comment="Read it twice.")
     await world.sessions.keep(session, draft)
@@ -260,7 +262,7 @@ async def test_who_is_shut_out_for_good_starts_no_session(world: World) -> None:
     denied = SharedDenyList(world.state, DenyListSettings(), life=60.0, clock=world.clock)
     await denied.deny(Kind.PERSON, "i#april", new_too=True)
     sessions = Sessions(world.pages.settings, world.state, ROLES, world.audit, clock=world.clock, denied=denied)
-    april = Person(issuer="i", subject="april", name="April", groups=(), authenticated_at=0)
+    april = Person(issuer="i", subject="april", sub="april", name="April", groups=(), authenticated_at=0)
     with pytest.raises(Denied):
         await sessions.start(april, world.browser, issued_at=world.clock() + 5)
     assert world.records(Event.SESSION_STARTED) == []

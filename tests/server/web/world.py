@@ -162,6 +162,7 @@ class World:
         person = Person(
             issuer="https://issuer.test",
             subject=subject,
+            sub=subject,
             name=subject.title(),
             groups=tuple(ROLES[role]) if role else (),
             authenticated_at=0 if age is None else int(self.clock() - age),
@@ -267,6 +268,7 @@ async def open_world(
         policies = Policies(None)
         pages = Pages(
             settings=login,
+            issuer=identity_settings.pages_issuer(login),
             url=url,
             roles=ROLES,
             state=state,
