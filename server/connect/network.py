@@ -1,4 +1,4 @@
-"""TCP and TLS for the HTTP connections of the bridge: the event loop's own transports, with as little around them as can be.
+"""TCP and TLS for the HTTP connections of the bridge: the event loop's own transports, and little around them.
 
 A request's head and body leave in one packet where the event loop joins the writes of a turn (uvloop does), which spares
 the server, too, from waking up twice.
