@@ -18,7 +18,7 @@ from ..policies.errors import ArborgateError, BadConfiguration
 from ..tools.record import Entry, Event
 from ..tools.text import neutralise
 from .audit import AuditLog
-from .identity.denylist import Denial, Kind, SharedDenyList, longest_life
+from .identity.denylist import FOR_GOOD, Denial, Kind, SharedDenyList, longest_life
 from .identity.tokens import NAME_LIMIT, is_name
 from .record_stream import RecordStream
 from .redaction import Redactor
@@ -34,6 +34,7 @@ Who = Annotated[
     str, typer.Argument(help="issuer#subject of a person, issuer#client_id of an agent, issuer#jti of a token.")
 ]
 What = Annotated[Kind, typer.Argument(help="What is shut out.")]
+_HOURS = "How many hours; default: as long as tokens live, with --new-too until removed."
 _Result = TypeVar("_Result")
 _BREAKS = {ord("\n"): " ", ord("\t"): " "}
 
@@ -44,7 +45,7 @@ def add(
     name: Who,
     reason: Annotated[str, typer.Option(help="Why; it is recorded.")] = "",
     new_too: Annotated[bool, typer.Option("--new-too", help="Also tokens issued from now on.")] = False,
-    hours: Annotated[float, typer.Option("--for", min=0, help="How many hours; default: as long as tokens live.")] = 0,
+    hours: Annotated[float, typer.Option("--for", min=0, help=_HOURS)] = 0,
     config: Config = None,
 ) -> None:
     """Refuses all tokens that somebody has now, on every replica within seconds."""
@@ -146,9 +147,10 @@ async def _record(settings: Settings) -> AsyncIterator[AuditLog]:
 def _describe(denial: Denial) -> str:
     """A denial on one line, with nothing in it that a terminal would obey."""
     left = max(0.0, denial.until - time.time())
+    lasts = "until removed" if left > FOR_GOOD / 2 else f"for {left / 3_600:.1f} h more"
     tokens = "all tokens" if denial.new_too else f"tokens issued up to {_moment(denial.before)}"
     by, why = f" by {denial.by}" if denial.by else "", f": {denial.reason}" if denial.reason else ""
-    return _clean(f"{denial.kind} {denial.name}  {tokens}, for {left / 3_600:.1f} h more{by}{why}")
+    return _clean(f"{denial.kind} {denial.name}  {tokens}, {lasts}{by}{why}")
 
 
 def _moment(seconds: float) -> str:

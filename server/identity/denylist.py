@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import cast
+from typing import Final, cast
 
 import orjson
 
@@ -23,6 +23,9 @@ from .flaws import Flaw, Unauthenticated
 from .settings import DenyListSettings, IdentitySettings
 
 logger = logging.getLogger(__name__)
+
+FOR_GOOD: Final = 100 * 365 * 86_400.0
+"""In seconds, how long who is shut out with all tokens to come stays so: until somebody says otherwise."""
 
 
 class Kind(StrEnum):
@@ -59,7 +62,8 @@ class SharedDenyList:
         clock: Callable[[], float] = time.time,
         uptime: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`life` is for how long any token is good at most, in seconds (`longest_life`): no denial has to last longer."""
+        """`life` is for how long any token is good at most, in seconds (`longest_life`): a denial of tokens that are
+        there already has to last no longer."""
         self._state = state
         self._settings = settings
         self._life = life
@@ -108,9 +112,11 @@ class SharedDenyList:
         self, kind: Kind, name: str, *, new_too: bool = False, reason: str = "", by: str = "", life: float = 0.0
     ) -> Denial:
         """Shuts out all tokens that somebody has now, and with `new_too` those that they get; for `life` seconds, or as
-        long as any such token is good. Raises `Unavailable`: then nobody is shut out as far as is known."""
+        long as any token of now is good, or with `new_too` for good. Raises `Unavailable`: then nobody is shut out as
+        far as is known."""
         now = self._clock()
-        denial = Denial(kind, name, now, now + (life or self._life), new_too, reason, by)
+        lasts = life or (FOR_GOOD if new_too else self._life)
+        denial = Denial(kind, name, now, now + lasts, new_too, reason, by)
         with reaching_state():
             await self._add(self._keys, [now, secrets.token_hex(8), denial.until, orjson.dumps(asdict(denial))])
         await self._catch_up()

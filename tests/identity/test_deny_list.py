@@ -110,6 +110,17 @@ async def test_a_person_can_be_shut_out_with_the_tokens_they_will_get(denied: Sh
     assert not is_out(denied, caller(), issued_at=clocks.now)
 
 
+async def test_who_is_shut_out_with_the_tokens_to_come_stays_out_until_admitted(
+    denied: SharedDenyList, clocks: Clocks
+) -> None:
+    await denied.deny(Kind.PERSON, ADA, new_too=True)
+    clocks.now += 1_000 * LIFE
+    await denied.refresh()
+    assert is_out(denied, caller(), issued_at=clocks.now)
+    assert await denied.admit(Kind.PERSON, ADA) == 1
+    assert not is_out(denied, caller(), issued_at=clocks.now)
+
+
 async def test_a_token_on_the_list_is_out_whenever_it_was_issued(denied: SharedDenyList, clocks: Clocks) -> None:
     await denied.deny(Kind.TOKEN, f"{ISSUER}#t-1")
     assert is_out(denied, caller(), token_id=f"{ISSUER}#t-1", issued_at=clocks.now - 1)
