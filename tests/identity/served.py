@@ -36,15 +36,27 @@ class Seen:
 
 
 class Served:
-    """One replica on a free port; `identity` is that section of its settings."""
+    """One replica on a free port; `identity` is that section of its settings, `public_url` where it is told to be,
+    `more` all sections besides."""
 
-    def __init__(self, folder: Path, redis_url: str, issuers: Sequence[Mapping[str, Any]], **identity: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        redis_url: str,
+        issuers: Sequence[Mapping[str, Any]],
+        *,
+        public_url: str = "",
+        more: Mapping[str, Any] | None = None,
+        **identity: Any,
+    ) -> None:
         (port,) = find_free_ports(1)
         self.url = f"http://127.0.0.1:{port}"
-        self.audience = f"{self.url}/mcp"
+        self.public_url = public_url or self.url
+        self.audience = f"{self.public_url}/mcp"
         self._folder = folder
         self._settings = {
-            "http": {"port": port, "call_timeout": 5},
+            "http": {"port": port, "call_timeout": 5, "public_url": self.public_url},
+            **(more or {}),
             "identity": {"issuers": list(issuers), "limits": BUSY, **identity},
             "clusters": [],
             "state": {"url": redis_url, "timeout": 1},
@@ -68,7 +80,7 @@ class Served:
         shown = {"Authorization": f"DPoP {token}", "DPoP": proof} if proof else {"Authorization": f"Bearer {token}"}
         accept = {"Accept": "application/json, text/event-stream", **shown}
         async with httpx2.AsyncClient(trust_env=False) as client:
-            return await client.post(self.audience, json=asked, headers=accept)
+            return await client.post(f"{self.url}/mcp", json=asked, headers=accept)
 
     def records(self, event: Event) -> list[Record]:
         (log,) = (self._folder / "record").glob("*.jsonl")
