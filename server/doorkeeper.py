@@ -11,10 +11,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .challenges import problem
 from .metrics import Metrics
+from .protected import MCP_PATH
 from .settings import HttpSettings
 
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+_SHARE = 4
+"""All that is not `/mcp` holds at most a quarter of the places: forms are read before anybody knows who sends them, and
+strangers who send them slowly must not keep out the agents."""
 
 
 class Doorkeeper:
@@ -27,7 +31,8 @@ class Doorkeeper:
         self._most = settings.max_in_flight
         self._patience = settings.call_timeout
         self._metrics = metrics
-        self._in_flight = 0
+        self._most_elsewhere = max(1, settings.max_in_flight // _SHARE)
+        self._in_flight = self._elsewhere = 0
         own = urlsplit(settings.url)
         local = {f"{name}:{settings.port}" for name in ("127.0.0.1", "localhost", "[::1]")}
         names = {own.netloc, *settings.allowed_hosts, *(local if _on_loopback(settings.host) else ())}
@@ -48,7 +53,9 @@ class Doorkeeper:
         if (refusal := self._refuse(scope["path"], headers)) is not None:
             await refusal(scope, receive, send)
             return
+        elsewhere = scope["path"] != MCP_PATH and scope["path"] not in _PROBES
         self._in_flight += 1
+        self._elsewhere += elsewhere
         self._metrics.in_flight.set(self._in_flight)
         try:
             await self._app(scope, _limited(receive, self._limit, self._patience), send)
@@ -60,6 +67,7 @@ class Doorkeeper:
             await problem(413, "body", f"The request is larger than {self._limit} bytes.")(scope, receive, send)
         finally:
             self._in_flight -= 1
+            self._elsewhere -= elsewhere
             self._metrics.in_flight.set(self._in_flight)
 
     def _refuse(self, path: str, headers: Mapping[bytes, bytes]) -> Response | None:
@@ -72,7 +80,8 @@ class Doorkeeper:
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > self._limit:
             return problem(413, "body", f"The request is larger than {self._limit} bytes.")
-        if self._in_flight >= self._most and path not in _PROBES:
+        full = self._in_flight >= self._most or (path != MCP_PATH and self._elsewhere >= self._most_elsewhere)
+        if full and path not in _PROBES:
             return problem(503, "server", "Too many requests at once; try again shortly.", {"Retry-After": "1"})
         return None
 

@@ -30,7 +30,7 @@ class HttpSettings(Section):
     body_limit: int = Field(default=262_144, ge=1_024, description="bytes of one request")
     call_timeout: Seconds = 10.0
     drain_timeout: Seconds = 20.0
-    max_in_flight: int = Field(default=256, ge=1)
+    max_in_flight: int = Field(default=256, ge=1, description="requests at once; a quarter of them beside /mcp")
     trusted_proxies: tuple[str, ...] = Field(default=(), description="addresses whose forwarded headers are believed")
     client_cert_header: str = Field(
         default="", description="in which trusted proxies pass on a client's certificate (RFC 9440: Client-Cert)"

@@ -21,7 +21,7 @@ from arborgate.tools.environments import UNASSIGNED, EnvironmentRule, Environmen
         ({"http": []}, "http:"),
         ({"identity": {"issuers": [{"issuer": "http://sso.example.com"}]}}, "neither https nor on loopback"),
         ({"identity": {"issuers": [{"issuer": "http://127.0.0.1.evil.test"}]}}, "neither https nor on loopback"),
-        ({"identity": {"issuers": [{"issuer": "http://localhost@evil.test"}]}}, "neither https nor on loopback"),
+        ({"identity": {"issuers": [{"issuer": "http://localhost@evil.test"}]}}, "no fragment and no user"),
         ({"identity": {"issuers": [{"issuer": "https://x", "jwks_url": "http://evil.test"}]}}, "neither https nor on"),
         ({"http": {"public_url": "gate.example.com"}}, "http.public_url:"),
         ({"http": {"public_url": "https://gate.example.com/mcp"}}, "http.public_url:"),
