@@ -154,11 +154,6 @@ class Identity:
             self._trusted[own.settings.issuer] = own
         self._seen: OrderedDict[tuple[bytes, str, Channel], _Accepted] = OrderedDict()
 
-    @property
-    def issuers(self) -> tuple[str, ...]:
-        """The issuers to get a token from."""
-        return tuple(issuer.issuer for issuer in self._settings.issuers)
-
     async def watch(self) -> None:
         """Keeps the groups that come from files current, for ever; returns at once when there are none."""
         async with asyncio.TaskGroup() as watching:
