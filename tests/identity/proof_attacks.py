@@ -141,7 +141,9 @@ FORM = (
 )
 
 KEYS = (
-    _proof("a-proof-with-alg-none", lambda s, t: f"{encode({**_head(s), 'alg': 'none'})}.{encode(s.proof_claims(t))}.AAAA"),
+    _proof(
+        "a-proof-with-alg-none", lambda s, t: f"{encode({**_head(s), 'alg': 'none'})}.{encode(s.proof_claims(t))}.AAAA"
+    ),
     _proof("a-shared-secret-as-the-key", _hmac),
     _proof("the-private-key-in-the-header", lambda s, t: s.proof(t, {"jwk": s.holder.as_dict(private=True)})),
     _proof("no-key-in-the-header", lambda s, t: s.proof(t, {"jwk": None})),

@@ -52,13 +52,6 @@ def bound(issuer: Issuer, certificate: bytes = CERTIFICATE) -> str:
 
 
 @pytest.fixture
-async def issuer() -> AsyncIterator[Issuer]:
-    made = Issuer()
-    async with made.client:
-        yield made
-
-
-@pytest.fixture
 def identity(issuer: Issuer) -> Identity:
     return Identity(IdentitySettings(issuers=(IssuerSettings(issuer=ISSUER),)), {}, client=issuer.client)
 

@@ -1,7 +1,7 @@
 """Keys of issuers: rotation without a failed call, and no way for a stranger to make Arborgate hammer a provider."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import httpx2
@@ -33,13 +33,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-@pytest.fixture
-async def issuer() -> AsyncIterator[Issuer]:
-    made = Issuer()
-    async with made.client:
-        yield made
 
 
 @pytest.fixture

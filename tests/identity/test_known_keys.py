@@ -1,7 +1,6 @@
 """Keys behind tokens: rotated, withdrawn, slow to come or none at all, as a caller notices it."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 from joserfc.jwk import ECKey, OctKey, RSAKey
@@ -14,18 +13,6 @@ from tests.identity.forging import ROLES, make_identity
 from tests.server.issuing import AUDIENCE, ISSUER, Issuer
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def issuer() -> AsyncIterator[Issuer]:
-    made = Issuer()
-    async with made.client:
-        yield made
-
-
-@pytest.fixture
-def identity(issuer: Issuer) -> Identity:
-    return make_identity(issuer)
 
 
 async def test_a_rotated_key_is_found_without_a_restart(issuer: Issuer) -> None:

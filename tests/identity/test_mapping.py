@@ -1,7 +1,7 @@
 """From claims to callers: each issuer's own mapping, and no issuer speaks for another's people."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,6 @@ ROLES: RoleMembers = {
     "developer": ("developers", Grant(group="developers", at="live/argocd/shop")),
     "approver": ("approvers", "corp:approvers"),
 }
-
-
-@pytest.fixture
-async def issuer() -> AsyncIterator[Issuer]:
-    made = Issuer()
-    async with made.client:
-        yield made
 
 
 def map_claims(claims: Mapping[str, Any], **settings: Any) -> Caller:

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import gzip
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,6 @@ from tests.parts.certificates import CertificateAuthority
 from tests.server.issuing import AUDIENCE, ISSUER, Issuer, Key
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def issuer() -> AsyncIterator[Issuer]:
-    made = Issuer()
-    async with made.client:
-        yield made
 
 
 @pytest.fixture

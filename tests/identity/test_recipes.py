@@ -25,6 +25,7 @@ from starlette.routing import Route
 
 from arborgate.policies.model import Caller
 from arborgate.server.identity.authentication import Identity, Safeguards
+from arborgate.server.identity.callers import identify
 from arborgate.server.identity.flaws import Flaw, Unauthenticated
 from arborgate.server.identity.membership import GroupsFile
 from arborgate.server.identity.presenting import BEARER, Presented, Scheme
@@ -166,6 +167,17 @@ async def test_a_documented_token_is_the_caller_that_its_page_promises(example: 
     } == example.caller
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if of_kind("json login", page)], ids=lambda page: page.stem)
+def test_who_logs_in_at_the_pages_is_who_asks_through_an_agent(page: Path) -> None:
+    settings = parse_settings(yaml.safe_load(of_kind("yaml", page)[0].text)).identity
+    (login,), caller = of_kind("json login", page), yaml.safe_load(of_kind("yaml caller", page)[0].text)
+    assert settings.pages
+    claims = json.loads(login.text)
+    found = identify(claims, settings.pages_issuer(settings.pages))
+    assert (claims["aud"], f"{claims['iss']}#{found.subject}") == (settings.pages.client_id, caller["key"])
+    assert (sorted(found.groups), found.name) == (caller["groups"], "Ada Lovelace")
+
+
 @each_example()
 async def test_a_documented_token_for_somebody_else_is_refused(example: Example, tmp_path: Path) -> None:
     with pytest.raises(Unauthenticated) as refused:
@@ -205,7 +217,7 @@ def test_the_other_blocks_of_a_page_are_what_they_say(page: Path, tmp_path: Path
         GroupsFile(tmp_path / "groups.yaml")
     for block in of_kind("yaml kubernetes", page):
         assert all(manifest["apiVersion"] for manifest in yaml.safe_load_all(block.text))
-    kinds = {"yaml", "yaml groups", "yaml kubernetes", "yaml caller", "json claims", "sh", "text"}
+    kinds = {"yaml", "yaml groups", "yaml kubernetes", "yaml caller", "json claims", "json login", "sh", "text"}
     assert {block.kind for block in blocks(page)} <= kinds
 
 

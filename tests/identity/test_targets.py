@@ -56,13 +56,6 @@ async def serve(log: AuditLog, issuer: Issuer, redis_url: str, *, nonce: bool) -
 
 
 @pytest.fixture
-async def issuer() -> AsyncIterator[Issuer]:
-    made = Issuer()
-    async with made.client:
-        yield made
-
-
-@pytest.fixture
 async def log(tmp_path: Path) -> AsyncIterator[AuditLog]:
     async with AuditLog.open(tmp_path / "record", "serve-1") as opened:
         yield opened

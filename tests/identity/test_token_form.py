@@ -2,7 +2,6 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator
 
 import pytest
 from joserfc.jwk import ECKey, RSAKey
@@ -15,18 +14,6 @@ from tests.identity.forging import ROLES, forge, make_identity, refuse
 from tests.server.issuing import AUDIENCE, ISSUER, Issuer
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def issuer() -> AsyncIterator[Issuer]:
-    made = Issuer()
-    async with made.client:
-        yield made
-
-
-@pytest.fixture
-def identity(issuer: Issuer) -> Identity:
-    return make_identity(issuer)
 
 
 async def test_a_token_over_bytes_of_a_tests_own_is_good(identity: Identity, issuer: Issuer) -> None:

@@ -4,7 +4,6 @@ import base64
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 from joserfc.jwk import ECKey
@@ -19,18 +18,6 @@ from tests.identity.forging import ROLES, encode, forge, make_identity, refuse
 from tests.server.issuing import AUDIENCE, ISSUER, Issuer
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def issuer() -> AsyncIterator[Issuer]:
-    made = Issuer()
-    async with made.client:
-        yield made
-
-
-@pytest.fixture
-def identity(issuer: Issuer) -> Identity:
-    return make_identity(issuer)
 
 
 async def test_a_good_token_names_person_agent_groups_and_roles(identity: Identity, issuer: Issuer) -> None:
