@@ -112,6 +112,8 @@ class PagesSettings(Section):
     client_id: str = "arborgate-pages"
     client_secret_file: Path | None = None
     scope: str = "openid profile"
+    subject_claim: str = Field(default="", description="in ID tokens; default: as in the issuer's tokens")
+    name_claim: str = Field(default="", description="likewise")
     groups_claim: str = Field(default="", description="in ID tokens and userinfo; default: as in the issuer's tokens")
     session_idle: Seconds = 1_800.0
     session_limit: Seconds = 28_800.0
@@ -165,10 +167,13 @@ class IdentitySettings(Section):
     )
 
     def pages_issuer(self, pages: PagesSettings) -> IssuerSettings:
-        """How the claims of a login to the pages are read: as those of the same issuer's tokens."""
+        """How the claims of a login to the pages are read: as those of the same issuer's tokens, but where the same
+        thing has another name in ID tokens."""
         known = (issuer for issuer in self.issuers if issuer.issuer == pages.issuer)
         issuer = next(known, IssuerSettings(issuer=pages.issuer))
-        return issuer.model_copy(update={"groups_claim": pages.groups_claim}) if pages.groups_claim else issuer
+        own = {name: getattr(pages, name) for name in ("subject_claim", "name_claim", "groups_claim")}
+        apart = {name: claim for name, claim in own.items() if claim}
+        return issuer.model_copy(update=apart) if apart else issuer
 
     @field_validator("issuers")
     @classmethod
