@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -63,6 +64,8 @@ class Doorkeeper:
             await problem(408, "body", "The request did not arrive in time.", {"Connection": "close"})(
                 scope, receive, send
             )
+        except ClientDisconnect:
+            pass  # nobody is there to be answered, and strangers do not write our log
         except _TooLarge:
             await problem(413, "body", f"The request is larger than {self._limit} bytes.")(scope, receive, send)
         finally:

@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.types import Receive, Scope, Send
+from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
 
 from arborgate.server.doorkeeper import Doorkeeper
 from arborgate.server.metrics import Metrics
@@ -44,3 +46,29 @@ async def test_strangers_who_send_forms_slowly_leave_room_for_the_agents() -> No
         again = await client.post("/token/exchange")
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
     assert (call.status_code, probe.status_code, again.status_code) == (200, 200, 200)
+
+
+async def test_who_goes_away_in_the_middle_of_a_form_is_no_failure() -> None:
+    came: list[Message] = [{"type": "http.request", "body": b"grant_type=", "more_body": True}]
+
+    async def read(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(await request.body())
+
+    async def receive() -> Message:
+        return came.pop() if came else {"type": "http.disconnect"}
+
+    async def send(_message: Message) -> None:
+        pass
+
+    app = Starlette(routes=[Route("/token/exchange", read, methods=["POST"])])
+    headers = [(b"host", b"127.0.0.1:8484")]
+    scope: Scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/token/exchange",
+        "headers": headers,
+        "query_string": b"",
+    }
+    metrics = Metrics()
+    await Doorkeeper(app, HttpSettings(), metrics)(scope, receive, send)
+    assert b"arborgate_requests_in_flight 0.0" in metrics.render()
