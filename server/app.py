@@ -84,7 +84,7 @@ class Services:
     limits: SharedLimits
     denied: SharedDenyList | None
     own_keys: OwnKeys
-    children: ChildTokens
+    children: ChildTokens | None
     readiness: Readiness
     web: httpx2.AsyncClient
 
@@ -165,9 +165,7 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
         stack.push_async_callback(limits.close)
         own = OwnKeys(state, rotate=settings.identity.exchange.rotate)
         stack.push_async_callback(own.close)
-        children = ChildTokens(
-            settings.http.url, settings.identity.exchange, settings.identity.issuers, settings.roles, own
-        )
+        children = build_child_tokens(settings, own)
         denied = build_deny_list(settings, state)
         safeguards = build_safeguards(settings, state, web, denied, children)
         identity = Identity(settings.identity, settings.roles, client=web, safeguards=safeguards)
@@ -227,7 +225,7 @@ def build_safeguards(
     state: State,
     web: httpx2.AsyncClient,
     denied: SharedDenyList | None,
-    children: ChildTokens,
+    children: ChildTokens | None,
 ) -> Safeguards:
     """What tokens are held to besides their issuers' word."""
     identity = settings.identity
@@ -237,8 +235,16 @@ def build_safeguards(
         introspectors=[
             Introspection(issuer, issuer.introspection, web) for issuer in identity.issuers if issuer.introspection
         ],
-        own=children.trusted if identity.exchange.enabled else None,
+        own=children.trusted if children else None,
     )
+
+
+def build_child_tokens(settings: Settings, own: OwnKeys) -> ChildTokens | None:
+    """The maker of tokens for child apps; None where the settings leave them out."""
+    identity = settings.identity
+    if not identity.exchange.enabled:
+        return None
+    return ChildTokens(settings.http.url, identity.exchange, identity.issuers, settings.roles, own)
 
 
 def build_deny_list(settings: Settings, state: State) -> SharedDenyList | None:
@@ -258,7 +264,7 @@ def read_certificates(settings: Settings) -> ClientCertificates | None:
 def build_exchange(services: Services) -> list[BaseRoute]:
     """The endpoints of child tokens; none when the settings leave them out."""
     settings = services.settings
-    if not settings.identity.exchange.enabled:
+    if services.children is None:
         return []
     exchange = TokenExchange(
         settings.http.url,

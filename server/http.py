@@ -92,8 +92,7 @@ class Authenticator:
     async def _record(self, error: Unauthenticated) -> None:
         if not self._recorded.take():
             return
-        missed = self._recorded.drain()
-        more = f"; {missed} more since the last one of these" if missed else ""
+        more = self._recorded.tell_missed()
         detail = (error.detail or error.message) + more
         await self._recorder.write(
             Entry(event=Event.CALLER_REJECTED, channel=self._resource.channel, outcome=error.flaw, detail=detail)

@@ -110,7 +110,7 @@ class SharedLimits:
         self._recorder = recorder
         self._recorded = Sampling(_RECORDED, clock)
         self._clock = clock
-        self._buckets: OrderedDict[tuple[str, str, str], _Bucket] = OrderedDict()
+        self._buckets: OrderedDict[tuple[str, str, str, str], _Bucket] = OrderedDict()
         self._drawing: set[asyncio.Task[None]] = set()
         self._alone = False
         self._retry_at = 0.0
@@ -135,7 +135,7 @@ class SharedLimits:
 
     def leave(self, caller: Caller) -> None:
         # Never forgotten meanwhile: a bucket with requests in flight is not evicted.
-        self._buckets[caller.issuer, caller.subject, caller.agent].in_flight -= 1
+        self._buckets[caller.issuer, caller.subject, caller.agent, caller.within].in_flight -= 1
 
     async def close(self) -> None:
         """Returns once nothing is under way any more."""
@@ -143,12 +143,13 @@ class SharedLimits:
             await asyncio.wait(self._drawing)
 
     def _bucket(self, caller: Caller) -> _Bucket:
-        key = (caller.issuer, caller.subject, caller.agent)
+        # A child app's token has a bucket of its own: what runs away there stops neither its parent nor its siblings.
+        key = (caller.issuer, caller.subject, caller.agent, caller.within)
         bucket = self._buckets.get(key)
         if bucket is not None:
             self._buckets.move_to_end(key)
             return bucket
-        name = hashlib.sha256(orjson.dumps([caller.key, caller.agent])).hexdigest()[:32]
+        name = hashlib.sha256(orjson.dumps([caller.key, caller.agent, caller.within])).hexdigest()[:32]
         bucket = self._buckets[key] = _Bucket(self._state.key("limit", name), own=float(self._burst))
         if len(self._buckets) > _KNOWN:
             idle = next((each for each, known in self._buckets.items() if not known.in_flight), key)

@@ -27,7 +27,7 @@ class Sampling:
         self._taken += 1
         return True
 
-    def drain(self) -> int:
-        """How many were passed over since the last time this was asked."""
-        passed, self._passed_over = self._passed_over, 0
-        return passed
+    def tell_missed(self) -> str:
+        """The end of a detail: how many were passed over since the last time this was asked; "" for none."""
+        missed, self._passed_over = self._passed_over, 0
+        return f"; {missed} more since the last one of these" if missed else ""

@@ -17,7 +17,7 @@ from ...policies.model import ActionGroup, Binding, Caller, Channel
 from .authentication import Trusted
 from .flaws import Flaw, Unauthenticated
 from .own_keys import ALGORITHM, LEEWAY_SECONDS, OwnKeys
-from .roles import RoleMembers, grants_of, roles_of
+from .roles import RoleMembers, grants_of, limit_roles, roles_of
 from .settings import ExchangeSettings, IssuerSettings
 from .tokens import TOKEN_LIMIT, is_name
 
@@ -63,6 +63,9 @@ class ChildTokens:
             algorithms=(ALGORITHM,),
             tokens="at+jwt",
             require_dpop=True,
+            dpop_nonce=any(
+                one.dpop_nonce for one in issuers
+            ),  # where one issuer asks for it, children are no way round
             longest_life=settings.life,
             leeway=LEEWAY_SECONDS,
         )
@@ -111,9 +114,7 @@ class ChildTokens:
         issuer = self._issuers.get(str(original.get("iss")))
         if issuer is None:  # whom nobody vouches for any more has no token either
             raise Unauthenticated(Flaw.ISSUER, detail="orig")
-        allowed = self._roles
-        if issuer.roles is not None:
-            allowed = {role: allowed[role] for role in issuer.roles if role in allowed}
+        allowed = limit_roles(self._roles, issuer.roles)
         have = frozenset(groups)
         scope = frozenset(str(claims.get("scope", "")).split())
         return Caller(

@@ -208,6 +208,8 @@ class TokenExchange:
         seen = [node for node, visible in zip(candidates, answers, strict=True) if visible]
         if len(seen) > 1:
             raise _Declined("invalid_target", "Several apps have that name: give cluster/namespace/name.")
+        if not candidates and not any(True for _ in self._tree.nodes()):
+            raise _Declined("temporarily_unavailable", "The tree of apps is not read yet: try again.", status=503)
         if not seen:
             exchange.resource = candidates[0].resource.uid if candidates else ""
             why = "the app is hidden from the caller" if candidates else "there is no such app"
@@ -233,8 +235,7 @@ class TokenExchange:
     async def _record_rejected(self, error: Unauthenticated) -> None:
         if not self._recorded.take():
             return
-        missed = self._recorded.drain()
-        more = f"; {missed} more since the last one of these" if missed else ""
+        more = self._recorded.tell_missed()
         detail = f"to be exchanged: {error.detail or error.message}{more}"
         await self._recorder.write(
             Entry(event=Event.CALLER_REJECTED, channel=Channel.MCP, outcome=error.flaw, detail=detail)

@@ -32,6 +32,8 @@ _MAX_AGE_SECONDS: Final = 60.0
 """After how long the published keys are read again; a key that was taken away there verifies no longer than this."""
 _READS: Final = 10
 """How often an unknown key is looked for, all askers together: so many times at once, and as often each second."""
+_KEPT_SECONDS: Final = 3_600 + 2 * LEEWAY_SECONDS
+"""For how long Redis keeps the keys after the last signature: as long as any replica's token may live."""
 _SHOWN_SECONDS: Final = 5.0
 """How old the keys may be that are shown to the world."""
 _KID = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -136,12 +138,10 @@ class OwnKeys:
     async def _publish(self, signing: _Signing, until: float) -> None:
         """Puts the key among the published ones, for as long as the token: each time, since Redis may have lost it."""
         kept = max(until, self._own.get(signing.kid, (None, 0.0))[1])
-        # All replicas' tokens live equally long at most, so the last to sign says when nothing is needed any more.
-        left = max(kept - self._clock(), 1.0)
         with reaching_state():
             async with self._state.redis.pipeline(transaction=True) as pipe:
                 pipe.hset(self._name, signing.kid, orjson.dumps({"jwk": signing.public, "until": kept}).decode())
-                pipe.pexpire(self._name, int(left * 1_000))
+                pipe.pexpire(self._name, int(_KEPT_SECONDS * 1_000))  # other replicas' tokens may live longer than this
                 await pipe.execute()
 
     async def _look_for(self, kid: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -53,7 +53,7 @@ class IssuerSettings(Section):
     group_prefix: str = Field(default="", description="put before each group: keeps one issuer's apart from another's")
     roles: tuple[str, ...] | None = Field(default=None, description="the only roles its callers can have; default: any")
     services: bool = Field(default=False, description="its callers are apps acting for themselves, never people")
-    scopes: Mapping[ActionGroup, str] = Field(
+    scopes: Mapping[ActionGroup, Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$")]] = Field(
         default_factory=dict, description="group of actions: the scope that a token needs for it"
     )
     require_dpop: bool = Field(default=False, description="refuse tokens that are not bound to a key (RFC 9449)")
@@ -118,7 +118,9 @@ class PagesSettings(Section):
     session_idle: Seconds = 1_800.0
     session_limit: Seconds = 28_800.0
     logout_ends_tokens: bool = Field(
-        default=False, description="a logout at the provider also shuts out the person's tokens, by the deny list"
+        default=False,
+        description="a logout at the provider also shuts out the person's tokens, by the deny list (with a subject_claim "
+        "other than sub: of people who have a session here)",
     )
     terminal_client_id: str = Field(default="arborgate-terminal", description="public client of `arborgate proposals`")
     terminal_audience: str = Field(default="", description="aud of its tokens; default <public_url>/approvals")
@@ -189,6 +191,15 @@ class IdentitySettings(Section):
             # RFC 8414 section 2 knows neither; "#" would let one issuer name the people of another (`Caller.key`).
             raise ValueError("an issuer has no query, no fragment and no user")
         return values
+
+    @model_validator(mode="after")
+    def _agents_have_no_audience_of_the_terminal(self) -> Self:
+        named = self.pages.terminal_audience if self.pages else ""
+        if named and named in {issuer.audience for issuer in self.issuers}:
+            raise ValueError(
+                "pages.terminal_audience is also an issuer's audience: agents' tokens would open the approvals"
+            )
+        return self
 
     @model_validator(mode="after")
     def _issuers_are_https_or_loopback(self) -> Self:

@@ -112,8 +112,7 @@ class BackChannel:
     async def _record_refusal(self, error: Untrusted) -> None:
         if not self._recorded.take():
             return
-        missed = self._recorded.drain()
-        more = f"; {missed} more since the last one of these" if missed else ""
+        more = self._recorded.tell_missed()
         await self._recorder.write(
             Entry(
                 event=Event.CALLER_REJECTED,

@@ -19,6 +19,7 @@ from ...tools.proposal import Proposal, ProposalQuery, ProposalState, Verdict
 from ...tools.record import Entry, Event
 from ..errors import as_json, explain_validation
 from ..identity.settings import PagesSettings
+from ..scope import NONCE
 from .entrance import STATUS
 from .review import COMMENT_LIMIT, Review, Ruling, Seen
 from .words import reveal
@@ -114,7 +115,8 @@ class Terminal:
                     return caller
                 await self._check_client(caller)
                 body = await handler(request, caller)
-                return _json(self._clean(body.model_dump(mode="json")))
+                nonce = {"DPoP-Nonce": request.scope[NONCE]} if NONCE in request.scope else None
+                return _json(self._clean(body.model_dump(mode="json")), headers=nonce)
             except ArborgateError as error:
                 return _json({"error": as_json(error)}, STATUS.get(error.reason, 500))
 

@@ -191,7 +191,15 @@ async def test_a_nonce_is_asked_for_where_the_issuer_asks_for_one(tmp_path: Path
         asked = await replica.exchange(replica.controller(), prover)
         assert (asked.status_code, asked.json()["error"]) == (400, "use_dpop_nonce")
         proof = replica.prove(prover, EXCHANGE_PATH, nonce=asked.headers["dpop-nonce"])
-        assert (await replica.exchange(replica.controller(), prover, proof=proof)).status_code == 200
+        made = await replica.exchange(replica.controller(), prover, proof=proof)
+        refused = await replica.call(made.json()["access_token"], prover, app=CHILD)
+    assert 'error="use_dpop_nonce"' in refused.headers["www-authenticate"]  # the new token is no way round it
+
+
+async def test_before_the_tree_is_read_the_controller_is_told_to_come_again(replica: Replica, prover: Prover) -> None:
+    replica.world.tree.replace("main", [])
+    answer = await replica.exchange(replica.controller(), prover)
+    assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
 
 
 async def test_an_unbound_token_is_not_taken_where_the_issuer_binds(tmp_path: Path, redis_url: str) -> None:

@@ -253,6 +253,13 @@ async def test_agents_of_one_person_have_a_bucket_each(redis_url: str) -> None:
         assert await count_granted(limits, 5, replace(ADA, name="Ada L.", channel=Channel.STDIO)) == 0
 
 
+async def test_a_child_app_has_a_bucket_of_its_own(redis_url: str) -> None:
+    async with replicas(redis_url, rate=0.1, burst=2) as (_, (limits,)):
+        assert await count_granted(limits, 5, replace(ADA, within="main/argocd/orders-api")) == 2
+        assert await count_granted(limits, 5, replace(ADA, within="main/argocd/orders-db")) == 2
+        assert await count_granted(limits, 5) == 2
+
+
 async def test_unanswered_requests_are_bounded_and_an_answer_makes_room(redis_url: str) -> None:
     async with replicas(redis_url, rate=100, burst=100, in_flight=2) as (_, (limits,)):
         await limits.enter(ADA)

@@ -27,6 +27,17 @@ from arborgate.tools.environments import UNASSIGNED, EnvironmentRule, Environmen
         ({"http": {"public_url": "https://gate.example.com/mcp"}}, "http.public_url:"),
         ({"http": {"public_url": "https://u:p@gate.example.com"}}, "http.public_url:"),
         ({"identity": {"issuers": [{"issuer": "https://x", "algorithms": ["HS256"]}]}}, "algorithms"),
+        ({"identity": {"issuers": [{"issuer": "https://x"}, {"issuer": "https://x"}]}}, "same issuer"),
+        ({"identity": {"issuers": [{"issuer": "https://x", "scopes": {"read": ""}}]}}, "issuers.0.scopes.read"),
+        (
+            {
+                "identity": {
+                    "issuers": [{"issuer": "https://x", "audience": "api://a"}],
+                    "pages": {"issuer": "https://x", "terminal_audience": "api://a"},
+                }
+            },
+            "agents' tokens would open the approvals",
+        ),
         ({"clusters": [{"name": "a"}, {"name": "a"}]}, "same name"),
         ([], "must be a mapping"),
     ],

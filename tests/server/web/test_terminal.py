@@ -18,6 +18,7 @@ from starlette.types import Scope
 from arborgate.policies.model import Caller, Channel
 from arborgate.server.connect.entries import Entry, Slot
 from arborgate.server.connect.store import Store
+from arborgate.server.scope import NONCE
 from arborgate.tools.proposal import ProposalState
 from arborgate.tools.record import Event
 from tests.parts.oidc import OidcProvider, describe_agent
@@ -111,6 +112,16 @@ async def test_a_token_that_was_passed_on_to_an_agent_is_refused(world: World) -
         async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url=world.url) as client:
             answer = await client.get("/approvals", headers={"Authorization": "Bearer opaque"})
         assert answer.status_code == status
+
+
+async def test_the_terminal_is_told_which_nonce_is_next(world: World) -> None:
+    async def authenticate(scope: Scope) -> Caller:
+        scope[NONCE] = "the-next"
+        return make_caller("april", "approver", agent=TERMINAL, channel=Channel.TERMINAL, at=int(world.clock()))
+
+    app = Starlette(routes=replace(world.pages, terminal=authenticate).routes())
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url=world.url) as client:
+        assert (await client.get("/approvals")).headers["dpop-nonce"] == "the-next"
 
 
 async def test_a_session_cookie_does_not_open_the_terminals_endpoints(office: World) -> None:
