@@ -37,7 +37,7 @@ class _Unwritten:
 
 def measure_hostile(folder: Path) -> Part:
     """Milliseconds of CPU, the median of some rounds, each attack made anew; the issuers' keys are known already."""
-    with RedisServer(folder) as redis:
+    with RedisServer(folder / "hostile") as redis:
         lines = asyncio.run(_measure(redis))
     return Part(f"Refusing {len(ATTACKS) + len(PROOF_ATTACKS)} hostile tokens and proofs", lines)
 
