@@ -16,7 +16,7 @@ _LINE_LIMIT = 16_384
 _SECONDS = 10.0
 _PAGE = (
     b"<!doctype html><html lang=en><title>Arborgate</title>"
-    b"<p>That is all here. Close this page and go back to where you came from."
+    b"<p>Close this page and go back to your terminal or editor: it says how the login went."
 )
 _HEADERS = (
     "Content-Type: text/html; charset=utf-8\r\nContent-Security-Policy: default-src 'none'\r\n"

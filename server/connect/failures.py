@@ -17,6 +17,7 @@ from ...policies.errors import ArborgateError, Busy, Denied, NotThere, Refused, 
 from .messages import parse
 
 _FIRST_PAUSE: Final = 0.1
+_BUSY_SECONDS: Final = 60.0
 _TOLD: Final = 300
 """How much of what the server says is passed on."""
 
@@ -40,11 +41,19 @@ class Notes:
 
     def __init__(self) -> None:
         self._last = ""
+        self._busy_at = float("-inf")
 
     def tell(self, error: ArborgateError) -> None:
-        """Says what is wrong and what to do, unless that was said last."""
+        """Says what is wrong and what to do, unless that was said last.
+
+        That calls have to wait their turn comes and goes with each of them: it is said once a minute."""
         detail = f"({_clean(error.detail)})" if error.detail else ""
-        self._say(" ".join(part for part in (error.message, detail, error.hint) if part))
+        text = " ".join(part for part in (error.message, detail, error.hint) if part)
+        if not isinstance(error, Busy):
+            self._say(text)
+        elif time.monotonic() - self._busy_at >= _BUSY_SECONDS:
+            self._busy_at = time.monotonic()
+            _print(text)
 
     def mend(self) -> None:
         """Says that it works again, if anything was said to be wrong."""
@@ -56,8 +65,12 @@ class Notes:
         if text == self._last:
             return
         self._last = text
-        with contextlib.suppress(OSError):  # nobody reads it
-            print(f"arborgate connect: {text}", file=sys.stderr, flush=True)  # noqa: T201  # stderr is what people see
+        _print(text)
+
+
+def _print(text: str) -> None:
+    with contextlib.suppress(OSError):  # nobody reads it
+        print(f"arborgate connect: {text}", file=sys.stderr, flush=True)  # noqa: T201  # stderr is what people see
 
 
 def grow(most: float) -> Iterator[float]:
@@ -110,7 +123,7 @@ def lost_for_now(status: int, headers: Mapping[str, str]) -> Lost | None:
     """An answer that asks to come again, or that came from a proxy whose server was away; None for any other."""
     after = _read_pause(headers.get("retry-after", ""))
     if status == 429 or (status == 503 and after is not None):
-        busy = Busy("Arborgate takes no more calls for the moment.", retry_after=after or 1.0)
+        busy = Busy("You ask more often than Arborgate allows, so calls wait their turn.", retry_after=after or 1.0)
         return Lost(busy, untouched=True, after=after or 0.0)
     if status in (502, 503, 504):
         return broken_off(f"status {status}")

@@ -216,6 +216,7 @@ class Remote:
     ) -> None:
         """Delivers the response under the id of its request: a server that could not read the id answers with null."""
         self._conversation.learn(message, answer, response.headers.get("mcp-session-id", ""))
+        self._notes.mend()  # said before the client has its answer: it may leave with that
         if answer.get("id") != message.id:
             answer = {**answer, "id": message.id}
             data = write(answer)
