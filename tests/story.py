@@ -202,7 +202,7 @@ class Story:
         async with connected(f"{self.demo.url}/mcp", self.demo.token("approver"), "2026-07-28") as client:
             arguments = {"proposal": self.proposal, "event": "proposal"}
             found = await client.call_tool("record_search", arguments)
-            await self.page.reload()
+            await expect(self.page.locator('[data-live="state"]')).to_contain_text("applied", timeout=15_000)
             await self._picture(
                 "applied", "The same page, applied", "The page afterwards", "What happened, step by step."
             )
