@@ -243,7 +243,7 @@ async def test_a_runaway_agent_leaves_the_others_alone(redis_url: str) -> None:
         going = False
         await asyncio.gather(*running)
         assert asked > 10 * granted
-        assert 200 <= granted <= 100 + 20 * time.now
+        assert 200 <= granted <= 100 + round(20 * time.now, 6)  # the clock is a sum of floats
 
 
 async def test_agents_of_one_person_have_a_bucket_each(redis_url: str) -> None:
