@@ -1,0 +1,69 @@
+"""A question to the policies as it is described by options on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from ..policies.model import Resource, ResourceType
+from ..policies.world import App, Environment, Keyspace, Misplaced, Proposal, Workload, World
+
+Directory = Annotated[
+    Path | None,
+    typer.Argument(help="The folder of *.cedar and cases/*.yaml; default: the shipped policies.", show_default=False),
+]
+
+
+def refuse(problems: str) -> typer.Exit:
+    """What to raise when the policies are not in order: says the problems on standard error and exits 1."""
+    typer.echo(problems, err=True)
+    return typer.Exit(1)
+
+
+def parse_grants(pairs: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for pair in pairs:
+        role, _, app = pair.partition("=")
+        if not app:
+            raise typer.BadParameter("write ROLE=cluster/namespace/name", param_hint="--role-at")
+        found[role] = (*found.get(role, ()), app)
+    return found
+
+
+def parse_uid(uid: str) -> tuple[ResourceType, str]:
+    kind, _, name = uid.partition("::")
+    if kind not in set(ResourceType) or not name:
+        raise typer.BadParameter(f"write TYPE::ID with one of {', '.join(ResourceType)}", param_hint="--resource")
+    return ResourceType(kind), name
+
+
+def imagine(kind: ResourceType, name: str, app: str, place: App, strict: bool, proposal: Proposal) -> Resource:
+    """The resource in a world that holds it and what is above it."""
+    if kind is ResourceType.APP:
+        app = name
+    elif not app and kind in (ResourceType.KEYSPACE, ResourceType.PROPOSAL, ResourceType.WORKLOAD):
+        raise typer.BadParameter(f"say which app the {kind} is of", param_hint="--app")
+    environments = {place.environment} if place.environment else set()
+    if kind is ResourceType.ENVIRONMENT:
+        environments.add(name)
+    apps = {place.parent: App(environment=place.environment)} if place.parent else {}
+    if app:
+        apps[app] = place
+    try:
+        world = World(
+            environments={environment: Environment(strict=strict) for environment in environments},
+            apps=apps,
+            workloads={name: Workload(app=app)} if kind is ResourceType.WORKLOAD else {},
+            keyspaces={name: Keyspace(app=app)} if kind is ResourceType.KEYSPACE else {},
+            proposals={name: proposal} if kind is ResourceType.PROPOSAL else {},
+        )
+        return world.resources()[f"{kind}::{name}"]
+    except ValidationError as error:
+        shape = "an app is written cluster/namespace/name, a keyspace source:prefix"
+        raise typer.BadParameter(shape, param_hint="--resource") from error
+    except (KeyError, Misplaced) as error:
+        raise typer.BadParameter(f"there is no such thing: {error}", param_hint="--resource") from error
