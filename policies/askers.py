@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from .agents import Agents
 from .model import Action, ActionGroup, Caller, Channel
 from .places import Place
 from .recent import Recent
@@ -62,7 +63,8 @@ class Standing:
 class Askers:
     """The callers that were met lately."""
 
-    def __init__(self) -> None:
+    def __init__(self, agents: Agents) -> None:
+        self._agents = agents
         self._standings: Recent[int, Standing] = Recent(4_096)
         self._askers: Recent[tuple[object, ...], Asker] = Recent(4_096)
 
@@ -106,7 +108,7 @@ class Askers:
             yield None
 
     def _find(self, caller: Caller, roles: frozenset[str]) -> Asker:
-        bound = caller.binding.bound
+        bound, interactive = caller.binding.bound, caller.channel in _INTERACTIVE
         key = (
             caller.issuer,
             caller.subject,
@@ -130,8 +132,9 @@ class Askers:
                     "agent": caller.agent,
                     "bound": bound,
                     "channel": str(caller.channel),
-                    "interactive": caller.channel in _INTERACTIVE,
+                    "interactive": interactive,
                     "itself": caller.itself,
+                    "trust": str(self._agents.trust((caller.agent, *caller.actors), interactive=interactive)),
                 },
             )
             self._askers.put(key, asker)

@@ -156,9 +156,9 @@ def read_cases(file: Path, text: str) -> list[Case]:
 def _find_strangers(parsed: _File) -> Iterator[tuple[tuple[str, ...], str]]:
     """Where the file names a person or an app that it does not declare, and how."""
     for name, proposal in parsed.world.proposals.items():
-        if proposal.requester not in parsed.people:
-            path = ("world", "proposals", name, "requester")
-            yield path, f"{proposal.requester!r} is not among the people of this file"
+        for field, who in (("requester", proposal.requester), ("breaker", proposal.breaker)):
+            if who and who not in parsed.people:
+                yield ("world", "proposals", name, field), f"{who!r} is not among the people of this file"
     for name, person in parsed.people.items():
         for role, apps in person.grants.items():
             for app in apps:

@@ -11,20 +11,31 @@ import cedarpy
 import orjson
 
 from .askers import Asker, Askers, Standing
+from .calendar import Season
 from .model import NO_SCOPE, OUTSIDE, Action, ActionGroup, Basis, Caller, Decision, Resource
 from .places import Attributes, Place, Places, exact
 from .recent import Recent
 from .sight import Sight
 from .statements import Location
+from .surroundings import Surroundings
 
 NEVER = 2**53
 """The login age, in seconds, of somebody whose provider does not say when they logged in."""
+
+NO_MOMENT: Mapping[str, object] = {}
+"""What is asked without the time mattering."""
 
 _CLOCK_LEEWAY = 60
 """Seconds by which the provider's clock may be ahead; a login further in the future is none."""
 
 _OF_LOGINS = frozenset({ActionGroup.APPROVE, ActionGroup.PROPOSE})
 """The groups whose actions are judged by how and when the person logged in."""
+
+_OF_SEASONS = _OF_LOGINS | {ActionGroup.APPLY}
+"""The groups whose actions are judged by the calendar."""
+
+_UNKNOWN = {name: {"__extn": {"fn": "unknown", "arg": name}} for name in ("closed", "frozen", "off_hours")}
+"""Any moment of the calendar, for partial evaluation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +67,19 @@ class LoadedPolicies:
 class Engine:
     """Decides by one set of policies, on one thread. `clock` gives seconds since the epoch."""
 
-    def __init__(self, loaded: LoadedPolicies, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        loaded: LoadedPolicies,
+        clock: Callable[[], float] = time.time,
+        surroundings: Surroundings = Surroundings(),  # noqa: B008  # a constant
+    ) -> None:
         self._loaded = loaded
         self._clock = clock
+        self._calendar = surroundings.calendar
         self._stand_in = "caller"
         while ("Person", self._stand_in) in loaded.sight.named:
             self._stand_in += "'"
-        self._callers = Askers()
+        self._callers = Askers(surroundings.agents)
         self._places = Places(loaded.sight)
         self._entities: Recent[tuple[Asker, Action], cedarpy.Entities] = Recent(4_096)
         self._decisions: Recent[tuple[object, ...], Decision] = Recent(65_536)
@@ -137,10 +154,12 @@ class Engine:
             if action.group in standing.withheld:
                 return NO_SCOPE
             asker = self._callers.at(standing, action, place)
-        if action.group in _OF_LOGINS:  # the age of a login changes by itself: never from the cache
-            caller = standing.caller
-            age = _login_age(caller, self._clock() if at is None else at)
-            return self._ask(asker, action, place, (*extra, ("login_age", age), ("acr", caller.acr)))
+        if action.group in _OF_SEASONS:  # time goes by: never from the cache
+            now, caller = self._clock() if at is None else at, standing.caller
+            moment: dict[str, object] = {"calendar": _told(self._calendar.season(place.environment, place.app, now))}
+            if action.group in _OF_LOGINS:
+                moment |= {"login_age": _login_age(caller, now), "acr": caller.acr}
+            return self._ask(asker, action, place, extra, moment)
         key = (asker, action, place.view, exact(extra) if extra else ())
         decision = self._decisions.get(key)
         if decision is None:
@@ -149,7 +168,9 @@ class Engine:
                 self._decisions.put(key, decision)
         return decision
 
-    def _ask(self, asker: Asker, action: Action, place: Place, extra: Attributes) -> Decision:
+    def _ask(
+        self, asker: Asker, action: Action, place: Place, extra: Attributes, moment: Mapping[str, object] = NO_MOMENT
+    ) -> Decision:
         resource, view, part = place.resource, place.view, self._loaded.parts[action]
         strict = view.strict and not place.lists(action)
         uid = {"type": str(resource.type), "id": resource.id}
@@ -163,7 +184,7 @@ class Engine:
                 "principal": {"type": "Person", "id": asker.key},
                 "action": {"type": "Action", "id": str(action)},
                 "resource": uid,
-                "context": _json(_context(asker, strict, extra)),
+                "context": _json(_context(asker, strict, extra, moment)),
             },
             part.policies,
             entities,
@@ -198,23 +219,24 @@ class Engine:
 
     def _would(self, asker: Asker, action: Action, logins: Sequence[str], strict: bool) -> bool:
         """Whether the policies could let this asker, after any of these logins, do this on something."""
+        moment: dict[str, object] = {"calendar": _UNKNOWN} if action.group in _OF_SEASONS else {}
         if not logins:
-            return self._ask_partly(asker, action, strict, ())
-        return any(self._ask_partly(asker, action, strict, (("login_age", 0), ("acr", acr))) for acr in logins)
+            return self._ask_partly(asker, action, strict, moment)
+        return any(self._ask_partly(asker, action, strict, {**moment, "login_age": 0, "acr": acr}) for acr in logins)
 
-    def _ask_partly(self, asker: Asker, action: Action, strict: bool, extra: Attributes) -> bool:
-        """Partial evaluation takes the principal as Cedar text, so a caller whom no policy names goes by a stand-in."""
+    def _ask_partly(self, asker: Asker, action: Action, strict: bool, moment: Mapping[str, object]) -> bool:
+        """Partial evaluation takes the principal as Cedar text, so a caller whom no policy names goes by a stand-in.
+        It gets no schema, which knows nothing of unknown values."""
         name = asker.key if ("Person", asker.key) in self._loaded.sight.named else self._stand_in
         answer = cedarpy.is_authorized_partial(
             {
                 "principal": f"Person::{json.dumps(name, ensure_ascii=False)}",
                 "action": f'Action::"{action}"',
                 "resource": None,
-                "context": _context(asker, strict, extra),
+                "context": _context(asker, strict, (), moment),
             },
             self._loaded.parts[action].policies,
             _json([_action(action), asker.entity(name)]),
-            self._loaded.schema,
         )
         if answer.diagnostics.errors:
             raise ValueError("; ".join(answer.diagnostics.errors))
@@ -235,8 +257,12 @@ def _action(action: Action) -> dict[str, object]:
     return {"uid": {"type": "Action", "id": str(action)}, "attrs": {}, "parents": parents}
 
 
-def _context(asker: Asker, strict: bool, extra: Attributes) -> dict[str, object]:
-    derived = {**asker.context, "strict": strict}
+def _told(season: Season) -> dict[str, bool]:
+    return {"closed": season.closed, "frozen": season.frozen, "off_hours": season.off_hours}
+
+
+def _context(asker: Asker, strict: bool, extra: Attributes, moment: Mapping[str, object]) -> dict[str, object]:
+    derived = {**asker.context, "strict": strict, **moment}
     for name, value in extra:
         if name in derived:
             raise ValueError(f"the context {name!r} is derived by the engine and can't be given")

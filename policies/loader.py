@@ -19,6 +19,7 @@ from .errors import BadConfiguration
 from .model import Action
 from .sight import find_sight
 from .statements import Statement, check_statements, read_statements
+from .surroundings import Surroundings
 
 __all__ = [
     "LoadedPolicies",
@@ -101,12 +102,18 @@ class Reload:
 class Policies:
     """The engine in force. A changed set takes over whole, or not at all."""
 
-    def __init__(self, directory: Path | None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        directory: Path | None,
+        clock: Callable[[], float] = time.time,
+        surroundings: Surroundings = Surroundings(),  # noqa: B008  # a constant
+    ) -> None:
         """Raises `BadConfiguration` when the policies can't be loaded: there is no starting without them."""
         self._directory = directory
         self._clock = clock
+        self._surroundings = surroundings
         self._seen = _fingerprint(directory or SHIPPED)
-        self._current = Engine(load_policies(directory), clock)
+        self._current = Engine(load_policies(directory), clock, surroundings)
 
     @property
     def current(self) -> Engine:
@@ -133,7 +140,7 @@ class Policies:
             return Reload(self._current.digest, error)
         except Exception as error:  # whatever is wrong with the new files, the old set goes on deciding
             return Reload(self._current.digest, BadConfiguration(f"{self._directory or SHIPPED}: {error}"))
-        self._current = Engine(loaded, self._clock)
+        self._current = Engine(loaded, self._clock, self._surroundings)
         return Reload(self._current.digest)
 
 

@@ -17,11 +17,14 @@ class Action(StrEnum):
     APP_LIST = "app:list"
     APP_READ = "app:read"
     CALLER_READ = "caller:read"
+    PERSONAL_READ = "personal:read"
     PROPOSAL_APPLY = "proposal:apply"
     PROPOSAL_APPROVE = "proposal:approve"
+    PROPOSAL_BREAK_GLASS = "proposal:break_glass"
     PROPOSAL_LIST = "proposal:list"
     PROPOSAL_READ = "proposal:read"
     PROPOSAL_REJECT = "proposal:reject"
+    PROPOSAL_REVIEW = "proposal:review"
     PROPOSAL_WITHDRAW = "proposal:withdraw"
     RECORD_SEARCH = "record:search"
     RECORD_SEARCH_ALL = "record:search_all"
@@ -56,11 +59,14 @@ _GROUPS: Mapping[Action, ActionGroup] = {
     Action.APP_LIST: ActionGroup.READ,
     Action.APP_READ: ActionGroup.READ,
     Action.CALLER_READ: ActionGroup.READ,
+    Action.PERSONAL_READ: ActionGroup.READ_SENSITIVE,
     Action.PROPOSAL_APPLY: ActionGroup.APPLY,
     Action.PROPOSAL_APPROVE: ActionGroup.APPROVE,
+    Action.PROPOSAL_BREAK_GLASS: ActionGroup.APPROVE,
     Action.PROPOSAL_LIST: ActionGroup.READ,
     Action.PROPOSAL_READ: ActionGroup.READ,
     Action.PROPOSAL_REJECT: ActionGroup.APPROVE,
+    Action.PROPOSAL_REVIEW: ActionGroup.APPROVE,
     Action.PROPOSAL_WITHDRAW: ActionGroup.PROPOSE,
     Action.RECORD_SEARCH: ActionGroup.READ,
     Action.RECORD_SEARCH_ALL: ActionGroup.READ_SENSITIVE,
@@ -80,6 +86,16 @@ class Channel(StrEnum):
     PAGES = "pages"
     STDIO = "stdio"
     TERMINAL = "terminal"
+
+
+class AgentTrust(StrEnum):
+    """What the platform team thinks of the agents that a call comes through: of all of them, so the worst counts.
+    `none`: there is no agent, a person is there."""
+
+    FORBIDDEN = "forbidden"
+    NONE = "none"
+    TRUSTED = "trusted"
+    UNKNOWN = "unknown"
 
 
 class Binding(StrEnum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .model import Action, ActionGroup, Attribute, Resource, ResourceType
@@ -29,7 +30,7 @@ class View:
 class Place:
     """A resource as the engine knows it: its view, and what its children take from it. `visible` are the entities at or
     above it that policies name, `apps` the ids of the apps at or above it, `distance` the number of steps up to the
-    environment that `strict` comes from."""
+    environment that `strict` comes from, `environment` and `app` the nearest of each ("" where there is none)."""
 
     resource: Resource
     view: View
@@ -37,6 +38,8 @@ class Place:
     apps: frozenset[str]
     strict: bool
     distance: int
+    environment: str
+    app: str
 
     def lists(self, action: Action) -> bool:
         """Whether the action here is to list: what is read of the whole installation is judged again, row by row."""
@@ -66,6 +69,7 @@ class Places:
         apps = parents[0].apps if len(parents) == 1 else _NONE.union(*(parent.apps for parent in parents))
         if resource.type is ResourceType.APP:
             apps |= {resource.id}
+        near_environment, near_app = _nearest(resource, parents)
         if resource.type is ResourceType.ENVIRONMENT:
             distance, strict = 0, dict(resource.attributes).get("strict") is not False
         else:
@@ -83,7 +87,20 @@ class Places:
         if view is None:
             view = View(attributes, above, strict)
             self._views.put(key, view)
-        return Place(resource, view, above | itself, apps, strict, distance)
+        return Place(resource, view, above | itself, apps, strict, distance, near_environment, near_app)
+
+
+def _nearest(resource: Resource, parents: Sequence[Place]) -> tuple[str, str]:
+    """The ids of the environment and of the app that the resource is, or is in."""
+    environment = min((parent for parent in parents), key=lambda parent: parent.distance, default=None)
+    app = next((parent.app for parent in parents if parent.app), "")
+    match resource.type:
+        case ResourceType.ENVIRONMENT:
+            return resource.id, ""
+        case ResourceType.APP:
+            return environment.environment if environment else "", resource.id
+        case _:
+            return environment.environment if environment else "", app
 
 
 def exact(attributes: Attributes) -> tuple[tuple[str, type, Attribute], ...]:

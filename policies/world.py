@@ -42,11 +42,13 @@ class Keyspace(Closed):
 
 
 class Proposal(Closed):
-    """A proposal on one app. `requester` is a person."""
+    """A proposal on one app. `requester` and `breaker` (of the glass) are people."""
 
     app: str
     requester: str
     risk: str = "low"
+    factors: tuple[str, ...] = ()
+    breaker: str = ""
 
 
 _BOUND_BY_CHANNEL = {Channel.APPLIER: Binding.LOCAL, Channel.PAGES: Binding.SESSION, Channel.STDIO: Binding.LOCAL}
@@ -134,7 +136,17 @@ class _Making:
         for name, proposal in world.proposals.items():
             app = self._app(proposal.app, ("proposals", name, "app"))
             requester = person_key(proposal.requester)
-            self._add(ResourceType.PROPOSAL, name, (app,), requester=requester, risk=proposal.risk)
+            breaker = person_key(proposal.breaker) if proposal.breaker else ""
+            factors = tuple(sorted(proposal.factors))
+            self._add(
+                ResourceType.PROPOSAL,
+                name,
+                (app,),
+                breaker=breaker,
+                factors=factors,
+                requester=requester,
+                risk=proposal.risk,
+            )
 
     def _app(self, name: str, path: tuple[str, ...]) -> Resource:
         if found := self.made.get(f"{ResourceType.APP}::{name}"):

@@ -105,7 +105,7 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
     """Builds everything and runs what runs by itself: the watches, the reload of policies, the searchable record."""
     redactor = Redactor()
     metrics = Metrics()
-    policies = Policies(settings.policies.dir)
+    policies = Policies(settings.policies.dir, surroundings=settings.surroundings)
     async with AsyncExitStack() as stack:
         audit = await stack.enter_async_context(AuditLog.open(settings.record.dir, replica, redactor.clean_text))
         state = open_state(settings.state)

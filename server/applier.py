@@ -39,7 +39,7 @@ async def run_applier(settings: Settings, stop: asyncio.Event) -> None:
 
     Raises `BadConfiguration` when it can't be started safely."""
     key = load_verify_key(settings.proposals.verify_key_file)
-    policies = Policies(settings.policies.dir)
+    policies = Policies(settings.policies.dir, surroundings=settings.surroundings)
     configured = settings.applier.clusters or settings.clusters
     async with AsyncExitStack() as stack:
         replica = f"{settings.replica}-applier"  # a chain of its own beside a server's in the same folder

@@ -12,7 +12,10 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
+from ..policies.agents import Agents
+from ..policies.calendar import Calendar
 from ..policies.errors import BadConfiguration
+from ..policies.surroundings import Surroundings
 from ..tools.environments import EnvironmentRule
 from ..tools.tree import Owned
 from .identity.settings import IdentitySettings, Member
@@ -123,6 +126,8 @@ class Settings(Section):
         },
         description="role: the groups that have it, everywhere or at one parent app and all below it",
     )
+    agents: Agents = Agents()
+    calendar: Calendar = Calendar()
     policies: PolicySettings = PolicySettings()
     clusters: tuple[ClusterSettings, ...] = (ClusterSettings(),)
     environments: tuple[EnvironmentRule, ...] = ()
@@ -134,6 +139,11 @@ class Settings(Section):
     proposals: ProposalSettings = ProposalSettings()
     applier: ApplierSettings = ApplierSettings()
     demo: bool = Field(default=False, description="set by `arborgate demo`: every page and banner says it is a demo")
+
+    @property
+    def surroundings(self) -> Surroundings:
+        """What the policies are told of the settings."""
+        return Surroundings(agents=self.agents, calendar=self.calendar)
 
     @field_validator("clusters", "redis")
     @classmethod

@@ -232,5 +232,10 @@ class Proposals(Protocol):
 
 def proposal_resources(proposal: Proposal, apps: Sequence[Resource]) -> tuple[Resource, ...]:
     """The proposal as policy resources, one per app it touches: a grant on one app must not reach into another."""
-    attributes = (("requester", proposal.content.requester.key), ("risk", str(proposal.content.risk)))
+    attributes = (
+        ("breaker", ""),
+        ("factors", ()),
+        ("requester", proposal.content.requester.key),
+        ("risk", str(proposal.content.risk)),
+    )
     return tuple(Resource(ResourceType.PROPOSAL, proposal.id, (app,), attributes) for app in apps)

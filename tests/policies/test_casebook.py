@@ -58,7 +58,12 @@ def test_people_resources_and_their_places_are_as_declared() -> None:
     )
     assert [parent.uid for parent in api.parents] == ["App::main/argocd/shop", "Environment::prod"]
     assert dict(api.attributes)["labels"] == ("team=shop",)
-    assert dict(asked.attributes) == {"requester": dana.key, "risk": "high"}
+    assert dict(asked.attributes) == {
+        "breaker": "",
+        "factors": (),
+        "requester": dana.key,
+        "risk": "high",
+    }
 
 
 def test_what_is_known_of_a_caller_can_be_declared() -> None:

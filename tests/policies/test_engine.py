@@ -313,6 +313,7 @@ def test_could_is_yes_where_some_resource_would_be_allowed(shipped: Engine) -> N
         Action.APP_LIST,
         Action.APP_READ,
         Action.CALLER_READ,
+        Action.PERSONAL_READ,
         Action.PROPOSAL_LIST,
         Action.PROPOSAL_READ,
         Action.PROPOSAL_WITHDRAW,

@@ -89,6 +89,7 @@ def decide_plainly(policies: str, caller: Caller, action: Action, resource: Reso
                 "bound": caller.binding.bound,
                 "channel": str(caller.channel),
                 "interactive": False,
+                "trust": "unknown",
                 "itself": caller.itself,
                 "strict": environment_strict,
             },

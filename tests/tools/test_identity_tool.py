@@ -52,9 +52,14 @@ BOTH = make_caller("ada", "developer", "approver")
 
 
 async def test_what_only_the_person_may_is_told(tmp_path: Path) -> None:
-    approving = {"approve": ["proposal:approve", "proposal:reject"]}
+    approving = {"approve": ["proposal:approve", "proposal:reject", "proposal:review"]}
     proposing = {"propose": ["proposal:withdraw", "rollout:propose"]}
-    sensitive = {"read_sensitive": ["redis:read_value outside strict environments"]}
+    sensitive = {
+        "read_sensitive": [
+            "personal:read outside strict environments",
+            "redis:read_value outside strict environments",
+        ]
+    }
     unnamed = replace(ADA, agent="")
     assert await may_not(tmp_path, ADA) is None
     assert await may_not(tmp_path, BOTH) == approving

@@ -81,8 +81,8 @@ def test_asking_costs_at_most_500_bytes_a_tool_on_average() -> None:
     assert sum(map(measure_asking, ALL)) / len(ALL) <= 500
 
 
-def test_the_answers_of_all_reading_tools_are_described_in_17_kilobytes() -> None:
-    assert sum(len(orjson.dumps(output_schema(tool.result))) for tool in ALL) <= 17 * 1024
+def test_the_answers_of_all_reading_tools_are_described_in_18_kilobytes() -> None:
+    assert sum(len(orjson.dumps(output_schema(tool.result))) for tool in ALL) <= 18 * 1024
 
 
 @pytest.mark.parametrize("tool", ALL, ids=lambda tool: str(tool.name))
