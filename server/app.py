@@ -13,54 +13,44 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httpx2
 from mcp.server.lowlevel import Server
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
 
 from ..policies.errors import BadConfiguration, Unavailable
-from ..policies.loader import Policies, Reload
+from ..policies.loader import Policies
 from ..policies.model import Caller
 from ..tools.all import TOOLS
 from ..tools.argocd.source import ArgoCD
-from ..tools.environments import Environments
-from ..tools.kubernetes.source import Clusters, connect
-from ..tools.record import Entry, Event
+from ..tools.kubernetes.source import Clusters
 from ..tools.redis.source import RedisState, open_redis_state
 from ..tools.tool import Context
 from ..tools.tree import AppTree
-from .approvals import load_signing_key, sign_approval
 from .audit import AuditLog
 from .background import running
 from .cursors import Cursors
+from .foundation import open_foundation
 from .gate import CallerPolicy, Gate
-from .http import Authenticator, build_app, describe_resource, requester
+from .http import build_app, requester
 from .identity.authentication import Identity, Safeguards
 from .identity.callers import local_caller
 from .identity.child_tokens import ChildTokens
 from .identity.denylist import SharedDenyList, longest_life
-from .identity.exchange import TokenExchange
 from .identity.introspection import Introspection
 from .identity.nonces import Nonces
 from .identity.own_keys import OwnKeys
-from .identity.presenting import ClientCertificates
 from .identity.proofs import Proofs
 from .identity.replays import Replays
-from .identity.roles import limit_roles
 from .limits import Limited, SharedLimits
 from .mcp import build_server
 from .metrics import Metrics
 from .proposals import ProposalBook
-from .protected import protect_approvals, protect_mcp
+from .protected import protect_mcp
 from .readiness import Readiness
 from .record_stream import RecordStream
 from .redaction import Redactor
-from .settings import ClusterSettings, Settings
-from .state import State, open_state
+from .settings import Settings
+from .state import State
 
 if TYPE_CHECKING:
     from anyio import AsyncFile
-
-    from .web.logout import LogoutHook
 
 _FIRST_SYNC_SECONDS = 5.0
 """How long a call may wait for the first list of the clusters; afterwards it answers and says how old its facts are."""
@@ -90,45 +80,19 @@ class Services:
 
 
 @asynccontextmanager
-async def open_clusters(configured: tuple[ClusterSettings, ...]) -> AsyncIterator[Clusters]:
-    """The clusters of the settings, connected (nothing is sent yet), closed at the end."""
-    clients = {one.name: await connect(one.name, one.kubeconfig, one.context) for one in configured}
-    clusters = Clusters(clients)
-    try:
-        yield clusters
-    finally:
-        await clusters.close()
-
-
-@asynccontextmanager
 async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Services]:
     """Builds everything and runs what runs by itself: the watches, the reload of policies, the searchable record."""
-    redactor = Redactor()
     metrics = Metrics()
-    policies = Policies(settings.policies.dir, surroundings=settings.surroundings)
     async with AsyncExitStack() as stack:
-        audit = await stack.enter_async_context(AuditLog.open(settings.record.dir, replica, redactor.clean_text))
-        state = open_state(settings.state)
-        stack.push_async_callback(state.redis.aclose)
-        records = RecordStream(state, longest=settings.record.stream_length)
-        await stack.enter_async_context(records.following(audit))
-        await audit.write(Entry(event=Event.POLICY_LOADED, policy_set=policies.current.digest))
-        clusters = await stack.enter_async_context(open_clusters(settings.clusters))
-        environments = Environments(settings.environments)
-        tree = AppTree(environments, stale_after=settings.stale_after)
-        argocd = ArgoCD(
-            clusters,
-            tree,
-            environments,
-            settings.ownership,
-            namespaces={one.name: one.namespaces for one in settings.clusters},
-            workloads={one.name for one in settings.clusters if one.workloads},
+        base = await stack.enter_async_context(
+            open_foundation(settings, settings.clusters, replica=replica, workloads=True)
         )
+        audit, state, policies, argocd = base.audit, base.state, base.policies, base.argocd
         redis = open_redis_state(settings.redis)
         stack.push_async_callback(redis.close)
         proposals = ProposalBook(state, audit, settings.proposals)
         cursors = await Cursors.shared(state)
-        sources: Mapping[type[Any], Any] = {ArgoCD: argocd, Clusters: clusters, RedisState: redis}
+        sources: Mapping[type[Any], Any] = {ArgoCD: argocd, Clusters: base.clusters, RedisState: redis}
         first_sync = asyncio.create_task(argocd.wait_synced(_FIRST_SYNC_SECONDS))
         first_sync.add_done_callback(_settle_memory)
         stack.callback(first_sync.cancel)
@@ -139,10 +103,10 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
             return Context(
                 caller=caller,
                 policy=policy,
-                tree=tree,
-                environments=environments,
+                tree=base.tree,
+                environments=base.environments,
                 proposals=proposals,
-                records=records,
+                records=base.records,
                 sources=sources,
                 seal=cursors,
                 now=time.time(),
@@ -155,7 +119,7 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
             engine=lambda: policies.current,
             context=enter,
             recorder=audit,
-            cleaner=redactor,
+            cleaner=base.redactor,
             metrics=metrics,
             timeout=settings.http.call_timeout,
             acr_values=settings.identity.step_up.acr_values,
@@ -175,20 +139,18 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
                 await denied.refresh()
             await stack.enter_async_context(running(denied.run()))
         await stack.enter_async_context(running(argocd.run()))
-        if settings.policies.reload:
-            await stack.enter_async_context(running(watch_policies(policies, audit)))
         yield Services(
             settings=settings,
             gate=gate,
             identity=identity,
             policies=policies,
             audit=audit,
-            records=records,
+            records=base.records,
             proposals=proposals,
             state=state,
-            tree=tree,
+            tree=base.tree,
             metrics=metrics,
-            redactor=redactor,
+            redactor=base.redactor,
             limits=limits,
             denied=denied,
             own_keys=own,
@@ -201,6 +163,7 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
 async def serve_http(settings: Settings, stop: asyncio.Event) -> None:
     """Serves until `stop` is set, then finishes the calls in flight."""
     from .listen import listen, serve_until
+    from .routes import build_client_document, build_exchange, build_pages, read_certificates
 
     with listen(settings.http.host, settings.http.port) as socket:
         async with open_services(settings, replica=settings.replica) as services:
@@ -255,99 +218,6 @@ def build_deny_list(settings: Settings, state: State) -> SharedDenyList | None:
     return SharedDenyList(state, identity.deny_list, life=longest_life(identity))
 
 
-def read_certificates(settings: Settings) -> ClientCertificates | None:
-    """How client certificates come in from the proxies; None where the settings name no header for them."""
-    http = settings.http
-    return ClientCertificates(http.client_cert_header, http.trusted_proxies) if http.client_cert_header else None
-
-
-def build_exchange(services: Services) -> list[BaseRoute]:
-    """The endpoints of child tokens; none when the settings leave them out."""
-    settings = services.settings
-    if services.children is None:
-        return []
-    exchange = TokenExchange(
-        settings.http.url,
-        identity=services.identity,
-        tokens=services.children,
-        engine=lambda: services.policies.current,
-        tree=services.tree,
-        limits=services.limits,
-        recorder=services.audit,
-        metrics=services.metrics,
-        certificates=read_certificates(settings),
-    )
-    return [*exchange.routes(), *services.own_keys.routes()]
-
-
-def build_pages(services: Services) -> list[BaseRoute]:
-    """The approval pages and the terminal's endpoints; none when the settings name no login for them."""
-    from .web.pages import Pages
-
-    settings = services.settings
-    login = settings.identity.pages
-    if login is None:
-        return []
-    key = load_signing_key(settings.proposals.signing_key_file)
-    url = settings.http.url
-
-    issuer = settings.identity.pages_issuer(login)
-    approvals = protect_approvals(url, settings.identity, login)
-    terminal = Authenticator(
-        services.identity, services.audit, services.metrics, approvals, read_certificates(settings)
-    )
-    described = Route(approvals.metadata_path, describe_resource(approvals))
-
-    pages = Pages(
-        settings=login,
-        issuer=issuer,
-        identify=services.identity.identify,
-        url=url,
-        roles=limit_roles(settings.roles, issuer.roles),
-        state=services.state,
-        engine=lambda: services.policies.current,
-        tree=services.tree,
-        book=services.proposals,
-        records=services.records,
-        audit=services.audit,
-        sign=lambda approval: sign_approval(approval, key),
-        terminal=terminal.authenticate,
-        client=services.web,
-        clean=services.redactor.clean_text,
-        demo=settings.demo,
-        acr_values=settings.identity.step_up.acr_values,
-        denied=services.denied,
-        on_logout=end_tokens_with(services) if login.logout_ends_tokens else None,
-    )
-    return [*pages.routes(), described]
-
-
-def end_tokens_with(services: Services) -> LogoutHook:
-    """What a logout at the provider does besides: shuts out the tokens that the person has."""
-    denied = services.denied
-    if denied is None:
-        raise BadConfiguration("identity.pages.logout_ends_tokens: needs identity.deny_list.enabled")
-
-    async def shut_out(issuer: str, subject: str) -> None:
-        await denied.deny_person(f"{issuer}#{subject}", reason="logged out at the provider")
-
-    return shut_out
-
-
-def build_client_document(settings: Settings) -> list[BaseRoute]:
-    """Where `arborgate connect` describes itself to providers (Client ID Metadata Documents); none without https."""
-    from .connect.registration import CLIENT_DOCUMENT_PATH, client_document
-
-    document = client_document(settings.http.url)
-    if document is None:
-        return []
-
-    async def answer(_request: Request) -> Response:
-        return JSONResponse(document, headers={"Cache-Control": "max-age=3600"})
-
-    return [Route(CLIENT_DOCUMENT_PATH, answer)]
-
-
 async def serve_stdio(settings: Settings, acting_as: str, stop: asyncio.Event) -> None:
     """Serves one local copilot as the configured caller until its end of the pipe closes or `stop` is set."""
     from mcp.server.stdio import stdio_server
@@ -383,11 +253,3 @@ def _settle_memory(_synced: object) -> None:
 def _stdio_replica(replica: str) -> str:
     """A chain of its own for each local session: several may run at once, beside a server."""
     return f"{replica}-stdio-{os.getpid()}"
-
-
-async def watch_policies(policies: Policies, audit: AuditLog) -> None:
-    async def tell(event: Reload) -> None:
-        kind = Event.POLICY_KEPT if event.refused else Event.POLICY_LOADED
-        await audit.write(Entry(event=kind, policy_set=event.digest, detail=str(event.refused or "")))
-
-    await policies.watch(tell)

@@ -7,23 +7,14 @@ import secrets
 import time
 from contextlib import AsyncExitStack
 
-from ..policies.loader import Policies
-from ..tools.argocd.source import ArgoCD
-from ..tools.environments import Environments
 from ..tools.kubernetes.changes import ClusterWriter
-from ..tools.record import Entry, Event
-from ..tools.tree import AppTree
-from .app import open_clusters, watch_policies
 from .applying import Pace
 from .approvals import load_verify_key
-from .audit import AuditLog
 from .background import running
+from .foundation import open_foundation
 from .leases import Leases
 from .proposals import ProposalBook
-from .record_stream import RecordStream
-from .redaction import Redactor
 from .settings import Settings
-from .state import open_state
 from .verification import Verifier
 from .worker import Worker
 
@@ -39,44 +30,25 @@ async def run_applier(settings: Settings, stop: asyncio.Event) -> None:
 
     Raises `BadConfiguration` when it can't be started safely."""
     key = load_verify_key(settings.proposals.verify_key_file)
-    policies = Policies(settings.policies.dir, surroundings=settings.surroundings)
     configured = settings.applier.clusters or settings.clusters
+    replica = f"{settings.replica}-applier"  # a chain of its own beside a server's in the same folder
     async with AsyncExitStack() as stack:
-        replica = f"{settings.replica}-applier"  # a chain of its own beside a server's in the same folder
-        audit = await stack.enter_async_context(AuditLog.open(settings.record.dir, replica, Redactor().clean_text))
-        state = open_state(settings.state)
-        stack.push_async_callback(state.redis.aclose)
-        records = RecordStream(state, longest=settings.record.stream_length)
-        await stack.enter_async_context(records.following(audit))
-        await audit.write(Entry(event=Event.POLICY_LOADED, policy_set=policies.current.digest))
-        clusters = await stack.enter_async_context(open_clusters(configured))
-        environments = Environments(settings.environments)
-        tree = AppTree(environments, stale_after=settings.stale_after)
-        argocd = ArgoCD(
-            clusters,
-            tree,
-            environments,
-            settings.ownership,
-            namespaces={one.name: one.namespaces for one in configured},
-            workloads=frozenset(),
-        )
-        await stack.enter_async_context(running(argocd.run()))
-        if settings.policies.reload:
-            await stack.enter_async_context(running(watch_policies(policies, audit)))
+        base = await stack.enter_async_context(open_foundation(settings, configured, replica=replica, workloads=False))
+        await stack.enter_async_context(running(base.argocd.run()))
         worker = Worker(
-            state=state,
-            book=ProposalBook(state, audit, settings.proposals),
-            leases=Leases(state, f"{replica}-{secrets.token_hex(4)}", settings.applier.lease),
+            state=base.state,
+            book=ProposalBook(base.state, base.audit, settings.proposals),
+            leases=Leases(base.state, f"{replica}-{secrets.token_hex(4)}", settings.applier.lease),
             verifier=Verifier(
-                engine=lambda: policies.current,
-                tree=tree,
-                environments=environments,
+                engine=lambda: base.policies.current,
+                tree=base.tree,
+                environments=base.environments,
                 key=key,
                 settings=settings,
-                clusters=clusters.names,
+                clusters=base.clusters.names,
             ),
-            writer=ClusterWriter(clusters),
+            writer=ClusterWriter(base.clusters),
             pace=Pace(asyncio.sleep, time.time, _LOOK_SOON, _LOOK_LATER, settings.applier.health_timeout),
         )
-        await argocd.wait_synced(_FIRST_SYNC)
+        await base.argocd.wait_synced(_FIRST_SYNC)
         await worker.run(stop)
