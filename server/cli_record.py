@@ -14,7 +14,7 @@ import orjson
 import typer
 
 from ..tools.record import Record, RecordQuery
-from ..tools.text import neutralise
+from ..tools.text import quote_name
 from .audit import read_records, verify
 from .record_stream import matches
 
@@ -22,8 +22,6 @@ commands = typer.Typer(help="The audit log: prove it whole, follow it, search it
 
 Log = Annotated[Path, typer.Argument(help="A log file, or the folder of all replicas' logs (settings: record.dir).")]
 _POLL_SECONDS = 0.25
-_LONGEST = 4_096
-_BREAKS = {ord("\n"): " ", ord("\t"): " "}
 
 
 @commands.command("verify")
@@ -83,12 +81,11 @@ def search_logs(
 
 def describe(record: Record) -> str:
     """A record on one line, with nothing in it that a terminal would obey."""
-    who = record.caller_name or record.caller or "-"
-    agent = f" via {record.agent}" if record.agent else ""
-    what = " ".join(part for part in (record.tool, record.resource, record.proposal) if part)
-    result = " ".join(part for part in (record.decision, record.outcome) if part)
-    line = f"{record.time}  {record.event:<20}  {who}{agent}  {what}  {result}".rstrip()
-    return neutralise(line, _LONGEST).translate(_BREAKS)
+    who = quote_name(record.caller_name or record.caller) or "-"
+    agent = f" via {quote_name(record.agent)}" if record.agent else ""
+    what = " ".join(quote_name(part) for part in (record.tool, record.resource, record.proposal) if part)
+    result = " ".join(quote_name(part) for part in (record.decision, record.outcome) if part)
+    return f"{quote_name(record.time)}  {quote_name(record.event):<20}  {who}{agent}  {what}  {result}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)

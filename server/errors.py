@@ -9,9 +9,13 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from ..policies.errors import ArborgateError, Invalid
+from ..tools.text import quote_name
 
 _SHOWN = 5
 """How many mistakes of one call are told at once."""
+
+_NAME = 80
+"""Characters of an unknown field's name that an error repeats."""
 
 
 def explain_validation(error: ValidationError, model: type[BaseModel]) -> Invalid:
@@ -47,7 +51,7 @@ def _line(location: Sequence[int | str], kind: str, message: str, model: type[Ba
 
 
 def _path(location: Sequence[int | str]) -> str:
-    return ".".join(str(part)[:80] for part in location) or "arguments"
+    return ".".join(quote_name(str(part)[:_NAME]) for part in location) or "arguments"
 
 
 def _known(location: Sequence[int | str], model: type[BaseModel]) -> str:

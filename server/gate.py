@@ -18,6 +18,7 @@ from ..policies.engine import Engine
 from ..policies.errors import ArborgateError, DeadlinePassed, Denied, Invalid, LoginNeeded, NotThere, ScopeNeeded
 from ..policies.model import NO_SCOPE, Action, Attribute, Basis, Caller, Decision, Resource
 from ..tools.record import Entry, Event, Record, name_caller
+from ..tools.text import quote
 from ..tools.tool import AnyTool, Context, Effect, Params, Result
 from .budget import cut_to_budget
 from .errors import explain_validation
@@ -25,6 +26,9 @@ from .metrics import Metrics
 from .step_up import find_login
 
 Arguments = Mapping[str, Any]
+
+_ECHOED = 300
+"""Characters of an argument that an error repeats."""
 
 
 class Recorder(Protocol):
@@ -290,7 +294,7 @@ def _same_words(call: _Call, error: ArborgateError) -> ArborgateError:
         return error
     asked = getattr(call.params, call.tool.target)
     return NotThere(
-        f"Nothing called {asked!r} is here, or you may not see it.",
+        f"Nothing called {quote(asked, _ECHOED)} is here, or you may not see it.",
         field=call.tool.target,
         hint="app_list shows what you can see; whoami says what you may do.",
     )

@@ -10,7 +10,7 @@ import mcp_types as types
 
 from ..policies.errors import Invalid
 from ..policies.model import Action
-from ..tools.text import neutralise
+from ..tools.text import quote
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,252}")
 _GOAL_LIMIT = 500
@@ -43,7 +43,7 @@ class Prompt:
             raise Invalid(
                 "is not an app's name", field="app", hint="Use name, namespace/name or cluster/namespace/name."
             )
-        goal = " ".join(neutralise(given.get("goal", ""), _GOAL_LIMIT).split()) or "bring it back to health"
+        goal = quote(given.get("goal", ""), _GOAL_LIMIT) or "bring it back to health"
         return self.text.format(app=given["app"], goal=goal)
 
 

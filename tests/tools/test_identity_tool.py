@@ -35,7 +35,7 @@ async def test_who_may_not_propose_is_told_so_and_not_offered_the_tools(tmp_path
 
 async def test_the_text_says_where_and_by_whom_changes_are_approved(tmp_path: Path) -> None:
     text = (await World(tmp_path, make_app("api")).call("whoami", ADA)).text
-    assert text.splitlines()[0] == '"Ada" (https://issuer.test#ada), acted for by ide-copilot, over mcp, not bound'
+    assert text.splitlines()[0] == "«Ada» (https://issuer.test#ada), acted for by ide-copilot, over mcp, not bound"
     assert text.splitlines()[-1] == (
         "You may propose changes; a person other than the one you act for approves them on "
         "https://gate.test/proposals. No tool approves or applies."
@@ -103,8 +103,8 @@ async def test_a_narrowed_caller_learns_what_is_left(tmp_path: Path) -> None:
     assert "propose" not in answer["may"]
     assert "delegate" not in answer["may"]
     assert text.splitlines()[:6] == [
-        '"Ctl" (https://issuer.test#ctl), acting for itself via parent, over mcp, bound by dpop',
-        'Roles: none; groups: "shop-team"',
+        "«Ctl» (https://issuer.test#ctl), acting for itself via parent, over mcp, bound by dpop",
+        "Roles: none; groups: shop-team",
         "At dev/argocd/shop and below: controller, developer",
         "The token is good for dev/argocd/api and what is below it alone.",
         "The token lacks the scopes arborgate:propose",

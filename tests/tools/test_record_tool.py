@@ -59,8 +59,8 @@ async def test_who_acts_for_a_person_is_told_apart_from_who_acts_for_itself(tmp_
     assert answer.structured is not None
     rows = [(row["agent"], row.get("via"), row.get("itself")) for row in answer.structured["records"]]
     assert rows == [("chat", None, True), ("chat", ["assistant"], None)]
-    assert '"Ada" for itself' in answer.text
-    assert '"Ada" with chat via assistant' in answer.text
+    assert "«Ada» for itself" in answer.text
+    assert "«Ada» with chat via assistant" in answer.text
 
 
 async def test_every_filter_narrows_the_search(tmp_path: Path) -> None:

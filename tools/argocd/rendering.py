@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..tables import align, quote
+from ..tables import align
+from ..text import quote, quote_name
 from ..tool import join_lines
 from .results import (
     AppDetail,
@@ -34,7 +35,7 @@ def render_list(result: AppList) -> str:
                     row.sync,
                     row.app,
                     row.environment,
-                    row.project,
+                    quote_name(row.project),
                     " ".join(filter(None, (_below(row.failing_below), quote(row.message)))),
                 )
                 for row in result.apps
@@ -69,27 +70,27 @@ def render_tree(result: TreeRows) -> str:
 def render_detail(result: AppDetail) -> str:
     return join_lines(
         [
-            f"{result.app}: {result.health}, {result.sync} at {quote(result.revision)}",
+            f"{result.app}: {result.health}, {result.sync} at {quote_name(result.revision)}",
             _line("Says", quote(result.message)),
             f"In {result.environment}, wave {result.wave}",
-            f"Project {quote(result.project)}, deployed to {quote(result.destination)}",
+            f"Project {quote_name(result.project)}, deployed to {quote_name(result.destination)}",
             f"Automated: {', '.join(result.automated) or 'no'}",
             _line("Parent", f"{result.parent} (by {result.parent_by})" if result.parent else None),
             _line("Children", _children(result)),
             _line("Deepest failing", result.deepest_failing),
             _line("Deleting since", result.deleting_since),
-            _line("Labels", quote(", ".join(f"{key}={value}" for key, value in result.labels.items()))),
+            _line("Labels", _pairs(result.labels)),
             *(_source(source) for source in result.sources),
-            _line("Images", quote(", ".join(result.images))),
+            _line("Images", ", ".join(map(quote_name, result.images))),
             _happened("Operation", [result.operation] if result.operation else []),
             _happened("Conditions", result.conditions),
             _section("History", (_deploy(deploy) for deploy in result.history)),
             _line("Resources", _resources(result.resources)),
             *_managed(result.resources.shown),
-            _line("Owns in Redis", quote(", ".join(result.owns.redis))),
-            _line("Owns routes", quote(", ".join(result.owns.routes))),
-            _line("Catalog entity", quote(result.owns.entity)),
-            _line("Documents", quote(", ".join(result.owns.documents))),
+            _line("Owns in Redis", ", ".join(map(quote_name, result.owns.redis))),
+            _line("Owns routes", ", ".join(map(quote_name, result.owns.routes))),
+            _line("Catalog entity", quote_name(result.owns.entity)),
+            _line("Documents", ", ".join(map(quote_name, result.owns.documents))),
             _problems(result.findings),
             *_freshness([result.fresh]),
             result.cut,
@@ -121,7 +122,13 @@ def _failure(failure: Failure) -> str:
             _happened("  conditions", failure.conditions),
             *_managed(failure.resources),
             *align(
-                ("  workload", row.kind, row.name, f"{row.ready}/{row.replicas} ready", quote(row.message))
+                (
+                    "  workload",
+                    quote_name(row.kind),
+                    quote_name(row.name),
+                    f"{row.ready}/{row.replicas} ready",
+                    quote(row.message),
+                )
                 for row in failure.workloads
             ),
             _happened("  events", failure.events),
@@ -143,23 +150,31 @@ def _resources(resources: Resources) -> str:
 
 
 def _source(source: Source) -> str:
-    where = [source.repo, source.path, source.chart and f"chart {source.chart}", f"at {source.target_revision}"]
-    extra = [*(f"image {image}" for image in source.images), *(f"{k}={v}" for k, v in source.parameters.items())]
-    return f"Source: {quote(' '.join(part for part in [*where, *extra] if part))}"
+    parts = [
+        quote_name(source.repo),
+        quote_name(source.path),
+        source.chart and f"chart {quote_name(source.chart)}",
+        f"at {quote_name(source.target_revision)}",
+        *(f"image {quote_name(image)}" for image in source.images),
+        _pairs(source.parameters),
+    ]
+    return f"Source: {' '.join(filter(None, parts))}"
 
 
 def _managed(rows: Sequence[ManagedRow]) -> list[str]:
-    return align(("  resource", row.kind, row.name, row.health, row.sync, quote(row.message)) for row in rows)
+    return align(
+        ("  resource", quote_name(row.kind), quote_name(row.name), row.health, row.sync, quote(row.message))
+        for row in rows
+    )
 
 
 def _deploy(deploy: Deploy) -> str:
-    return f"{deploy.id}: {quote(deploy.revision)} at {deploy.at}" + (f" by {quote(deploy.by)}" if deploy.by else "")
+    by = f" by {quote_name(deploy.by)}" if deploy.by else ""
+    return f"{deploy.id}: {quote_name(deploy.revision)} at {deploy.at}{by}"
 
 
 def _happened(title: str, happenings: Sequence[Happening]) -> str | None:
-    return _section(
-        title, (f"{' '.join(each.type.split())} {each.at} {quote(each.message)}".rstrip() for each in happenings)
-    )
+    return _section(title, (f"{quote_name(each.type)} {each.at} {quote(each.message)}".rstrip() for each in happenings))
 
 
 def _problems(findings: Sequence[Problem]) -> str | None:
@@ -175,6 +190,10 @@ def _problems(findings: Sequence[Problem]) -> str | None:
 
 def _call(call: NextCall) -> str:
     return f"{call.tool} {json.dumps(call.arguments)}: {call.why}"
+
+
+def _pairs(pairs: Mapping[str, str]) -> str:
+    return " ".join(f"{quote_name(name)}={quote_name(value)}" for name, value in pairs.items())
 
 
 def _counts(counts: Mapping[str, int], lead: str) -> str:

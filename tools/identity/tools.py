@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pydantic import Field
 
 from ...policies.model import INSTALLATION, Action, ActionGroup, Binding, Channel, Resource
-from ..tables import quote
+from ..text import quote, quote_name
 from ..tool import AnyTool, Context, Params, Result, Tool, Untrusted, join_lines
 
 _BY_PEOPLE = "No tool approves or applies."
@@ -107,16 +107,16 @@ def _say_changes(ctx: Context, may: Sequence[Action]) -> str:
 
 
 def _render(result: WhoAmI) -> str:
-    agent = f"acted for by {result.agent}" if result.agent else "without an agent"
+    agent = f"acted for by {quote_name(result.agent)}" if result.agent else "without an agent"
     agent = "acting for itself" if result.itself else agent
-    via = f" via {', '.join(result.actors)}" if result.actors else ""
+    via = f" via {', '.join(map(quote_name, result.actors))}" if result.actors else ""
     bound = f"bound by {result.binding}" if result.binding.bound else "not bound"
     roles_at = (result.roles_at or {}).items()
     may_not = (result.may_not or {}).items()
     return join_lines(
         [
-            f"{quote(result.person)} ({result.key}), {agent}{via}, over {result.channel}, {bound}",
-            f"Roles: {', '.join(result.roles) or 'none'}; groups: {', '.join(map(quote, result.groups)) or 'none'}",
+            f"{quote(result.person)} ({quote_name(result.key)}), {agent}{via}, over {result.channel}, {bound}",
+            f"Roles: {', '.join(result.roles) or 'none'}; groups: {', '.join(map(quote_name, result.groups)) or 'none'}",
             *(f"At {app} and below: {', '.join(roles)}" for app, roles in roles_at),
             f"The token is good for {result.within} and what is below it alone." if result.within else None,
             f"The token lacks the scopes {', '.join(result.scopes)}" if result.scopes else None,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..tables import align, quote
+from ..tables import align
+from ..text import margin, quote, quote_name
 from ..tool import join_lines
 from .results import ChangeRow, ProposalDetail, ProposalRows, Vote, Withdrawal
 
@@ -18,7 +19,7 @@ def render_rows(result: ProposalRows) -> str:
                         f"{row.risk} risk",
                         row.approvals,
                         row.created_at,
-                        f"by {quote(row.requester)} with {row.agent or 'no agent'}",
+                        f"by {quote(row.requester)} with {quote_name(row.agent) or 'no agent'}",
                         ", ".join(row.apps),
                         ", ".join(row.environments),
                         quote(row.title),
@@ -41,7 +42,7 @@ def render_proposal(result: ProposalDetail) -> str:
             f"Note: {quote(result.note)}" if result.note else None,
             f"Next: {result.next}",
             f"Page: {result.page}" if result.page else None,
-            f"Asked by {quote(result.requester)} with {result.agent or 'no agent'} at {result.created_at}",
+            f"Asked by {quote(result.requester)} with {quote_name(result.agent) or 'no agent'} at {result.created_at}",
             f"Expires: {result.expires_at}",
             f"Reason, in the agent's words: {quote(result.reason)}",
             f"In {', '.join(result.environments)}; risk {result.risk}"
@@ -71,7 +72,6 @@ def _render_change(change: ChangeRow) -> str:
             f"Change {change.kind} of {change.app}, {change.target}, wave {change.wave}: {quote(change.summary)}",
             f"  {rehearsal} {quote(change.refusal)}".rstrip() + f"; undone {change.undo}{step}",
             *(f"  warning {quote(warning)}" for warning in change.warnings),
-            # Indented, so that no line of a diff can pass for a line of ours.
-            *(f"    | {line}" for line in change.diff.splitlines()),
+            *margin(change.diff, "    "),
         ]
     )

@@ -12,7 +12,8 @@ from ...policies.errors import Invalid, Reason
 from ...policies.model import INSTALLATION, Action, Resource
 from ..paging import SHORT_PAGE, Paged, open_cursor, seal_cursor
 from ..record import Event, Record, RecordQuery, is_of
-from ..tables import align, quote
+from ..tables import align
+from ..text import quote, quote_name
 from ..times import read_moment
 from ..tool import AnyTool, Context, Result, Tool, Untrusted, join_lines
 
@@ -150,10 +151,10 @@ def _render(result: RecordRows) -> str:
                     row.time,
                     row.event,
                     _say_who(row),
-                    row.tool,
-                    row.resource,
+                    quote_name(row.tool),
+                    quote_name(row.resource),
                     row.outcome,
-                    row.proposal,
+                    quote_name(row.proposal),
                     f"by {', '.join(row.policies)}" if row.policies else None,
                     f"[{row.line}]",
                 )
@@ -168,8 +169,8 @@ def _render(result: RecordRows) -> str:
 def _say_who(row: RecordRow) -> str:
     if row.itself:
         return f"{quote(row.person)} for itself"
-    via = f" via {', '.join(row.via)}" if row.via else ""
-    return f"{quote(row.person)} with {row.agent or 'no agent'}{via}"
+    via = f" via {', '.join(map(quote_name, row.via))}" if row.via else ""
+    return f"{quote(row.person)} with {quote_name(row.agent) or 'no agent'}{via}"
 
 
 async def _installation(_: Context, __: RecordSearchParams) -> Sequence[Resource]:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...policies.errors import Invalid
 from ...policies.model import INSTALLATION, Action, Resource
 from ..paging import Paged, open_cursor, seal_cursor
+from ..text import margin, quote, quote_name
 from ..tool import AnyTool, Context, Params, Result, Tool, Untrusted, join_lines
 from .keyspaces import (
     Keyspace,
@@ -251,7 +252,7 @@ def _render_overview(result: Overview) -> str:
         (
             *(_render_source(row) for row in result.sources),
             *(
-                f"{row.prefix}* in {row.source}: {'' if row.complete else 'at least '}{row.keys} keys"
+                f"{quote_name(row.prefix)}* in {row.source}: {'' if row.complete else 'at least '}{row.keys} keys"
                 for row in result.prefixes
             ),
             result.cut,
@@ -276,7 +277,7 @@ def _render_keys(result: Keys) -> str:
     return join_lines(
         (
             f"{len(result.keys)} keys in {result.source}",
-            *(f"{row.key} ({_render_facts(row)})" for row in result.keys),
+            *(f"{quote_name(row.key)} ({_render_facts(row)})" for row in result.keys),
             f"Next page: cursor {result.cursor}" if result.cursor else None,
             result.cut,
         )
@@ -291,13 +292,13 @@ def _render_facts(row: KeyRow | Value) -> str:
 
 def _render_value(result: Value) -> str:
     if result.type == "none":
-        return f"There is no key {result.key} in {result.source}."
+        return f"There is no key {quote_name(result.key)} in {result.source}."
     return join_lines(
         (
-            f"{result.key} in {result.source} ({_render_facts(result)})",
+            f"{quote_name(result.key)} in {result.source} ({_render_facts(result)})",
             *(_render_item(row) for row in result.items),
             *(
-                f"group {row.name}: {row.consumers} consumers, {row.pending} pending"
+                f"group {quote_name(row.name)}: {row.consumers} consumers, {row.pending} pending"
                 + (f", {row.lag} behind" if row.lag is not None else "")
                 for row in result.groups
             ),
@@ -309,9 +310,12 @@ def _render_value(result: Value) -> str:
 
 
 def _render_item(row: ItemRow) -> str:
-    held = ", ".join(f"{name}={value}" for name, value in row.fields.items()) if row.fields else row.value
-    name = f"{row.name}: " if row.name is not None else ""
-    return f"- {name}{held}" + (f" (score {row.score:g})" if row.score is not None else "")
+    score = f" (score {row.score:g})" if row.score is not None else ""
+    name = f"- {quote_name(row.name)}:" if row.name is not None else "-"
+    if row.value and "\n" in row.value:
+        return "\n".join((f"{name}{score}", *margin(row.value, "  ")))
+    held = ", ".join(f"{quote_name(key)}={quote_name(value) or '«»'}" for key, value in (row.fields or {}).items())
+    return f"{name} {held or quote(row.value) or '«»'}{score}"
 
 
 TOOLS: tuple[AnyTool, ...] = (

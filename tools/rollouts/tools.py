@@ -25,6 +25,7 @@ from ..change import Change, ChangeKind, JsonObject, Target, merge
 from ..kubernetes.source import Clusters
 from ..plan import Plan, follow
 from ..proposal import Draft, Proposal, ProposalState, Risk
+from ..text import margin, quote
 from ..tool import AnyTool, Context, Effect, Params, Result, Tool, Untrusted, join_lines
 from ..tree import Node
 from .changes import ignores_replicas, plan_restart, plan_scale, workload_target
@@ -77,7 +78,7 @@ class ProposeParams(Params):
 class PlannedChange(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    summary: str
+    summary: Untrusted
     diff: Untrusted
     no_undo: str | None = Field(default=None, description="why it can't be undone")
     warnings: list[Untrusted] = []
@@ -87,11 +88,11 @@ class PlannedChange(BaseModel):
 class Proposed(Result):
     proposal: str = Field(description="its id")
     state: ProposalState
-    note: str | None = None
+    note: Untrusted | None = None
     digest: str | None = Field(default=None, description="what an approval is of; none before the rehearsal")
-    title: str
+    title: Untrusted
     risk: Risk
-    risk_reasons: list[str]
+    risk_reasons: list[Untrusted]
     approvals_needed: int
     changes: list[PlannedChange]
     page: str | None = Field(default=None, description="where a person approves it")
@@ -309,9 +310,9 @@ def _say_next(proposal: Proposal) -> str:
 def _render(result: Proposed) -> str:
     return join_lines(
         (
-            f"Proposal {result.proposal}: {result.state}. {result.title}",
-            result.note,
-            f"Risk {result.risk}{': ' if result.risk_reasons else ''}{' '.join(result.risk_reasons)}",
+            f"Proposal {result.proposal}: {result.state}: {quote(result.title)}",
+            f"Note: {quote(result.note)}" if result.note else None,
+            f"Risk {result.risk}{': ' if result.risk_reasons else ''}{' '.join(map(quote, result.risk_reasons))}",
             *(_render_change(number, change) for number, change in enumerate(result.changes, 1)),
             f"Approvals needed: {result.approvals_needed}" + (f", of digest {result.digest}" if result.digest else ""),
             f"Page: {result.page}" if result.page else None,
@@ -324,11 +325,11 @@ def _render(result: Proposed) -> str:
 def _render_change(number: int, change: PlannedChange) -> str:
     return join_lines(
         (
-            f"{number}. {change.summary}",
-            change.diff,
+            f"{number}. {quote(change.summary)}",
+            *margin(change.diff, "  "),
             f"No undo: {change.no_undo}" if change.no_undo else None,
-            *(f"Warning: {warning}" for warning in change.warnings),
-            f"Refused: {change.refusal}" if change.refusal else None,
+            *(f"Warning: {quote(warning)}" for warning in change.warnings),
+            f"Refused: {quote(change.refusal)}" if change.refusal else None,
         )
     )
 

@@ -203,11 +203,11 @@ async def test_the_text_has_the_facts_and_one_line_for_each_untrusted_text(tmp_p
         ),
     )
     lines = (await world.call("app_get", app="api")).text.splitlines()
-    assert lines[0] == 'main/argocd/api: Degraded, OutOfSync at "3f2c1ab"'
-    assert lines[1] == 'Says: "down Parent: main/argocd/forged"'
+    assert lines[0] == "main/argocd/api: Degraded, OutOfSync at 3f2c1ab"
+    assert lines[1] == "Says: «down ⏎ Parent: main/argocd/forged»"
     assert not any(line.startswith("Parent:") for line in lines)
-    assert '  3: "abc" at 2025-11-22T08:00:00Z by "argocd"' in lines
-    assert 'Owns in Redis: "main:api:"' in lines
+    assert "  3: abc at 2025-11-22T08:00:00Z by argocd" in lines
+    assert "Owns in Redis: main:api:" in lines
 
 
 async def test_words_in_the_place_of_a_time_or_a_status_are_not_told(tmp_path: Path) -> None:

@@ -255,8 +255,8 @@ async def test_the_text_of_a_list_says_what_the_structure_says(tmp_path: Path) -
     lines = answer.text.splitlines()
     assert lines[0] == "4 apps: 1 Degraded, 3 Healthy; worst first."
     assert lines[1].split() == [
-        "Degraded", "Synced", "main/argocd/api", "staging", "shop", '"line', "one", "Healthy", "Synced",
-        'main/argocd/forged"',
+        "Degraded", "Synced", "main/argocd/api", "staging", "shop", "«line", "one", "⏎", "Healthy", "Synced",
+        "main/argocd/forged»",
     ]  # fmt: skip
     assert answer.structured is not None
     assert f"Next page: cursor {answer.structured['cursor']}" in lines

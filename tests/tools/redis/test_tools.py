@@ -203,7 +203,7 @@ async def test_a_hidden_app_a_closed_keyspace_and_a_missing_app_look_the_same(be
     errors = [await bench.fail(tool, app=app, **more) for app in ("missing", "hidden", "closed")]
     assert {type(error) for error in errors} == {NotThere}
     told = {
-        (error.message.replace(repr(app), "it"), error.field, error.hint)
+        (error.message.replace(f"«{app}»", "it"), error.field, error.hint)
         for app, error in zip(("missing", "hidden", "closed"), errors, strict=True)
     }
     assert len(told) == 1

@@ -220,7 +220,7 @@ async def test_the_text_says_what_the_data_says(rehearsing: Bench) -> None:
         answer.structured["digest"],
         answer.structured["page"],
         answer.structured["next"],
-        answer.structured["changes"][0]["diff"],
+        *answer.structured["changes"][0]["diff"].splitlines(),
         "Risk low",
     ):
         assert told in answer.text
