@@ -22,13 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Self
 
-import yaml
-from pydantic import BeforeValidator, StringConstraints, ValidationError, model_validator
+from pydantic import BeforeValidator, StringConstraints, model_validator
 
+from .declarations import Declaration, Steps, suggest
 from .engine import Engine
 from .errors import BadConfiguration
+from .locations import Location, Passage
 from .model import INSTALLATION, Action, Basis, Caller, Decision, Resource
-from .statements import Location
 from .world import Closed, Misplaced, Person, World
 
 NOW = 2_000_000_000
@@ -65,15 +65,20 @@ class _File(Closed):
 @dataclass(frozen=True, slots=True)
 class Case:
     """One question with the answer that is expected: `by` are the policies that must be among the deciding ones, none
-    where nothing may permit."""
+    where nothing may permit. `passage` is where it stands, `cited` where the policies are named."""
 
-    location: Location
+    passage: Passage
+    cited: Passage
     caller: Caller
     action: Action
     resource: Resource
     allowed: bool
     by: tuple[str, ...]
     why: str
+
+    @property
+    def location(self) -> Location:
+        return self.passage.location
 
     @property
     def title(self) -> str:
@@ -108,62 +113,54 @@ class Answer:
 def read_cases(file: Path, text: str) -> list[Case]:
     """The cases of one file, one per person, action and resource.
 
-    Raises `BadConfiguration` naming file, line and field."""
-    try:
-        node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else 1
-        raise BadConfiguration(f"{file}:{line}: is not YAML: {getattr(error, 'problem', None) or error}") from error
-    try:
-        parsed = _File.model_validate(raw)
-    except ValidationError as error:
-        raise BadConfiguration("\n".join(_explain(file, node, item) for item in error.errors())) from error
+    Raises `BadConfiguration` naming file, line, column and field."""
+    declaration = Declaration(file, text)
+    parsed = declaration.parse(_File)
     try:
         resources = parsed.world.resources()
     except Misplaced as error:
-        path = ("world", *error.path)
-        raise BadConfiguration(f"{file}:{_line(node, path)}: {'.'.join(path)}: {error}") from error
-    for path, problem in _find_strangers(parsed):
-        raise BadConfiguration(f"{file}:{_line(node, path)}: {'.'.join(path)}: {problem}")
-    cases: list[Case] = []
-    for index, entry in enumerate(parsed.cases):
-        location = Location(file, _line(node, ("cases", index)))
-        for name in entry.who:
-            if name not in parsed.people:
-                raise BadConfiguration(f"{location}: who: {name!r} is not among the people of this file")
-        for uid in entry.of:
-            if uid not in resources:
-                raise BadConfiguration(f"{location}: of: {uid!r} is not in the world of this file")
-        cases += [
-            Case(
-                location=location,
-                caller=parsed.people[name].caller(name, NOW),
-                action=action,
-                resource=resources[uid],
-                allowed=bool(entry.may),
-                by=() if entry.by == ("nothing",) else entry.by,
-                why=entry.why,
-            )
-            for name in entry.who
-            for action in entry.may or entry.may_not
-            for uid in entry.of
-        ]
-    return cases
+        raise BadConfiguration(declaration.tell(("world", *error.path), str(error))) from error
+    strangers = [
+        declaration.tell(path, f"{name!r} is not {among} of this file{suggest(name, known)}")
+        for path, name, among, known in _names(parsed, resources)
+        if name not in known
+    ]
+    if strangers:
+        raise BadConfiguration("\n".join(strangers))
+    return [
+        Case(
+            passage=declaration.passage(("cases", index)),
+            cited=declaration.value(("cases", index, "by")),
+            caller=parsed.people[name].caller(name, NOW),
+            action=action,
+            resource=resources[uid],
+            allowed=bool(entry.may),
+            by=() if entry.by == ("nothing",) else entry.by,
+            why=entry.why,
+        )
+        for index, entry in enumerate(parsed.cases)
+        for name in entry.who
+        for action in entry.may or entry.may_not
+        for uid in entry.of
+    ]
 
 
-def _find_strangers(parsed: _File) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Where the file names a person or an app that it does not declare, and how."""
-    for name, proposal in parsed.world.proposals.items():
-        for field, who in (("requester", proposal.requester), ("breaker", proposal.breaker)):
-            if who and who not in parsed.people:
-                yield ("world", "proposals", name, field), f"{who!r} is not among the people of this file"
-    for name, person in parsed.people.items():
-        for role, apps in person.grants.items():
+def _names(parsed: _File, resources: Mapping[str, Resource]) -> Iterator[tuple[Steps, str, str, Iterable[str]]]:
+    """Where the file names a person, an app or a resource that it must declare, and what it declares of the kind."""
+    people, world = parsed.people, parsed.world
+    for name, proposal in world.proposals.items():
+        yield ("world", "proposals", name, "requester"), proposal.requester, "among the people", people
+        if proposal.breaker:
+            yield ("world", "proposals", name, "breaker"), proposal.breaker, "among the people", people
+    for name, declared in people.items():
+        for role, apps in declared.grants.items():
             for app in apps:
-                if app not in parsed.world.apps:
-                    yield ("people", name, "grants", role), f"{app!r} is not among the apps of this file"
+                yield ("people", name, "grants", role), app, "among the apps", world.apps
+    for index, entry in enumerate(parsed.cases):
+        for number, name in enumerate(entry.who):
+            yield ("cases", index, "who", number), name, "among the people", people
+        for number, uid in enumerate(entry.of):
+            yield ("cases", index, "of", number), uid, "in the world", resources
 
 
 def judge(engine: Engine, cases: Iterable[Case]) -> list[Answer]:
@@ -172,43 +169,17 @@ def judge(engine: Engine, cases: Iterable[Case]) -> list[Answer]:
 
 
 def find_gaps(cases: Sequence[Case], policies: Mapping[str, Location], file: Path) -> list[str]:
-    """One line for each policy and each action that no case is about, and for each policy that a case knows alone."""
+    """What to tell of each policy and each action that no case is about, and of each policy that a case knows alone."""
     named = {policy for case in cases for policy in case.by}
     asked = {case.action for case in cases}
     gaps = [
         f"{at}: no case is decided by the policy {policy!r}" for policy, at in policies.items() if policy not in named
     ]
     gaps += [
-        f"{case.location}: by: there is no policy {policy!r}"
+        case.cited.tell(f"by: there is no policy {policy!r}{suggest(policy, policies)}")
         for case in cases
         for policy in case.by
         if policy not in policies
     ]
     gaps += [f"{file}: no case asks for {action}" for action in Action if action not in asked]
     return list(dict.fromkeys(gaps))
-
-
-def _explain(file: Path, node: yaml.Node | None, item: Mapping[str, object]) -> str:
-    where = item["loc"]
-    path = where if isinstance(where, tuple) else ()
-    field = ".".join(str(part) for part in path)
-    what = "unknown field" if item["type"] == "extra_forbidden" else item["msg"]
-    return f"{file}:{_line(node, path)}: {field}: {what}"
-
-
-def _line(node: yaml.Node | None, path: Sequence[str | int]) -> int:
-    """The line of what the path leads to, or of the last of its parts that there is."""
-    line = node.start_mark.line + 1 if node else 1
-    for part in path:
-        child: yaml.Node | None = None
-        if isinstance(node, yaml.MappingNode):
-            found = [(key, value) for key, value in node.value if key.value == str(part)]
-            if found:
-                line, child = found[0][0].start_mark.line + 1, found[0][1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            item: yaml.Node = node.value[part]
-            line, child = item.start_mark.line + 1, item
-        if child is None:
-            break
-        node = child
-    return line

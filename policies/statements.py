@@ -1,4 +1,4 @@
-"""Cedar files taken apart into statements, each with its file and line, and every mistake in them told with both."""
+"""Cedar files taken apart into statements, each with its place, and every mistake in them told with place and text."""
 
 from __future__ import annotations
 
@@ -6,92 +6,121 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cedarpy
 from cedarpy import pst
 
 from .errors import BadConfiguration
+from .locations import Location, Passage
 from .model import NO_SCOPE, OUTSIDE, Action, ActionGroup
 from .sight import find_loose_entities
+from .spans import find_span
+from .syntax import find_stumble, parse
+from .tokens import Text, Token, find_clauses, find_scope, find_tokens, read_tokens, split_statements
 
-_TOKEN = re.compile(r'//[^\n]*|"(?:\\.|[^"\\])*"|\s+|;|[^\s";/]+|.', re.DOTALL)
-"""Comments, strings, white space, the end of a statement, anything else. Outside comments and strings a semicolon
-occurs in Cedar only at the end of a statement."""
+__all__ = ["ANNOTATIONS", "Location", "Statement", "check_statements", "read_statements"]
+
+ANNOTATIONS = ("description", "id", "owner")
+"""What may be noted on a policy: `@id` names it, the others are for people."""
 
 _ACTION = re.compile(r'unrecognized action `(Action::"[^`]*")`')
 _QUOTED = re.compile(r"`([^`]+)`")
-_LAST_WORD = re.compile(r"(\w+)\W*$")
-
 
 _TAKEN = frozenset({*OUTSIDE.policies, *NO_SCOPE.policies})
 """What a denial names where no policy was asked."""
 
 
 @dataclass(frozen=True, slots=True)
-class Location:
-    """Where something stands: the file, and the line in it, counted from 1."""
-
-    file: Path
-    line: int
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
-
-
-@dataclass(frozen=True, slots=True)
 class Statement:
     """One policy as it is written, from its first annotation to its semicolon."""
 
-    location: Location
-    text: str
+    file: Text
+    tokens: Sequence[Token]
     policy: pst.Template
+
+    @property
+    def location(self) -> Location:
+        return self.passage().location
+
+    @property
+    def text(self) -> str:
+        return self.file.source(self.tokens)
 
     @property
     def id(self) -> str:
         """The `@id`, or `""`."""
         return self.policy.annotations.get("id", "")
 
+    def passage(self, needle: str = "") -> Passage:
+        """Where the needle stands, else where the policy begins."""
+        found = find_tokens(self.tokens, needle) if needle else ()
+        return self.file.passage(found[0], found[-1]) if found else self.file.passage(self.tokens[0])
+
+    def clause(self, index: int) -> Passage:
+        """Where a `when` or `unless` stands, counted from 0."""
+        tokens = find_clauses(self.tokens)[index]
+        return self.file.passage(tokens[0], tokens[-1])
+
+    def part(self, index: int, expression: pst.Expr) -> Passage:
+        """Where an expression stands in that clause; the clause where it can't be told."""
+        span = find_span(find_clauses(self.tokens)[index], expression)
+        return self.file.passage(*span) if span else self.clause(index)
+
 
 def read_statements(file: Path, text: str) -> list[Statement]:
-    """The policies of one file in order; raises `BadConfiguration` with a line for every one that is not Cedar."""
+    """The policies of one file in order; raises `BadConfiguration` with the place of every one that is not Cedar."""
+    source = Text(file, text)
     statements: list[Statement] = []
     mistakes: list[str] = []
-    for line, source in _split(text):
-        location = Location(file, line)
+    for tokens in split_statements(list(read_tokens(text))):
         try:
-            parsed = cedarpy.policies_to_pst(source)
+            parsed = parse(source.source(tokens))
         except ValueError as error:
-            mistakes.append(_tell(location, source, f"not a Cedar policy: {error}", _last_word(str(error))))
+            stumble = find_stumble(source, tokens, str(error))
+            mistakes.append(source.passage(stumble.tokens[0], stumble.tokens[-1]).tell(stumble.problem))
             continue
         if parsed.templates:
-            mistakes.append(_tell(location, source, "a template (?principal, ?resource); write the policy out", "?"))
+            slot = find_tokens(tokens, "?principal") or find_tokens(tokens, "?resource")
+            problem = "a template (?principal, ?resource); write the policy out"
+            mistakes.append(source.passage(slot[0], slot[-1]).tell(problem))
             continue
-        statements += [Statement(location, source, policy) for policy in parsed.static_policies.values()]
+        statements += [Statement(source, tokens, policy) for policy in parsed.static_policies.values()]
     _refuse(mistakes)
     return statements
 
 
 def check_statements(statements: Sequence[Statement], schema: cedarpy.Schema, words: Iterable[str]) -> None:
-    """Raises `BadConfiguration` with a line for every policy without an `@id` of its own and for everything in a policy
+    """Raises `BadConfiguration` with the place of every policy without an `@id` of its own and of everything in a policy
     that the schema does not know, with the nearest of `words` that was probably meant."""
     known = sorted(set(words))
     count = Counter(statement.id for statement in statements)
     first: dict[str, Location] = {}
     mistakes: list[str] = []
     for statement in statements:
+        mistakes += _strange_annotations(statement)
+        named = statement.passage(f'@id("{statement.id}")')
         if not statement.id:
-            mistakes.append(_tell(statement.location, statement.text, 'the policy has no @id("…")'))
+            mistakes.append(statement.passage().tell('the policy has no @id("…")'))
         elif statement.id in _TAKEN:
-            problem = f'@id("{statement.id}") stands for what Arborgate itself denies'
-            mistakes.append(_tell(statement.location, statement.text, problem))
+            mistakes.append(named.tell(f'@id("{statement.id}") stands for what Arborgate itself denies'))
         elif count[statement.id] > 1 and statement.id in first:
             problem = f'@id("{statement.id}") is already the id of the policy at {first[statement.id]}'
-            mistakes.append(_tell(statement.location, statement.text, problem))
+            mistakes.append(named.tell(problem))
         first.setdefault(statement.id, statement.location)
         mistakes += _misfits(statement, schema, known)
     _refuse(mistakes)
+
+
+def _strange_annotations(statement: Statement) -> Iterator[str]:
+    for name in statement.policy.annotations:
+        if name not in ANNOTATIONS:
+            near = difflib.get_close_matches(name.lower(), ANNOTATIONS, n=1)
+            guess = (
+                f"did you mean @{near[0]}?" if near else f"known are {', '.join(f'@{each}' for each in ANNOTATIONS)}"
+            )
+            yield statement.passage(f"@{name}").tell(f"unknown annotation @{name}; {guess}")
 
 
 def _misfits(statement: Statement, schema: cedarpy.Schema, known: Sequence[str]) -> Iterator[str]:
@@ -104,13 +133,71 @@ def _misfits(statement: Statement, schema: cedarpy.Schema, known: Sequence[str])
         if (problem.startswith("attribute") and needle in told) or problem in told:
             continue  # the same attribute, missing on each entity type
         told |= {problem, needle}
-        yield _tell(statement.location, statement.text, problem + guess, needle)
+        if problem.startswith("unable to find an applicable action"):
+            yield _explain_scope(statement, schema)
+        else:
+            passage = statement.passage(needle) if needle else _narrow(statement, schema, problem)
+            yield passage.tell(problem + guess)
     for kind, name in find_loose_entities(statement.policy):
         problem = (
             f'{kind}::"{name}" stands where it would have to be looked up, and only who asks and what is asked of are '
             "known; compare with it directly, as in `resource in …` or `principal == …`"
         )
-        yield _tell(statement.location, statement.text, problem, f'"{name}"')
+        yield statement.passage(f'{kind}::"{name}"').tell(problem)
+
+
+def _explain_scope(statement: Statement, schema: cedarpy.Schema) -> str:
+    """What is wrong with a scope that no question can ever meet."""
+    policy = statement.policy
+    if isinstance(policy.action, pst.ActionEq) and policy.action.entity.id in set(ActionGroup):
+        uid = policy.action.entity
+        return statement.passage(str(uid)).tell(f"`{uid.id}` is a group of actions; write `action in {uid}`")
+    for variable, problem in (
+        ("resource", "no action of this scope is ever asked of such a resource"),
+        ("principal", "nobody who asks is ever such a principal"),
+    ):
+        wider = replace(policy, clauses=(), annotations={}, **{variable: pst.ScopeAny()})
+        if cedarpy.validate_policies(_write(wider), schema).validation_passed:
+            scope = find_scope(statement.tokens, variable)
+            return statement.file.passage(scope[0], scope[-1]).tell(problem)
+    return statement.passage().tell("no question ever meets this scope")
+
+
+def _narrow(statement: Statement, schema: cedarpy.Schema, problem: str) -> Passage:
+    """Where a problem that names nothing is: the smallest condition that has it by itself."""
+    for index, clause in enumerate(statement.policy.clauses):
+        if not _has(statement.policy, clause.expr, schema, problem):
+            continue
+        expression, inner = clause.expr, True
+        while inner:
+            parts = _parts(expression)
+            inner = False
+            for part in parts:
+                if _has(statement.policy, part, schema, problem):
+                    expression, inner = part, True
+                    break
+        return statement.part(index, expression)
+    return statement.passage()
+
+
+def _has(policy: pst.Template, expression: pst.Expr, schema: cedarpy.Schema, problem: str) -> bool:
+    alone = replace(policy, clauses=(pst.When(expression),), annotations={})
+    errors = cedarpy.validate_policies(_write(alone), schema).errors
+    return any(found.error.removeprefix(f"for policy `{found.policy_id}`, ") == problem for found in errors)
+
+
+def _write(policy: pst.Template) -> str:
+    return str(cedarpy.PolicySet.from_pst(pst.PolicySet({}, {policy.id: policy}, ())))
+
+
+def _parts(expression: pst.Expr) -> tuple[pst.Expr, ...]:
+    match expression:
+        case pst.BinaryOp(op="and" | "or", left=left, right=right):
+            return (left, right)
+        case pst.UnaryOp(op="not", arg=argument):
+            return (argument,)
+        case _:
+            return ()
 
 
 def _guess(problem: str, known: Sequence[str]) -> tuple[str, str]:
@@ -126,33 +213,6 @@ def _guess(problem: str, known: Sequence[str]) -> tuple[str, str]:
     return found[1], f"; did you mean `{near[0]}`?" if near and near[0] != found[1] else ""
 
 
-def _tell(location: Location, source: str, problem: str, needle: str = "") -> str:
-    """One line: the file, the line that holds the needle (else the statement's first), the problem, the line's text."""
-    lines = source.splitlines()
-    at = next((number for number, line in enumerate(lines) if needle and needle in line.split("//")[0]), 0)
-    return f"{location.file}:{location.line + at}: {problem}\n    {lines[at].strip()}"
-
-
 def _refuse(mistakes: Sequence[str]) -> None:
     if mistakes:
         raise BadConfiguration("\n".join(mistakes))
-
-
-def _last_word(message: str) -> str:
-    found = _LAST_WORD.search(message)
-    return found[1] if found else ""
-
-
-def _split(text: str) -> Iterator[tuple[int, str]]:
-    """Line and text of each statement; what follows the last semicolon counts as one, if it is more than comments."""
-    line, start, first, began = 1, 0, 1, False
-    for token in _TOKEN.finditer(text):
-        piece = token[0]
-        if not began and not (piece.isspace() or piece.startswith("//")):
-            start, first, began = token.start(), line, True
-        line += piece.count("\n")
-        if piece == ";":
-            yield first, text[start : token.end()]
-            began = False
-    if began:
-        yield first, text[start:]

@@ -80,11 +80,16 @@ def test_what_is_known_of_a_caller_can_be_declared() -> None:
         ("    why: Because.\n  - who", "    wy: x\n    why: Because.\n  - who", 16, "cases.0.wy: unknown field"),
         ("    by: nothing", "    on: x\n    by: nothing", 17, "Keys should be strings"),
         ("    why: Because.\n  - who", "    why: ''\n  - who", 16, "cases.0.why: String should have at least 1"),
-        ("may_not: proposal:approve", "may_not: proposal:aprove", 18, "cases.1.may_not.0: Input should be"),
+        (
+            "may_not: proposal:approve",
+            "may_not: proposal:aprove",
+            18,
+            "cases.1.may_not.0: there is no action 'proposal:aprove'; did you mean 'proposal:approve'?",
+        ),
         ("may_not: proposal:approve", "may: proposal:approve", 17, "something must permit"),
         ("    may_not: proposal:approve\n", "", 17, "a case has either `may` or `may_not`"),
-        ("  - who: dana\n", "  - who: nobody\n", 17, "who: 'nobody' is not among the people"),
-        ("of: Proposal::p-1", "of: Proposal::p-2", 17, "of: 'Proposal::p-2' is not in the world"),
+        ("  - who: dana\n", "  - who: nobody\n", 17, "who.0: 'nobody' is not among the people"),
+        ("of: Proposal::p-1", "of: Proposal::p-2", 19, "of.0: 'Proposal::p-2' is not in the world"),
         ("{strict: true}", "{strict: perhaps}", 2, "world.environments.prod.strict: Input should be a valid boolean"),
         (
             "parent: main/argocd/shop",
@@ -103,7 +108,7 @@ def test_what_is_known_of_a_caller_can_be_declared() -> None:
         ),
         ("main/argocd/shop: {", "shop: {", 4, "String should match pattern"),
         ("world:\n", "world: [\n", 3, "is not YAML"),
-        (GOOD, "", 1, "Input should be a valid dictionary"),
+        (GOOD, "", 1, "should hold world, people, cases"),
     ],
 )
 def test_a_mistake_in_a_case_file_is_refused_with_its_line(old: str, new: str, line: int, told: str) -> None:

@@ -193,5 +193,5 @@ def test_a_resource_used_in_another_way_is_seen_whole(tmp_path: Path) -> None:
     ],
 )
 def test_a_policy_that_looks_into_an_entity_it_names_is_refused(condition: str, tmp_path: Path) -> None:
-    with pytest.raises(BadConfiguration, match=r"only\.cedar:1: .* only who asks and what is asked of are known"):
+    with pytest.raises(BadConfiguration, match=r"only\.cedar:1:\d+: .* only who asks and what is asked of are known"):
         sight_of(tmp_path, condition)
