@@ -12,7 +12,7 @@ import orjson
 
 from .askers import Asker, Askers, Standing
 from .calendar import Season
-from .model import NO_SCOPE, OUTSIDE, Action, ActionGroup, Basis, Caller, Decision, Resource
+from .model import NO_SCOPE, OUTSIDE, Action, ActionGroup, Basis, Caller, Decision, Question, Resource
 from .places import Attributes, Place, Places, exact
 from .recent import Recent
 from .sight import Sight
@@ -36,6 +36,10 @@ _OF_SEASONS = _OF_LOGINS | {ActionGroup.APPLY}
 
 _UNKNOWN = {name: {"__extn": {"fn": "unknown", "arg": name}} for name in ("closed", "frozen", "off_hours")}
 """Any moment of the calendar, for partial evaluation."""
+
+
+Posed = tuple[dict[str, object], cedarpy.Entities]
+"""One question as Cedar is asked it: the request, and what is known of who asks and what is asked of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,10 @@ class Engine:
         """Which policies these are: the digest that records name."""
         return self._loaded.digest
 
+    def now(self) -> float:
+        """The moment by this engine's clock, in seconds since the epoch."""
+        return self._clock()
+
     def decide(
         self, caller: Caller, action: Action, resource: Resource, context: Attributes = (), *, at: float | None = None
     ) -> Decision:
@@ -105,6 +113,26 @@ class Engine:
             raise
         except BaseException as error:  # a panic in Cedar is not an Exception
             return _failed(error)
+
+    def answer(self, question: Question) -> Decision:
+        """As `decide`, of all the resources: each must be allowed, and the first that is not is the answer."""
+        policies: dict[str, None] = {}
+        for resource in question.resources:
+            decision = self.decide(question.caller, question.action, resource, question.context, at=question.at or None)
+            if not decision.allowed:
+                return decision
+            policies.update(dict.fromkeys(decision.policies))
+        # What is asked of nothing is permitted by nothing.
+        return Decision(bool(policies), Basis.PERMIT if policies else Basis.NO_PERMIT, tuple(policies))
+
+    def pose(
+        self, caller: Caller, action: Action, resource: Resource, context: Attributes = (), *, at: float | None = None
+    ) -> Posed:
+        """The question as `decide` asks Cedar, for looking into how single policies answer it; raises where `decide`
+        answers with an error."""
+        standing, place = self._callers.meet(caller), self._places.find(resource)
+        asker = standing.everywhere if standing.plain else self._callers.at(standing, action, place)
+        return self._pose(asker, action, place, context, self._moment(caller, action, place, at))
 
     def visible(
         self, caller: Caller, action: Action, resources: Sequence[Resource], context: Attributes = ()
@@ -155,11 +183,7 @@ class Engine:
                 return NO_SCOPE
             asker = self._callers.at(standing, action, place)
         if action.group in _OF_SEASONS:  # time goes by: never from the cache
-            now, caller = self._clock() if at is None else at, standing.caller
-            moment: dict[str, object] = {"calendar": _told(self._calendar.season(place.environment, place.app, now))}
-            if action.group in _OF_LOGINS:
-                moment |= {"login_age": _login_age(caller, now), "acr": caller.acr}
-            return self._ask(asker, action, place, extra, moment)
+            return self._ask(asker, action, place, extra, self._moment(standing.caller, action, place, at))
         key = (asker, action, place.view, exact(extra) if extra else ())
         decision = self._decisions.get(key)
         if decision is None:
@@ -171,25 +195,8 @@ class Engine:
     def _ask(
         self, asker: Asker, action: Action, place: Place, extra: Attributes, moment: Mapping[str, object] = NO_MOMENT
     ) -> Decision:
-        resource, view, part = place.resource, place.view, self._loaded.parts[action]
-        strict = view.strict and not place.lists(action)
-        uid = {"type": str(resource.type), "id": resource.id}
-        entities = self._entities_of(asker, action)
-        if view.above or part.reads:
-            parents = [{"type": kind, "id": name} for kind, name in view.above]
-            entity = {"uid": uid, "attrs": dict(view.attributes), "parents": parents}
-            entities = entities.with_added_json_str(_json([entity]))
-        answer = cedarpy.is_authorized(
-            {
-                "principal": {"type": "Person", "id": asker.key},
-                "action": {"type": "Action", "id": str(action)},
-                "resource": uid,
-                "context": _json(_context(asker, strict, extra, moment)),
-            },
-            part.policies,
-            entities,
-            self._loaded.schema,
-        )
+        request, entities = self._pose(asker, action, place, extra, moment)
+        answer = cedarpy.is_authorized(request, self._loaded.parts[action].policies, entities, self._loaded.schema)
         found = answer.diagnostics
         # Cedar leaves out a policy that fails, a forbid as well: what it decides without it is not an answer.
         if found.errors or answer.decision is cedarpy.Decision.NoDecision:
@@ -198,6 +205,35 @@ class Engine:
         if answer.allowed:
             return Decision(allowed=True, basis=Basis.PERMIT, policies=policies)
         return Decision(allowed=False, basis=Basis.FORBID if policies else Basis.NO_PERMIT, policies=policies)
+
+    def _moment(self, caller: Caller, action: Action, place: Place, at: float | None) -> Mapping[str, object]:
+        """What is judged by the time, for the actions that are."""
+        if action.group not in _OF_SEASONS:
+            return NO_MOMENT
+        now = self._clock() if at is None else at
+        moment: dict[str, object] = {"calendar": _told(self._calendar.season(place.environment, place.app, now))}
+        if action.group in _OF_LOGINS:
+            moment |= {"login_age": _login_age(caller, now), "acr": caller.acr}
+        return moment
+
+    def _pose(
+        self, asker: Asker, action: Action, place: Place, extra: Attributes, moment: Mapping[str, object]
+    ) -> Posed:
+        resource, view = place.resource, place.view
+        strict = view.strict and not place.lists(action)
+        uid = {"type": str(resource.type), "id": resource.id}
+        entities = self._entities_of(asker, action)
+        if view.above or self._loaded.parts[action].reads:
+            parents = [{"type": kind, "id": name} for kind, name in view.above]
+            entity = {"uid": uid, "attrs": dict(view.attributes), "parents": parents}
+            entities = entities.with_added_json_str(_json([entity]))
+        request: dict[str, object] = {
+            "principal": {"type": "Person", "id": asker.key},
+            "action": {"type": "Action", "id": str(action)},
+            "resource": uid,
+            "context": _json(_context(asker, strict, extra, moment)),
+        }
+        return request, entities
 
     def _could(self, caller: Caller, action: Action, acr_values: Sequence[str], strict: bool) -> bool:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 Scalar = str | int | bool
@@ -221,9 +221,12 @@ NO_SCOPE = Decision(False, Basis.FORBID, ("token-lacks-scope",))
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question to the engine; `context` adds to what the engine derives from the caller (agent, channel, …)."""
+    """What is asked of the engine: may the caller do this, on every one of these resources? `context` adds to what the
+    engine derives from the caller (agent, channel, …); `at` is the moment that logins and the calendar are judged by, in
+    seconds since the epoch."""
 
     caller: Caller
     action: Action
-    resource: Resource
-    context: tuple[tuple[str, Attribute], ...] = field(default=())
+    resources: tuple[Resource, ...]
+    context: tuple[tuple[str, Attribute], ...] = ()
+    at: float = 0.0
