@@ -6,8 +6,9 @@ import asyncio
 import hashlib
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import cedarpy
@@ -22,13 +23,17 @@ from .statements import Statement, check_statements, read_statements
 from .surroundings import Surroundings
 
 __all__ = [
+    "Folder",
     "LoadedPolicies",
     "Policies",
     "Reload",
+    "assemble",
     "check_cases",
     "find_missing_cases",
     "load_policies",
+    "read_folder",
     "read_policies",
+    "read_schema",
 ]
 
 SHIPPED = Path(__file__).parent
@@ -37,6 +42,12 @@ SHIPPED = Path(__file__).parent
 SCHEMA = SHIPPED / "schema.cedarschema"
 
 _IDENTIFIER = re.compile(r"\b[A-Za-z_]\w*\b")
+
+
+@cache
+def read_schema() -> cedarpy.Schema:
+    """The program's own schema, parsed once."""
+    return cedarpy.Schema.from_str(SCHEMA.read_text(encoding="utf-8"))
 
 
 def load_policies(directory: Path | None) -> LoadedPolicies:
@@ -52,33 +63,60 @@ def load_policies(directory: Path | None) -> LoadedPolicies:
 
 def read_policies(directory: Path | None) -> tuple[LoadedPolicies, list[Case]]:
     """The policies and the cases, both well formed and fitting the schema, the cases not decided yet."""
+    folder = read_folder(directory)
+    return assemble(folder.statements, folder.digest), folder.cases
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """What a folder holds: the policies as they are written, the cases, and the digest over all of its files."""
+
+    statements: list[Statement]
+    cases: list[Case]
+    digest: str
+
+
+def read_folder(directory: Path | None) -> Folder:
+    """As `read_policies`, not yet made into a set. Raises `BadConfiguration` with the place of every mistake."""
     files = _read_files(directory or SHIPPED)
     schema_text = SCHEMA.read_text(encoding="utf-8")
-    schema = cedarpy.Schema.from_str(schema_text)
     statements: list[Statement] = []
     cases: list[Case] = []
+    mistakes: list[str] = []
     for file, content in files:
         text = _decode(file, content)
-        if file.suffix == ".cedar":
-            statements += read_statements(file, text)
-        elif file.suffix == ".cedarschema":
-            if text != schema_text:
-                raise BadConfiguration(
-                    f"{file}:1: the schema is Arborgate's own and can't be replaced: delete the file"
-                )
-        else:
-            cases += read_cases(file, text)
-    check_statements(statements, schema, _IDENTIFIER.findall(schema_text))
-    # Each policy is given its `@id` as its id in Cedar, so that what Cedar answers names it.
-    templates = {statement.id: _renamed(statement) for statement in statements}
-    loaded = LoadedPolicies(
+        try:
+            if file.suffix == ".cedar":
+                statements += read_statements(file, text)
+            elif file.suffix == ".cedarschema":
+                if text != schema_text:
+                    raise BadConfiguration(
+                        f"{file}:1: the schema is Arborgate's own and can't be replaced: delete the file"
+                    )
+            else:
+                cases += read_cases(file, text)
+        except BadConfiguration as error:
+            mistakes.append(error.message)
+    try:
+        check_statements(statements, read_schema(), _IDENTIFIER.findall(schema_text))
+    except BadConfiguration as error:
+        mistakes.append(error.message)
+    if mistakes:
+        raise BadConfiguration("\n".join(mistakes))
+    return Folder(statements, cases, _digest(directory or SHIPPED, [*files, (SCHEMA, schema_text.encode())]))
+
+
+def assemble(statements: Iterable[Statement], digest: str = "") -> LoadedPolicies:
+    """A set of checked policies. Each is given its `@id` as its id in Cedar, so that what Cedar answers names it."""
+    listed = list(statements)
+    templates = {statement.id: replace(statement.policy, id=statement.id) for statement in listed}
+    return LoadedPolicies(
         parts={action: _part_for(action, templates) for action in Action},
-        schema=schema,
+        schema=read_schema(),
         sight=find_sight(templates.values()),
-        digest=_digest(directory or SHIPPED, [*files, (SCHEMA, schema_text.encode())]),
-        locations={statement.id: statement.location for statement in statements},
+        digest=digest,
+        locations={statement.id: statement.location for statement in listed},
     )
-    return loaded, cases
 
 
 def check_cases(loaded: LoadedPolicies, cases: Sequence[Case]) -> list[Answer]:
@@ -167,19 +205,6 @@ def _decode(file: Path, content: bytes) -> str:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise BadConfiguration(f"{file}:{line}: is not UTF-8") from error
-
-
-def _renamed(statement: Statement) -> pst.Template:
-    policy = statement.policy
-    return pst.Template(
-        id=statement.id,
-        effect=policy.effect,
-        principal=policy.principal,
-        action=policy.action,
-        resource=policy.resource,
-        clauses=policy.clauses,
-        annotations=policy.annotations,
-    )
 
 
 def _part_for(action: Action, templates: Mapping[str, pst.Template]) -> Part:
