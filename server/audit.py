@@ -9,9 +9,9 @@ import fcntl
 import hashlib
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from io import FileIO
@@ -23,11 +23,14 @@ import orjson
 
 from ..policies.errors import BadConfiguration, Unrecorded
 from ..tools.record import Entry, Event, Record
+from .notes import Notes
+
+_NOTED = Entry(event=Event.FACTS_NOTED)
 
 GENESIS = "0" * 64
 """The `prev` of a chain's first line."""
 
-_ENTRY_FIELDS = tuple(field.name for field in fields(Entry))
+_ENTRY_FIELDS = tuple(each.name for each in fields(Entry) if each.name not in ("question", "surroundings"))
 _HASH_TAIL = len(b',"hash":"') + 64 + len(b'"}')
 
 
@@ -54,13 +57,22 @@ class Verified:
         return not self.bad_line
 
 
-def seal_line(entry: Entry, *, seq: int, time: str, replica: str, prev: str) -> tuple[bytes, str]:
-    """The finished line (with its newline) and its hash. Empty fields are left out; `hash` covers all before it."""
+_NOTHING: Mapping[str, object] = {}
+
+
+def seal_line(
+    entry: Entry, *, seq: int, time: str, replica: str, prev: str, cited: Mapping[str, object] = _NOTHING
+) -> tuple[bytes, str]:
+    """The finished line (with its newline) and its hash. Empty fields are left out; `hash` covers all before it.
+
+    `cited` are the fields that only a record has: the facts that it names or holds."""
     body: dict[str, Any] = {"seq": seq, "time": time, "replica": replica, "prev": prev}
     for name in _ENTRY_FIELDS:
         value = getattr(entry, name)
         if value:
             body[name] = value
+    if cited:
+        body |= cited
     line = orjson.dumps(body)
     digest = hashlib.sha256(line).hexdigest()
     return b'%b,"hash":"%b"}\n' % (line[:-1], digest.encode()), digest
@@ -83,11 +95,14 @@ def open_line(line: bytes) -> Record:
 def parse_record(body: dict[str, Any]) -> Record:
     """A record from its JSON object; raises ValueError for one that is not."""
     try:
-        for name in ("actors", "policies"):
+        for name in ("actors", "places", "policies"):
             if name in body:
                 body[name] = tuple(body[name])
+        if "context" in body:
+            context = body["context"].items()
+            body["context"] = {name: tuple(value) if isinstance(value, list) else value for name, value in context}
         return Record(**{**body, "event": Event(body["event"])})
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise ValueError("the line is not a record") from error
 
 
@@ -130,12 +145,14 @@ class _Waiting:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Lines that are written together: who waits for them, and the chain's head once they are on disk."""
+    """Lines that are written together: who waits for them, the chain's head once they are on disk, and the digests of
+    the facts that the file then holds too."""
 
     waiting: Sequence[_Waiting]
     records: Sequence[Record]
     block: bytes
     head: Head
+    told: set[str] = field(default_factory=set)
 
 
 class AuditLog:
@@ -148,6 +165,7 @@ class AuditLog:
         self.replica = replica
         self._clean = clean
         self._known = lru_cache(maxsize=1_024)(clean)
+        self._notes = Notes(clean)
         self._waiting: list[_Waiting] = []
         self._batches: SimpleQueue[_Batch | None] = SimpleQueue()
         self._idle = asyncio.Event()
@@ -211,16 +229,24 @@ class AuditLog:
             self._batches.put(batch)
 
     def _seal(self, waiting: Sequence[_Waiting]) -> _Batch:
-        head, lines, records = self._head, [], []
+        head, lines, records, told = self._head, [], [], set[str]()
         time = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         for each in waiting:
-            entry = self._cleaned(each.entry)
-            line, digest = seal_line(entry, seq=head.seq, time=time, replica=self.replica, prev=head.prev)
-            values = {name: getattr(entry, name) for name in _ENTRY_FIELDS}
-            records.append(Record(seq=head.seq, time=time, replica=self.replica, prev=head.prev, hash=digest, **values))
+            entry, cited = self._cleaned(each.entry), self._notes.cite(each.entry)
+            for facts in self._notes.missing(cited, told):
+                line, head, _ = self._line(_NOTED, head, time, {"facts": facts.told})
+                lines.append(line)
+            line, head, record = self._line(entry, head, time, cited)
             lines.append(line)
-            head = Head(head.seq + 1, digest, head.offset + len(line))
-        return _Batch(waiting, records, b"".join(lines), head)
+            records.append(record)
+        return _Batch(waiting, records, b"".join(lines), head, told)
+
+    def _line(self, entry: Entry, head: Head, time: str, cited: Mapping[str, Any]) -> tuple[bytes, Head, Record]:
+        """The next line, the head behind it, and the record as it can be read from it."""
+        line, digest = seal_line(entry, seq=head.seq, time=time, replica=self.replica, prev=head.prev, cited=cited)
+        values = {**{name: getattr(entry, name) for name in _ENTRY_FIELDS}, **cited}
+        record = Record(seq=head.seq, time=time, replica=self.replica, prev=head.prev, hash=digest, **values)
+        return line, Head(head.seq + 1, digest, head.offset + len(line)), record
 
     def _run(self) -> None:
         while (batch := self._batches.get()) is not None:
@@ -261,6 +287,7 @@ class AuditLog:
     def _answer(self, batch: _Batch, error: Exception | None) -> None:
         if error is None:
             self._head = batch.head
+            self._notes.settle(batch.told)
         for index, waiting in enumerate(batch.waiting):
             if waiting.done.cancelled():
                 continue

@@ -15,7 +15,7 @@ import orjson
 from redis.exceptions import RedisError
 
 from ..policies.errors import Invalid, Unavailable
-from ..tools.record import Record, RecordPage, RecordQuery, is_of
+from ..tools.record import Event, Record, RecordPage, RecordQuery, is_of
 from .audit import AuditLog, open_line, parse_record
 from .background import end
 from .state import State
@@ -29,6 +29,7 @@ _RETRY_SECONDS: Final = 1.0
 _PAUSE_SECONDS: Final = 0.1
 """Between two shipments: a line that follows a quiet moment goes at once, a stream of lines goes in batches."""
 
+_FACTS: Final = b'"event":"%b"' % Event.FACTS_NOTED.encode()
 _SEQ: Final = len(b'{"seq":')
 _SKEW_SECONDS: Final = 60.0
 """How far the clocks of a replica and of Redis may be apart."""
@@ -148,9 +149,11 @@ def _newest_first(records: list[Record]) -> list[Record]:
 
 
 def matches(record: Record, query: RecordQuery) -> bool:
-    """Whether a record is what the query asks for; `caller` is the person's key or name, `resource` a part of one."""
+    """Whether a record is what the query asks for; `caller` is the person's key or name, `resource` a part of one. What
+    other records rest on is found where it is asked for alone."""
     return (
-        (not query.caller or query.caller in (record.caller, record.caller_name))
+        (record.event is not Event.FACTS_NOTED or (query.event != "" and is_of(record.event, query.event)))
+        and (not query.caller or query.caller in (record.caller, record.caller_name))
         and (not query.agent or query.agent == record.agent or query.agent in record.actors)
         and is_of(record.event, query.event)
         and (not query.tool or query.tool == record.tool)
@@ -167,7 +170,9 @@ def _name_chain(log: AuditLog) -> str:
 
 
 def _read_batch(path: Path, last: int, offset: int, durable: int) -> tuple[list[tuple[int, bytes]], int]:
-    """The next durable lines behind `last` as they are in the file, each with its number, and the offset behind them."""
+    """The next durable lines behind `last` as they are in the file, each with its number, and the offset behind them.
+
+    Facts stay behind: decisions are made again from the files, where they are proven."""
     batch: list[tuple[int, bytes]] = []
     with path.open("rb") as file:
         file.seek(offset)
@@ -177,7 +182,7 @@ def _read_batch(path: Path, last: int, offset: int, durable: int) -> tuple[list[
             offset += len(line)
             # What is shipped is what was written, byte for byte; whoever searches reads it, and `verify` judges it.
             seq = int(line[_SEQ : line.index(b",")])
-            if seq > last:
+            if seq > last and _FACTS not in line:
                 batch.append((seq, line[:-1]))
     return batch, offset
 

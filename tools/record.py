@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from ..policies.model import Caller
+from ..policies.model import Attribute, Caller, Question
+from ..policies.surroundings import Surroundings
 
 
 class Event(StrEnum):
@@ -24,6 +25,7 @@ class Event(StrEnum):
     CHANGE_APPLIED = "change:applied"
     CHANGE_STARTED = "change:started"
     CHANGE_UNDONE = "change:undone"
+    FACTS_NOTED = "facts:noted"
     LOG_OPENED = "log:opened"
     POLICY_KEPT = "policy:kept"
     POLICY_LOADED = "policy:loaded"
@@ -53,7 +55,10 @@ def is_of(event: str, asked: str) -> bool:
 class Entry:
     """What a writer knows of one record. `took_us` is microseconds, `bytes` the size of what left, `arguments_digest`
     hexadecimal SHA-256 over the RFC 8785 form of the arguments. `itself`: an app or agent acted for itself, `agent` and
-    `actors` for a person otherwise. Never a secret, never a full result."""
+    `actors` for a person otherwise. Never a secret, never a full result.
+
+    `question` is what the decision was made on, and `surroundings` what the settings tell a set of policies that was
+    loaded: the log notes them as facts, and the record names those."""
 
     event: Event
     caller: str = ""
@@ -77,6 +82,8 @@ class Entry:
     redactions: int = 0
     proposal: str = ""
     trace_id: str = ""
+    question: Question | None = None
+    surroundings: Surroundings | None = None
 
 
 def name_caller(caller: Caller) -> dict[str, Any]:
@@ -95,13 +102,24 @@ def name_caller(caller: Caller) -> dict[str, Any]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record(Entry):
     """One line of the audit log, design section 8. `time` is RFC 3339 UTC with microseconds; `hash` is hexadecimal
-    SHA-256 over the line without it, which holds `prev`, the hash of the line before (zeros at the start)."""
+    SHA-256 over the line without it, which holds `prev`, the hash of the line before (zeros at the start).
+
+    What a decision was made on is told by digests of facts (see `policies/facts.py`): `asker`, `places` in the order of
+    the resources, and with policies that were loaded the `settings` around them. `context` and `decided_at` (seconds
+    since the epoch, where the decision depends on the moment) stand in the line itself. `facts` is the piece that a line
+    of `facts:noted` holds, before the first line of the file that names it."""
 
     seq: int
     time: str
     replica: str
     prev: str
     hash: str
+    asker: str = ""
+    places: tuple[str, ...] = ()
+    context: Mapping[str, Attribute] = field(default_factory=dict)
+    decided_at: float = 0.0
+    settings: str = ""
+    facts: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

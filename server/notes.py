@@ -1,0 +1,109 @@
+"""The notes of an audit log: which facts its records rest on, by digest, and which of them the file does not hold yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import TypeVar
+
+from ..policies.facts import Clean, Facts, describe_caller, describe_resource, describe_surroundings
+from ..policies.model import ActionGroup, Caller, Resource
+from ..policies.recent import Recent
+from ..tools.record import Entry
+
+T = TypeVar("T")
+
+_MOST_HELD = 1_000_000
+"""How many digests are remembered as being in the file; past that it is told again what it holds."""
+
+_TIMELESS = frozenset({ActionGroup.DELEGATE, ActionGroup.READ, ActionGroup.READ_SENSITIVE})
+"""The groups of actions that are decided the same at any moment."""
+
+
+class Notes:
+    """Facts by digest. The digest of an object that was met lately costs a look into a dictionary."""
+
+    def __init__(self, clean: Clean) -> None:
+        """`clean` redacts a text on its way into the facts."""
+        self._clean = lru_cache(maxsize=16_384)(clean)
+        self._callers: Recent[int, tuple[Caller, str]] = Recent(4_096)
+        self._resources: Recent[int, tuple[Resource, str]] = Recent(65_536)
+        self._new: dict[str, Facts] = {}
+        self._held: set[str] = set()
+
+    def cite(self, entry: Entry) -> Mapping[str, object]:
+        """The fields of the line that name the facts behind the entry. What can't be described is left out: a record is
+        not to fail for want of its reasons."""
+        cited: dict[str, object] = {}
+        try:
+            if (question := entry.question) is not None:
+                cited["asker"] = self._name(self._callers, question.caller, self._describe_caller)
+                if question.resources:
+                    named = [self._name(self._resources, each, self._describe_resource) for each in question.resources]
+                    cited["places"] = tuple(named)
+                if question.context:
+                    cited["context"] = dict(question.context)
+                if question.action.group not in _TIMELESS:
+                    cited["decided_at"] = question.at
+            if entry.surroundings is not None:
+                cited["settings"] = self._note(describe_surroundings(entry.surroundings))
+        except (TypeError, ValueError):
+            return {}
+        return cited
+
+    def missing(self, cited: Mapping[str, object], told: set[str]) -> list[Facts]:
+        """The facts behind a line that neither the file holds nor `told` names, each after those that it names. They are
+        added to `told`, which `settle` takes once they are in the file."""
+        if not self._new:
+            return []
+        found: list[Facts] = []
+        for digest in _digests(cited):
+            self._find_missing(digest, told, found)
+        return found
+
+    def settle(self, told: Iterable[str]) -> None:
+        """These are in the file now."""
+        if len(self._held) > _MOST_HELD:
+            self._held.clear()
+        for digest in told:
+            self._held.add(digest)
+            self._new.pop(digest, None)
+
+    def _find_missing(self, digest: str, told: set[str], found: list[Facts]) -> None:
+        facts = self._new.get(digest)
+        if facts is None or digest in told:
+            return
+        for above in facts.above:
+            self._find_missing(above.digest, told, found)
+        told.add(digest)
+        found.append(facts)
+
+    def _name(self, known: Recent[int, tuple[T, str]], thing: T, describe: Callable[[T], Facts]) -> str:
+        """The digest of an object's facts, remembered by the object: the entry holds on to it, so its `id()` stays its
+        own."""
+        entry = known.get(id(thing))
+        if entry is None:
+            entry = thing, self._note(describe(thing))
+            known.put(id(thing), entry)
+        return entry[1]
+
+    def _note(self, facts: Facts) -> str:
+        if facts.digest not in self._held:
+            self._new[facts.digest] = facts
+            for above in facts.above:
+                self._note(above)
+        return facts.digest
+
+    def _describe_caller(self, caller: Caller) -> Facts:
+        return describe_caller(caller, self._clean)
+
+    def _describe_resource(self, resource: Resource) -> Facts:
+        return describe_resource(resource, self._clean)
+
+
+def _digests(cited: Mapping[str, object]) -> Iterable[str]:
+    for value in cited.values():
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, tuple):
+            yield from value
