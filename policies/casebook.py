@@ -22,13 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BeforeValidator, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from .declarations import Declaration, Steps, suggest
 from .engine import Engine
 from .errors import BadConfiguration
 from .locations import Location, Passage
-from .model import INSTALLATION, Action, Basis, Caller, Decision, Resource
+from .model import COUNTED, INSTALLATION, Action, Attribute, Basis, Caller, Decision, Resource
 from .world import Closed, Misplaced, Person, World
 
 NOW = 2_000_000_000
@@ -45,6 +45,8 @@ class _Case(Closed):
     may_not: Annotated[tuple[Action, ...], BeforeValidator(_listed)] = ()
     of: Annotated[tuple[str, ...], BeforeValidator(_listed)] = (INSTALLATION.uid,)
     by: Annotated[tuple[str, ...], BeforeValidator(_listed)]
+    applied_today: Annotated[int, Field(ge=0)] = 0
+    unreviewed: Annotated[int, Field(ge=0)] = 0
     why: Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
     @model_validator(mode="after")
@@ -54,6 +56,11 @@ class _Case(Closed):
         if self.by == ("nothing",) and self.may:
             raise ValueError("`by: nothing` is for `may_not`: something must permit")
         return self
+
+    def context(self, action: Action) -> tuple[tuple[str, Attribute], ...]:
+        """What is counted for the action."""
+        counts = {"applied_today": self.applied_today, "unreviewed": self.unreviewed}
+        return tuple((name, counts[name]) for name in COUNTED.get(action, ()))
 
 
 class _File(Closed):
@@ -75,6 +82,7 @@ class Case:
     allowed: bool
     by: tuple[str, ...]
     why: str
+    context: tuple[tuple[str, Attribute], ...] = ()
 
     @property
     def location(self) -> Location:
@@ -137,6 +145,7 @@ def read_cases(file: Path, text: str) -> list[Case]:
             allowed=bool(entry.may),
             by=() if entry.by == ("nothing",) else entry.by,
             why=entry.why,
+            context=entry.context(action),
         )
         for index, entry in enumerate(parsed.cases)
         for name in entry.who
@@ -165,7 +174,9 @@ def _names(parsed: _File, resources: Mapping[str, Resource]) -> Iterator[tuple[S
 
 def judge(engine: Engine, cases: Iterable[Case]) -> list[Answer]:
     """What the engine decides in each case, as of `NOW`."""
-    return [Answer(case, engine.decide(case.caller, case.action, case.resource, at=NOW)) for case in cases]
+    return [
+        Answer(case, engine.decide(case.caller, case.action, case.resource, case.context, at=NOW)) for case in cases
+    ]
 
 
 def find_gaps(cases: Sequence[Case], policies: Mapping[str, Location], file: Path) -> list[str]:

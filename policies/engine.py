@@ -12,7 +12,7 @@ import orjson
 
 from .askers import Asker, Askers, Standing
 from .calendar import Season
-from .model import NO_SCOPE, OUTSIDE, Action, ActionGroup, Basis, Caller, Decision, Question, Resource
+from .model import COUNTED, NO_SCOPE, OUTSIDE, Action, ActionGroup, Basis, Caller, Decision, Question, Resource
 from .places import Attributes, Place, Places, exact
 from .recent import Recent
 from .sight import Sight
@@ -20,7 +20,7 @@ from .statements import Location
 from .surroundings import Surroundings
 
 NEVER = 2**53
-"""The login age, in seconds, of somebody whose provider does not say when they logged in."""
+"""The login age, in seconds, of somebody whose provider does not say when they logged in; and what nobody counted."""
 
 NO_MOMENT: Mapping[str, object] = {}
 """What is asked without the time mattering."""
@@ -34,7 +34,12 @@ _OF_LOGINS = frozenset({ActionGroup.APPROVE, ActionGroup.PROPOSE})
 _OF_SEASONS = _OF_LOGINS | {ActionGroup.APPLY}
 """The groups whose actions are judged by the calendar."""
 
-_UNKNOWN = {name: {"__extn": {"fn": "unknown", "arg": name}} for name in ("closed", "frozen", "off_hours")}
+
+def _unknown(name: str) -> Mapping[str, object]:
+    return {"__extn": {"fn": "unknown", "arg": name}}
+
+
+_UNKNOWN = {name: _unknown(name) for name in ("closed", "frozen", "off_hours")}
 """Any moment of the calendar, for partial evaluation."""
 
 
@@ -151,6 +156,8 @@ class Engine:
                 alike: object = place.view
                 if not plain:
                     alike = (place.view, self._callers.at(standing, action, place), standing.within(action, place))
+                if action.group in _OF_SEASONS:  # the calendar tells apps apart that no policy does
+                    alike = (alike, self._calendar.season(place.environment, place.apps, at))
                 answer = answers.get(alike)
             except Exception:
                 result.append(False)
@@ -211,7 +218,7 @@ class Engine:
         if action.group not in _OF_SEASONS:
             return NO_MOMENT
         now = self._clock() if at is None else at
-        moment: dict[str, object] = {"calendar": _told(self._calendar.season(place.environment, place.app, now))}
+        moment: dict[str, object] = {"calendar": _told(self._calendar.season(place.environment, place.apps, now))}
         if action.group in _OF_LOGINS:
             moment |= {"login_age": _login_age(caller, now), "acr": caller.acr}
         return moment
@@ -231,7 +238,7 @@ class Engine:
             "principal": {"type": "Person", "id": asker.key},
             "action": {"type": "Action", "id": str(action)},
             "resource": uid,
-            "context": _json(_context(asker, strict, extra, moment)),
+            "context": _json(_context(asker, strict, (*_uncounted(action, extra), *extra), moment)),
         }
         return request, entities
 
@@ -256,6 +263,7 @@ class Engine:
     def _would(self, asker: Asker, action: Action, logins: Sequence[str], strict: bool) -> bool:
         """Whether the policies could let this asker, after any of these logins, do this on something."""
         moment: dict[str, object] = {"calendar": _UNKNOWN} if action.group in _OF_SEASONS else {}
+        moment |= {name: _unknown(name) for name in COUNTED.get(action, ())}
         if not logins:
             return self._ask_partly(asker, action, strict, moment)
         return any(self._ask_partly(asker, action, strict, {**moment, "login_age": 0, "acr": acr}) for acr in logins)
@@ -304,6 +312,12 @@ def _context(asker: Asker, strict: bool, extra: Attributes, moment: Mapping[str,
             raise ValueError(f"the context {name!r} is derived by the engine and can't be given")
         derived[name] = list(value) if isinstance(value, tuple) else value
     return derived
+
+
+def _uncounted(action: Action, given: Attributes) -> Attributes:
+    """What nobody counted, as very large."""
+    names = {name for name, _ in given}
+    return tuple((name, NEVER) for name in COUNTED.get(action, ()) if name not in names)
 
 
 def _login_age(caller: Caller, now: float) -> int:

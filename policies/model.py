@@ -78,6 +78,14 @@ _GROUPS: Mapping[Action, ActionGroup] = {
 }
 
 
+COUNTED: Mapping[Action, tuple[str, ...]] = {
+    Action.PROPOSAL_APPLY: ("applied_today",),
+    Action.PROPOSAL_APPROVE: ("applied_today",),
+    Action.PROPOSAL_BREAK_GLASS: ("applied_today", "unreviewed"),
+}
+"""What the context of an action says that whoever asks has to count: the engine takes what nobody counted as very large."""
+
+
 class Channel(StrEnum):
     """The door a call came through. Only `pages` and `terminal` are interactive: a person is there."""
 

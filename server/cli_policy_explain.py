@@ -12,7 +12,7 @@ import typer
 from ..policies.engine import Engine, LoadedPolicies
 from ..policies.errors import BadConfiguration
 from ..policies.loader import load_policies
-from ..policies.model import INSTALLATION, Action, Basis, Binding, Channel, Resource
+from ..policies.model import COUNTED, INSTALLATION, Action, Basis, Binding, Channel, Resource
 from ..policies.world import App, Person, Proposal, person_key
 from .cli_policy_question import imagine, parse_grants, parse_uid, refuse
 
@@ -50,6 +50,8 @@ def explain(
     label: Annotated[list[str] | None, typer.Option(help="A label of the app, key=value; may be repeated.")] = None,
     requester: Annotated[str, typer.Option(help="Who made the proposal: a name or a key.")] = "somebody-else",
     risk: Annotated[str, typer.Option(help="The proposal's risk.")] = "low",
+    applied_today: Annotated[int, typer.Option(min=0, help="Changes of the app in 24 hours, before this one.")] = 0,
+    unreviewed: Annotated[int, typer.Option(min=0, help="Seconds since they broke a glass not reviewed yet.")] = 0,
     policies: Annotated[Path | None, typer.Option(help="The folder of policies; default: the shipped ones.")] = None,
 ) -> None:
     """Says how a question is decided, by which policies, and where they stand."""
@@ -74,7 +76,9 @@ def explain(
         login_age=login_age,
         acr=acr,
     )
-    decision = Engine(loaded).decide(who.caller(person, now), action, asked, at=now)
+    counts = {"applied_today": applied_today, "unreviewed": unreviewed}
+    context = tuple((name, counts[name]) for name in COUNTED.get(action, ()))
+    decision = Engine(loaded).decide(who.caller(person, now), action, asked, context, at=now)
 
     typer.echo(f"who      {person_key(person)}, roles: {', '.join(sorted(roles)) or 'none'}")
     typer.echo(f"through  {channel}, {agent or 'an unknown agent'}, logged in {login_age} s ago")

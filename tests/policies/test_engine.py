@@ -6,9 +6,11 @@ from pathlib import Path
 import cedarpy
 import pytest
 
+from arborgate.policies.calendar import Calendar, Season
 from arborgate.policies.engine import Engine
 from arborgate.policies.loader import load_policies, read_policies
 from arborgate.policies.model import (
+    COUNTED,
     INSTALLATION,
     Action,
     Basis,
@@ -18,6 +20,7 @@ from arborgate.policies.model import (
     Resource,
     ResourceType,
 )
+from arborgate.policies.surroundings import Surroundings
 from tests.policies.writing import app, environment, keyspace, person, proposal, write_policies
 
 PROD = environment("prod", strict=True)
@@ -265,6 +268,30 @@ def test_siblings_that_no_policy_can_tell_apart_share_one_decision(
     assert cedar.asked == 2  # in a strict environment, and not
 
 
+class OneFreeze(Calendar):
+    """A calendar that knows of one thing: an app or an environment that is frozen from a moment on."""
+
+    what: str
+    since: float = 0.0
+
+    def season(self, environment: str, apps: frozenset[str], at: float) -> Season:
+        return Season(frozen=self.what in (environment, *apps) and at >= self.since)
+
+
+def test_the_calendar_tells_apart_apps_that_no_policy_does(tmp_path: Path) -> None:
+    policies = """
+    @id("propose") permit (principal, action in Action::"propose", resource);
+    @id("freeze") forbid (principal, action in Action::"propose", resource) when { context.calendar.frozen };
+    """
+    loaded = read_policies(write_policies(tmp_path, policies))[0]
+    apps = [app("a", PROD), app("b", PROD), app("c", DEV), app("d", DEV)]
+
+    for what, free in (("main/argocd/b", [True, False, True, True]), ("prod", [False, False, True, True])):
+        engine = Engine(loaded, lambda: 1_000.0, Surroundings(calendar=OneFreeze(what=what)))
+        assert engine.visible(person(), Action.ROLLOUT_PROPOSE, apps) == free
+        assert [engine.decide(person(), Action.ROLLOUT_PROPOSE, each).allowed for each in apps] == free
+
+
 def test_resources_of_different_types_share_nothing(tmp_path: Path) -> None:
     engine = engine_of(tmp_path, '@id("apps") permit (principal, action, resource is App);')
     shop = app("shop", DEV)
@@ -338,6 +365,27 @@ def test_could_tells_apart_people_whom_policies_name(tmp_path: Path) -> None:
 
     assert engine.could(amy, Action.APP_READ)
     assert not engine.could(person("caller"), Action.APP_READ)
+
+
+def test_what_nobody_counted_is_taken_as_very_large(tmp_path: Path) -> None:
+    engine = engine_of(
+        tmp_path,
+        """
+        @id("all") permit (principal, action, resource);
+        @id("six") forbid (principal, action in [Action::"proposal:approve", Action::"proposal:apply"], resource)
+        when { context.applied_today >= 6 };
+        @id("reviewed") forbid (principal, action == Action::"proposal:break_glass", resource)
+        when { context.unreviewed > 0 };
+        """,
+    )
+    asked = proposal(app("shop"), person("dana"))
+
+    for action, least in ((Action.PROPOSAL_APPROVE, 6), (Action.PROPOSAL_APPLY, 6), (Action.PROPOSAL_BREAK_GLASS, 1)):
+        counted = COUNTED[action][-1]
+        assert engine.decide(person(), action, asked, ((counted, least - 1),)).allowed, action
+        assert not engine.decide(person(), action, asked, ((counted, least),)).allowed, action
+        assert engine.decide(person(), action, asked).basis is Basis.FORBID, action
+        assert engine.could(person(), action), action
 
 
 def test_could_offers_nothing_when_deciding_fails(shipped: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
