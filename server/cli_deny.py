@@ -16,10 +16,10 @@ import typer
 
 from ..policies.errors import ArborgateError, BadConfiguration
 from ..tools.record import Entry, Event
-from ..tools.text import neutralise
+from ..tools.text import quote, quote_name
 from .audit import AuditLog
 from .identity.denylist import FOR_GOOD, Denial, Kind, SharedDenyList, longest_life
-from .identity.tokens import NAME_LIMIT, is_name
+from .identity.tokens import is_name
 from .record_stream import RecordStream
 from .redaction import Redactor
 from .settings import Settings, read_settings
@@ -36,7 +36,6 @@ Who = Annotated[
 What = Annotated[Kind, typer.Argument(help="What is shut out.")]
 _HOURS = "How many hours; default: as long as tokens live, with --new-too until removed."
 _Result = TypeVar("_Result")
-_BREAKS = {ord("\n"): " ", ord("\t"): " "}
 
 
 @commands.command("add")
@@ -66,7 +65,7 @@ def remove(kind: What, name: Who, config: Config = None) -> None:
     settings = _read(config)
     removed = asyncio.run(_change(settings, Event.CALLER_ADMITTED, kind, name, "", lambda deny: deny.admit(kind, name)))
     if not removed:
-        typer.echo(f"{kind} {_clean(name)} is not on the list", err=True)
+        typer.echo(f"{kind} {quote_name(name)} is not on the list", err=True)
         raise typer.Exit(1)
 
 
@@ -95,7 +94,7 @@ def _check(name: str, settings: Settings) -> None:
     issuers = [*(one.issuer for one in settings.identity.issuers), settings.http.url]
     if issuer not in issuers or not is_name(own):
         raise BadConfiguration(
-            f"{_clean(name)}: names nobody; it should be the issuer, #, and the subject, client_id or jti",
+            f"{quote_name(name)}: names nobody; it should be the issuer, #, and the subject, client_id or jti",
             hint=f"The issuers are {', '.join(issuers)}.",
         )
 
@@ -149,13 +148,10 @@ def _describe(denial: Denial) -> str:
     left = max(0.0, denial.until - time.time())
     lasts = "until removed" if left > FOR_GOOD / 2 else f"for {left / 3_600:.1f} h more"
     tokens = "all tokens" if denial.new_too else f"tokens issued up to {_moment(denial.before)}"
-    by, why = f" by {denial.by}" if denial.by else "", f": {denial.reason}" if denial.reason else ""
-    return _clean(f"{denial.kind} {denial.name}  {tokens}, {lasts}{by}{why}")
+    by = f" by {quote_name(denial.by)}" if denial.by else ""
+    why = f": {quote(denial.reason)}" if denial.reason else ""
+    return f"{denial.kind} {quote_name(denial.name)}  {tokens}, {lasts}{by}{why}"
 
 
 def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _clean(text: str) -> str:
-    return neutralise(text, 4 * NAME_LIMIT).translate(_BREAKS)

@@ -27,7 +27,7 @@ from .connect.web import LOOPBACK_DIRECT
 from .terminal_login import open_approvals
 from .web.proposal_page import SHORT_DIGEST
 from .web.terminal import Listed, Shown
-from .web.words import Mark, read_diff, reveal, show_distance
+from .web.words import Mark, read_diff, reveal, reveal_line, show_distance
 
 commands = typer.Typer(help="Proposals: list, read, approve, reject.", no_args_is_help=True)
 
@@ -52,7 +52,7 @@ def list_proposals(
         content = shown.proposal.content
         waits = "  you may approve" if shown.approve.allowed or shown.approve.login_helps else ""
         typer.echo(
-            f"{shown.proposal.id}  {_state(shown.proposal)}  {content.risk} risk  {reveal(content.title)}{waits}"
+            f"{shown.proposal.id}  {_state(shown.proposal)}  {content.risk} risk  {reveal_line(content.title)}{waits}"
         )
     if not listed.proposals:
         typer.echo("There is none that you may see.")
@@ -185,12 +185,12 @@ def _parse(model: type[M], body: dict[str, Any]) -> M:
 def _print(shown: Shown) -> None:
     proposal, content, now = shown.proposal, shown.proposal.content, time.time()
     say = typer.echo
-    typer.secho(reveal(content.title), bold=True)
+    typer.secho(reveal_line(content.title), bold=True)
     say(f"{_state(proposal)} · {content.risk} risk · {', '.join(map(reveal, content.environments))}")
     say(f"Asked for by {_name(content.requester)}, {show_distance(content.created_at, now)}")
     say(f"Expires {write_time(content.expires_at)}, {show_distance(content.expires_at, now)}")
     for reason in content.risk_reasons:
-        say(f"Risk: {reveal(reason)}")
+        say(f"Risk: {reveal_line(reason)}")
     say("\nThe agent's words (a claim, checked by nobody):")
     for line in reveal(content.reason).split("\n"):
         say(f"  | {line}")
@@ -199,8 +199,8 @@ def _print(shown: Shown) -> None:
         _print_change(index + 1, change, rehearsed[index] if index < len(rehearsed) else None)
     say("")
     for approval in proposal.approvals:
-        comment = f": {reveal(approval.comment)}" if approval.comment else ""
-        say(f"{approval.verdict} by {reveal(approval.approver.name)}, {show_distance(approval.at, now)}{comment}")
+        comment = f": {reveal_line(approval.comment)}" if approval.comment else ""
+        say(f"{approval.verdict} by {reveal_line(approval.approver.name)}, {show_distance(approval.at, now)}{comment}")
     for verdict, ruling in ((Verdict.APPROVE, shown.approve), (Verdict.REJECT, shown.reject)):
         by = f" ({', '.join(ruling.policies)})" if ruling.policies else ""
         say(f"May you {verdict}? {'Yes' if ruling.allowed else 'No'}. {ruling.why}{by}")
@@ -208,18 +208,18 @@ def _print(shown: Shown) -> None:
 
 
 def _print_change(number: int, change: Change, rehearsed: Rehearsed | None) -> None:
-    typer.secho(f"\n{number}. {reveal(change.summary)}", bold=True)
+    typer.secho(f"\n{number}. {reveal_line(change.summary)}", bold=True)
     typer.echo(f"   {reveal(str(change.target))}")
     colours = {Mark.ADDED: typer.colors.GREEN, Mark.REMOVED: typer.colors.RED}
     for line in read_diff(change.diff, str):
-        typer.secho(f"   {line.sign or ' '} {line.text}", fg=colours.get(line.mark))
+        typer.secho(f"   | {line.sign or ' '} {line.text}", fg=colours.get(line.mark))
     undo = "can be undone" if change.undo is not None else "can't be undone"
     typer.echo(f"   Undo: {undo}{': ' if change.undo_note else ''}{reveal(change.undo_note)}")
     typer.echo(f"   Worked when: {reveal(change.check.app)} is {change.check.health} within {change.check.timeout} s")
     if rehearsed is not None:
-        typer.echo(f"   Dry run: {'accepted' if rehearsed.ok else f'refused: {reveal(rehearsed.refusal)}'}")
+        typer.echo(f"   Dry run: {'accepted' if rehearsed.ok else f'refused: {reveal_line(rehearsed.refusal)}'}")
         for warning in rehearsed.warnings:
-            typer.echo(f"   Warning: {reveal(warning)}")
+            typer.echo(f"   Warning: {reveal_line(warning)}")
 
 
 def _report(proposal: Proposal) -> None:
@@ -231,4 +231,4 @@ def _state(proposal: Proposal) -> str:
 
 
 def _name(who: Requester) -> str:
-    return reveal(f"{who.name} through the agent {who.agent}" if who.agent else who.name)
+    return reveal_line(who.name) + (f" through the agent {reveal_line(who.agent)}" if who.agent else "")

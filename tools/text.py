@@ -76,12 +76,13 @@ def cut(text: str, limit: int, *, line: int = LONGEST_LINE) -> str:
     missing."""
     if len(text) <= min(limit, line):
         return text
-    if len(text) > line:
-        text = "\n".join(
+    shown = text[:limit]
+    if len(shown) > line:
+        shown = "\n".join(
             f"{one[:line]} … ({len(one) - line} more characters on this line)" if len(one) > line else one
-            for one in text.split("\n")
+            for one in shown.split("\n")
         )
-    return text if len(text) <= limit else f"{text[:limit]} … ({len(text) - limit} more characters)"
+    return shown if len(text) <= limit else f"{shown} … ({len(text) - limit} more characters)"
 
 
 def quote(text: str | None, limit: int = LONGEST_LINE) -> str:
@@ -99,7 +100,12 @@ def quote(text: str | None, limit: int = LONGEST_LINE) -> str:
 def quote_name(text: str | None) -> str:
     """Untrusted text that should be a name (a project, a kind, a revision): bare where it is one plain word, in which
     nothing can be said, else quoted; `""` for none."""
-    return text if text and _PLAIN_WORD.fullmatch(text) else quote(text)
+    return text if text and is_plain(text) else quote(text)
+
+
+def is_plain(text: str) -> bool:
+    """Whether the text is one plain word, such as a revision, an image or an address."""
+    return _PLAIN_WORD.fullmatch(text) is not None
 
 
 def margin(text: str, indent: str = "") -> list[str]:

@@ -18,6 +18,9 @@ _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
 _BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 
 
+_RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]")
+
+
 class Mark(StrEnum):
     """What a line of a diff is."""
 
@@ -48,6 +51,17 @@ def reveal(text: str) -> str:
     return "".join(_name(character) if _is_hidden(character) else character for character in text)
 
 
+def reveal_line(text: str) -> str:
+    """The same on one line of a terminal, between marks that the text does not hold: no line of it can pass for ours."""
+    one_line = reveal(text).replace("\n", " ⏎ ").replace("\t", " ")
+    return f"«{one_line.replace('«', '‹').replace('»', '›')}»"
+
+
+def isolate(text: str) -> str:
+    """The text so that letters written from right to left reorder nothing beside it on the page (Unicode annex 9)."""
+    return f"\u2068{text}\u2069" if _RIGHT_TO_LEFT.search(text) else text
+
+
 def read_diff(diff: str, clean: Callable[[str], str]) -> tuple[DiffLine, ...]:
     """The lines of a unified diff, without its file headers; each is revealed and cleaned by itself, so none is cut."""
     lines: list[DiffLine] = []
@@ -57,7 +71,7 @@ def read_diff(diff: str, clean: Callable[[str], str]) -> tuple[DiffLine, ...]:
         if not in_hunk and line.startswith(("--- ", "+++ ")):
             continue
         mark, text = _judge(line)
-        lines.append(DiffLine(mark, clean(reveal(text))))
+        lines.append(DiffLine(mark, isolate(clean(reveal(text)))))
     while lines and lines[-1] == DiffLine(Mark.SAME, ""):
         lines.pop()
     return tuple(lines)

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 from ...policies.model import Action
 from ..change import ChangeKind
 from ..kubernetes.workloads import Workload
+from ..text import is_plain
 from ..times import read_time
 from ..tool import Context, Params
 from ..tree import App, Health, Node, Sync
@@ -157,7 +158,7 @@ def _suggest_rollback(ctx: Context, node: Node, failure: Failure) -> NextCall | 
     """The way back to the revision before, when the failure began after the last deploy and the change would last."""
     app, deploys = node.app, newest_first(node.app)
     earlier = next((deploy for deploy in deploys if deploy.revision != deploys[0].revision), None)
-    if earlier is None or not _began_after(failure, deploys[0].at):
+    if earlier is None or not is_plain(earlier.revision) or not _began_after(failure, deploys[0].at):
         return None
     change: dict[str, JsonValue] = {"app": str(app.id), "kind": ChangeKind.ROLLBACK, "history_id": earlier.id}
     if app.automated:
