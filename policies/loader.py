@@ -19,7 +19,7 @@ from .engine import Engine, LoadedPolicies, Part
 from .errors import BadConfiguration
 from .model import Action
 from .sight import find_sight
-from .statements import Statement, check_statements, read_statements
+from .statements import Statement, check_statements, read_statements, takes_in
 from .surroundings import Surroundings
 
 __all__ = [
@@ -208,23 +208,13 @@ def _decode(file: Path, content: bytes) -> str:
 
 
 def _part_for(action: Action, templates: Mapping[str, pst.Template]) -> Part:
-    chosen = {name: policy for name, policy in templates.items() if _takes_in(policy.action, action)}
+    chosen = {name: policy for name, policy in templates.items() if takes_in(policy.action, action)}
     sight = find_sight(chosen.values())
     return Part(
         policies=cedarpy.PolicySet.from_pst(pst.PolicySet(templates={}, static_policies=chosen, template_links=())),
         reads=sight.whole or bool(sight.attributes),
         roles=frozenset(name for kind, name in sight.named if kind == "Role"),
     )
-
-
-def _takes_in(scope: pst.ActionConstraint, action: Action) -> bool:
-    match scope:
-        case pst.ActionEq(entity=entity):
-            return entity.id == action
-        case pst.ActionIn(entities=entities):
-            return any(entity.id in (action, action.group) for entity in entities)
-        case _:
-            return True
 
 
 def _digest(directory: Path, files: Sequence[tuple[Path, bytes]]) -> str:

@@ -20,7 +20,15 @@ from .spans import find_span
 from .syntax import find_stumble, parse
 from .tokens import Text, Token, find_clauses, find_scope, find_tokens, read_tokens, split_statements
 
-__all__ = ["ANNOTATIONS", "Location", "Statement", "check_statements", "read_statements"]
+__all__ = [
+    "ANNOTATIONS",
+    "Location",
+    "Statement",
+    "check_statements",
+    "read_statements",
+    "takes_in",
+    "write_policy",
+]
 
 ANNOTATIONS = ("description", "id", "owner")
 """What may be noted on a policy: `@id` names it, the others are for people."""
@@ -54,9 +62,15 @@ class Statement:
         return self.policy.annotations.get("id", "")
 
     def passage(self, needle: str = "") -> Passage:
-        """Where the needle stands, else where the policy begins."""
-        found = find_tokens(self.tokens, needle) if needle else ()
-        return self.file.passage(found[0], found[-1]) if found else self.file.passage(self.tokens[0])
+        """Where the needle stands, else the policy's first line."""
+        first = self.tokens[0]
+        found = find_tokens(self.tokens, needle) or [each for each in self.tokens if each.line == first.line]
+        return self.file.passage(found[0], found[-1])
+
+    def scope(self, variable: str) -> Passage:
+        """Where the scope speaks of `principal`, `action` or `resource`."""
+        found = find_scope(self.tokens, variable)
+        return self.file.passage(found[0], found[-1])
 
     def clause(self, index: int) -> Passage:
         """Where a `when` or `unless` stands, counted from 0."""
@@ -113,6 +127,22 @@ def check_statements(statements: Sequence[Statement], schema: cedarpy.Schema, wo
     _refuse(mistakes)
 
 
+def write_policy(policy: pst.Template) -> str:
+    """The policy as Cedar text."""
+    return str(cedarpy.PolicySet.from_pst(pst.PolicySet({}, {policy.id: policy}, ())))
+
+
+def takes_in(scope: pst.ActionConstraint, action: Action) -> bool:
+    """Whether a policy with that scope is about the action."""
+    match scope:
+        case pst.ActionEq(entity=entity):
+            return entity.id == action
+        case pst.ActionIn(entities=entities):
+            return any(entity.id in (action, action.group) for entity in entities)
+        case _:
+            return True
+
+
 def _strange_annotations(statement: Statement) -> Iterator[str]:
     for name in statement.policy.annotations:
         if name not in ANNOTATIONS:
@@ -157,9 +187,8 @@ def _explain_scope(statement: Statement, schema: cedarpy.Schema) -> str:
         ("principal", "nobody who asks is ever such a principal"),
     ):
         wider = replace(policy, clauses=(), annotations={}, **{variable: pst.ScopeAny()})
-        if cedarpy.validate_policies(_write(wider), schema).validation_passed:
-            scope = find_scope(statement.tokens, variable)
-            return statement.file.passage(scope[0], scope[-1]).tell(problem)
+        if cedarpy.validate_policies(write_policy(wider), schema).validation_passed:
+            return statement.scope(variable).tell(problem)
     return statement.passage().tell("no question ever meets this scope")
 
 
@@ -182,12 +211,8 @@ def _narrow(statement: Statement, schema: cedarpy.Schema, problem: str) -> Passa
 
 def _has(policy: pst.Template, expression: pst.Expr, schema: cedarpy.Schema, problem: str) -> bool:
     alone = replace(policy, clauses=(pst.When(expression),), annotations={})
-    errors = cedarpy.validate_policies(_write(alone), schema).errors
+    errors = cedarpy.validate_policies(write_policy(alone), schema).errors
     return any(found.error.removeprefix(f"for policy `{found.policy_id}`, ") == problem for found in errors)
-
-
-def _write(policy: pst.Template) -> str:
-    return str(cedarpy.PolicySet.from_pst(pst.PolicySet({}, {policy.id: policy}, ())))
 
 
 def _parts(expression: pst.Expr) -> tuple[pst.Expr, ...]:

@@ -412,7 +412,7 @@ own.cedar:1:1: unknown annotation @ID; did you mean @id?
     ^^^
 own.cedar:1:1: the policy has no @id("…")
     @ID("x")
-    ^
+    ^^^^^^^^
 """,
     ),
     (
