@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 
 from ..policies.agents import Agents
 from ..policies.calendar import Calendar
@@ -127,10 +127,10 @@ class Settings(Section):
         description="role: the groups that have it, everywhere or at one parent app and all below it",
     )
     agents: Agents = Agents()
-    calendar: Calendar = Calendar()
     policies: PolicySettings = PolicySettings()
     clusters: tuple[ClusterSettings, ...] = (ClusterSettings(),)
     environments: tuple[EnvironmentRule, ...] = ()
+    calendar: Calendar = Calendar()
     ownership: Mapping[str, Owned] = Field(default_factory=dict, description="app name or id: what it owns elsewhere")
     stale_after: Seconds = 60.0
     state: StateSettings = StateSettings()
@@ -144,6 +144,15 @@ class Settings(Section):
     def surroundings(self) -> Surroundings:
         """What the policies are told of the settings."""
         return Surroundings(agents=self.agents, calendar=self.calendar)
+
+    @field_validator("calendar")
+    @classmethod
+    def _calendar_names_environments(cls, value: Calendar, info: ValidationInfo) -> Calendar:
+        if "environments" in info.data and (
+            strangers := value.find_strangers([rule.name for rule in info.data["environments"]])
+        ):
+            raise ValueError("; ".join(strangers))
+        return value
 
     @field_validator("clusters", "redis")
     @classmethod
@@ -205,7 +214,7 @@ def _fields_at(location: tuple[str | int, ...]) -> list[str]:
             continue
         info = model.model_fields.get(part)
         model = _model_in(info.annotation) if info else None
-    return sorted(model.model_fields) if model else []
+    return sorted(field.alias or name for name, field in model.model_fields.items()) if model else []
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, cast, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, PlainSerializer
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -55,11 +55,12 @@ def _sections(model: type[BaseModel], path: str, title: str) -> Iterator[str]:
     rows = []
     for name, field in model.model_fields.items():
         nested, suffix = _model_in(field.annotation), _suffix(field.annotation)
-        where = f"{path}{name}"
+        where = f"{path}{field.alias or name}"
         if nested is not None:
             inner.append((nested, f"{where}{suffix}."))
         if nested is None or _has_plain_values(field.annotation):
-            rows.append((where, _type(field.annotation), _default(field), _meaning(field)))
+            kind = "text" if _writer(field) else _type(field.annotation)
+            rows.append((where, kind, _default(field), _meaning(field)))
         else:
             kind = "list" if suffix.endswith("[]") else "mapping" if suffix else "section"
             rows.append((where, kind, "", _meaning(field)))
@@ -77,17 +78,27 @@ def _meaning(field: FieldInfo) -> str:
     return (field.description or "").replace("|", "\\|")
 
 
+def _writer(field: FieldInfo) -> Callable[[Any], Any] | None:
+    """What writes the setting as it is read, where that is not how it is held."""
+    inner = [note for one in get_args(field.annotation) for note in getattr(one, "__metadata__", ())]
+    found = next((note.func for note in (*field.metadata, *inner) if isinstance(note, PlainSerializer)), None)
+    return cast("Callable[[Any], Any] | None", found)
+
+
 def _default(field: FieldInfo) -> str:
     if field.default_factory is not None:
         value = field.get_default(call_default_factory=True, validated_data={})
         return f"`{_plain(value)}`" if value else ""
     if field.default is PydanticUndefined:
         return "**needed**"
-    return "" if field.default in (None, "", ()) else f"`{_plain(field.default)}`"
+    if field.default in (None, "", ()):
+        return ""
+    write = _writer(field)
+    return f"`{_plain(write(field.default) if write else field.default)}`"
 
 
 def _plain(value: Any) -> str:
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return ", ".join(map(str, value))
     if isinstance(value, dict):
         return "; ".join(f"{name}: {_plain(inner)}" for name, inner in value.items())

@@ -39,6 +39,19 @@ from arborgate.tools.environments import UNASSIGNED, EnvironmentRule, Environmen
             "agents' tokens would open the approvals",
         ),
         ({"clusters": [{"name": "a"}, {"name": "a"}]}, "same name"),
+        (
+            {"calendar": {"freezes": [{"form": "12-20"}]}},
+            "calendar.freezes.0.form: unknown setting; did you mean 'from'?",
+        ),
+        (
+            {
+                "environments": [{"name": "production"}],
+                "calendar": {
+                    "freezes": [{"name": "x", "from": "12-20", "until": "01-04", "environments": ["prodution"]}]
+                },
+            },
+            "x: 'prodution' is not an environment; did you mean 'production'?",
+        ),
         ([], "must be a mapping"),
     ],
 )
