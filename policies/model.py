@@ -18,6 +18,7 @@ class Action(StrEnum):
     APP_READ = "app:read"
     CALLER_READ = "caller:read"
     PERSONAL_READ = "personal:read"
+    POLICY_READ = "policy:read"
     PROPOSAL_APPLY = "proposal:apply"
     PROPOSAL_APPROVE = "proposal:approve"
     PROPOSAL_BREAK_GLASS = "proposal:break_glass"
@@ -60,6 +61,7 @@ _GROUPS: Mapping[Action, ActionGroup] = {
     Action.APP_READ: ActionGroup.READ,
     Action.CALLER_READ: ActionGroup.READ,
     Action.PERSONAL_READ: ActionGroup.READ_SENSITIVE,
+    Action.POLICY_READ: ActionGroup.READ_SENSITIVE,
     Action.PROPOSAL_APPLY: ActionGroup.APPLY,
     Action.PROPOSAL_APPROVE: ActionGroup.APPROVE,
     Action.PROPOSAL_BREAK_GLASS: ActionGroup.APPROVE,

@@ -52,7 +52,10 @@ BOTH = make_caller("ada", "developer", "approver")
 
 
 async def test_what_only_the_person_may_is_told(tmp_path: Path) -> None:
-    approving = {"approve": ["proposal:approve", "proposal:reject", "proposal:review"]}
+    approving = {
+        "approve": ["proposal:approve", "proposal:reject", "proposal:review"],
+        "read_sensitive": ["policy:read"],
+    }
     proposing = {"propose": ["proposal:withdraw", "rollout:propose"]}
     sensitive = {
         "read_sensitive": [
