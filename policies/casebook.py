@@ -5,34 +5,51 @@ A case file declares a small world, the people in it, and the cases:
     world:
       environments: {prod: {strict: true}}
       apps: {main/argocd/shop: {environment: prod}}
+      proposals: {p-1: {app: main/argocd/shop, requester: dana}}
+      agents: {trusted: [copilot]}
+      calendar:
+        freezes: [{name: Year end, from: 12-20, until: 01-03, environments: [prod]}]
     people:
       dana: {roles: [developer], agent: copilot}
+      amy: {roles: [approver], channel: pages, agent: arborgate-pages}
     cases:
       - who: dana
         may: rollout:propose
         of: App::main/argocd/shop
         by: developers-propose
         why: A proposal changes nothing by itself.
+      - who: amy
+        may_not: proposal:approve
+        of: Proposal::p-1
+        at: 2026-12-24T12:00:00+01:00
+        by: nothing-changes-in-a-freeze
+        why: The shop is busy, and half the team is away.
+
+`agents` and `calendar` are written as in the settings. In a file without `agents` every agent that has a name is trusted;
+in one without `calendar` nothing is frozen or closed, and every hour is a working hour. `at` is a moment with its offset
+from UTC, of one case or, at the top, of all cases of the file that have none; without any it is `NOW`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import AwareDatetime, BeforeValidator, Field, StringConstraints, model_validator
 
 from .declarations import Declaration, Steps, suggest
-from .engine import Engine
+from .engine import Engine, LoadedPolicies
 from .errors import BadConfiguration
 from .locations import Location, Passage
 from .model import COUNTED, INSTALLATION, Action, Attribute, Basis, Caller, Decision, Resource
+from .surroundings import Surroundings
 from .world import Closed, Misplaced, Person, World
 
 NOW = 2_000_000_000
-"""The moment that cases are judged at, in seconds since the epoch."""
+"""The moment that cases are judged at where they do not say when, in seconds since the epoch: 2033-05-18, 03:33:20 UTC."""
 
 
 def _listed(value: object) -> object:
@@ -47,6 +64,7 @@ class _Case(Closed):
     by: Annotated[tuple[str, ...], BeforeValidator(_listed)]
     applied_today: Annotated[int, Field(ge=0)] = 0
     unreviewed: Annotated[int, Field(ge=0)] = 0
+    at: AwareDatetime | None = None
     why: Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
     @model_validator(mode="after")
@@ -67,12 +85,14 @@ class _File(Closed):
     world: World = World()
     people: Mapping[str, Person]
     cases: tuple[_Case, ...]
+    at: AwareDatetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
     """One question with the answer that is expected: `by` are the policies that must be among the deciding ones, none
-    where nothing may permit. `passage` is where it stands, `cited` where the policies are named."""
+    where nothing may permit. `at` is the moment it is asked at, in seconds since the epoch, `surroundings` what the
+    settings would say. `passage` is where it stands, `cited` where the policies are named."""
 
     passage: Passage
     cited: Passage
@@ -83,6 +103,8 @@ class Case:
     by: tuple[str, ...]
     why: str
     context: tuple[tuple[str, Attribute], ...] = ()
+    at: int = NOW
+    surroundings: Surroundings = World().surroundings
 
     @property
     def location(self) -> Location:
@@ -93,7 +115,8 @@ class Case:
         """The case as a sentence."""
         verb = "may" if self.allowed else "may not"
         through = f"{self.caller.channel}, {self.caller.agent or 'an unknown agent'}"
-        return f"{self.caller.name} ({through}) {verb} {self.action} on {self.resource.uid}"
+        when = "" if self.at == NOW else f" at {datetime.fromtimestamp(self.at, UTC):%Y-%m-%d %H:%M} UTC"
+        return f"{self.caller.name} ({through}) {verb} {self.action} on {self.resource.uid}{when}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,23 +158,31 @@ def read_cases(file: Path, text: str) -> list[Case]:
     ]
     if strangers:
         raise BadConfiguration("\n".join(strangers))
+    surroundings = parsed.world.surroundings
     return [
         Case(
             passage=declaration.passage(("cases", index)),
             cited=declaration.value(("cases", index, "by")),
-            caller=parsed.people[name].caller(name, NOW),
+            caller=parsed.people[name].caller(name, _moment(entry, parsed)),
             action=action,
             resource=resources[uid],
             allowed=bool(entry.may),
             by=() if entry.by == ("nothing",) else entry.by,
             why=entry.why,
             context=entry.context(action),
+            at=_moment(entry, parsed),
+            surroundings=surroundings,
         )
         for index, entry in enumerate(parsed.cases)
         for name in entry.who
         for action in entry.may or entry.may_not
         for uid in entry.of
     ]
+
+
+def _moment(case: _Case, file: _File) -> int:
+    at = case.at or file.at
+    return int(at.timestamp()) if at else NOW
 
 
 def _names(parsed: _File, resources: Mapping[str, Resource]) -> Iterator[tuple[Steps, str, str, Iterable[str]]]:
@@ -172,11 +203,16 @@ def _names(parsed: _File, resources: Mapping[str, Resource]) -> Iterator[tuple[S
             yield ("cases", index, "of", number), uid, "in the world", resources
 
 
-def judge(engine: Engine, cases: Iterable[Case]) -> list[Answer]:
-    """What the engine decides in each case, as of `NOW`."""
-    return [
-        Answer(case, engine.decide(case.caller, case.action, case.resource, case.context, at=NOW)) for case in cases
-    ]
+def judge(loaded: LoadedPolicies, cases: Iterable[Case]) -> list[Answer]:
+    """What the policies decide in each case, at its moment and in its surroundings."""
+    engines: dict[Surroundings, Engine] = {}
+    answers: list[Answer] = []
+    for case in cases:
+        engine = engines.get(case.surroundings)
+        if engine is None:
+            engine = engines[case.surroundings] = Engine(loaded, surroundings=case.surroundings)
+        answers.append(Answer(case, engine.decide(case.caller, case.action, case.resource, case.context, at=case.at)))
+    return answers
 
 
 def find_gaps(cases: Sequence[Case], policies: Mapping[str, Location], file: Path) -> list[str]:

@@ -160,7 +160,9 @@ def _explain(item: Mapping[str, object], path: Sequence[str | int], model: type[
 
 def _fields_at(model: type[BaseModel], path: Sequence[str | int]) -> Iterable[str]:
     kind = _type_at(model, path)
-    return kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else ()
+    if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        return ()
+    return [field.alias or name for name, field in kind.model_fields.items()]
 
 
 def _type_at(kind: object, path: Sequence[str | int]) -> object:

@@ -121,7 +121,7 @@ def assemble(statements: Iterable[Statement], digest: str = "") -> LoadedPolicie
 
 def check_cases(loaded: LoadedPolicies, cases: Sequence[Case]) -> list[Answer]:
     """What the policies decide in each case."""
-    return judge(Engine(loaded), cases)
+    return judge(loaded, cases)
 
 
 def find_missing_cases(loaded: LoadedPolicies, cases: Sequence[Case], directory: Path | None) -> list[str]:

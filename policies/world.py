@@ -7,7 +7,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from .agents import Agents
+from .calendar import Calendar
 from .model import INSTALLATION, Attribute, Binding, Caller, Channel, Resource, ResourceType
+from .surroundings import Surroundings
 
 ISSUER = "https://issuer.example"
 """The issuer of everybody who is not named with one (`issuer#subject`)."""
@@ -103,7 +106,11 @@ class Misplaced(Exception):
 
 
 class World(Closed):
-    """Everything by its id: apps are `cluster/namespace/name`, keyspaces `source:prefix`."""
+    """Everything by its id: apps are `cluster/namespace/name`, keyspaces `source:prefix`. `agents` and `calendar` are
+    those of the settings; where they are not declared, every agent that has a name is trusted, and time is free."""
+
+    agents: Agents = Agents(trusted=("*",))
+    calendar: Calendar = Calendar()
 
     environments: Mapping[str, Environment] = Field(default_factory=dict)
     apps: Mapping[Annotated[str, StringConstraints(pattern=r"^[^/]+/[^/]+/[^/]+$")], App] = Field(default_factory=dict)
@@ -111,8 +118,14 @@ class World(Closed):
     keyspaces: Mapping[Annotated[str, StringConstraints(pattern=r"^[^:]+:.+$")], Keyspace] = Field(default_factory=dict)
     proposals: Mapping[str, Proposal] = Field(default_factory=dict)
 
+    @property
+    def surroundings(self) -> Surroundings:
+        return Surroundings(agents=self.agents, calendar=self.calendar)
+
     def resources(self) -> dict[str, Resource]:
         """The resources by `TYPE::id`, made as the program makes them of the real world; raises `Misplaced`."""
+        for problem in self.calendar.find_strangers(self.environments):
+            raise Misplaced(("calendar",), problem)
         return _Making(self).made
 
 

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from arborgate.policies.casebook import read_cases
+from arborgate.policies.agents import Agents
+from arborgate.policies.casebook import NOW, read_cases
 from arborgate.policies.errors import BadConfiguration
 from arborgate.policies.model import Action, Binding, Channel
+from arborgate.policies.surroundings import Surroundings
 
 FILE = Path("cases/some.yaml")
 
@@ -74,9 +76,45 @@ def test_what_is_known_of_a_caller_can_be_declared() -> None:
     assert (dana.binding, other.binding) == (Binding.DPOP, Binding.SESSION)
 
 
+def test_agents_and_the_calendar_are_declared_as_in_the_settings() -> None:
+    declared = "world:\n  agents: {trusted: [ide-*], forbidden: [bot]}\n  calendar: {zone: Europe/Berlin}"
+    plain, other = (read_cases(FILE, GOOD.replace("world:", world, 1))[0] for world in ("world:", declared))
+
+    assert plain.surroundings == Surroundings(agents=Agents(trusted=("*",)))
+    assert other.surroundings.agents == Agents(trusted=("ide-*",), forbidden=("bot",))
+    assert other.surroundings.calendar.zone == "Europe/Berlin"
+
+
+def test_a_case_is_asked_at_its_own_moment_or_at_that_of_its_file() -> None:
+    own = GOOD.replace("    may_not:", "    at: 2026-12-24T12:00:00+01:00\n    may_not:")
+    cases = [*read_cases(FILE, own), *read_cases(FILE, own + "at: 2026-12-24T00:00:00Z\n")]
+
+    assert [case.at for case in cases] == [NOW] * 8 + [1_798_110_000] + [1_798_070_400] * 8 + [1_798_110_000]
+    assert [case.at - case.caller.authenticated_at for case in cases if case.caller.authenticated_at] == [60] * 10
+    assert cases[8].title.endswith("at 2026-12-24 11:00 UTC")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line", "told"),
     [
+        (
+            "why: Because.\n  - who",
+            "why: Because.\n    at: 2026-12-24T12:00:00\n  - who",
+            17,
+            "should have timezone info",
+        ),
+        (
+            "people:",
+            "  calendar: {freezes: [{name: x, from: 12-20, until: 12-21, fromm: 12-20}]}\npeople:",
+            8,
+            "unknown field; did you mean 'from'?",
+        ),
+        (
+            "people:",
+            "  calendar: {freezes: [{name: x, from: 12-20, until: 12-21, environments: [pro]}]}\npeople:",
+            8,
+            "x: 'pro' is not an environment; did you mean 'prod'?",
+        ),
         ("    why: Because.\n  - who", "    wy: x\n    why: Because.\n  - who", 16, "cases.0.wy: unknown field"),
         ("    by: nothing", "    on: x\n    by: nothing", 17, "Keys should be strings"),
         ("    why: Because.\n  - who", "    why: ''\n  - who", 16, "cases.0.why: String should have at least 1"),

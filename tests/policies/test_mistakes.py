@@ -734,7 +734,7 @@ own.yaml:8:5: cases.0: a case has either `may` or `may_not`
         "nothing at all",
         CASES,
         "",
-        "\nown.yaml:1:1: should hold world, people, cases\n    \n    ^\n",
+        "\nown.yaml:1:1: should hold world, people, cases, at\n    \n    ^\n",
     ),
 ]
 
