@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,17 +20,17 @@ class Agents(BaseModel):
     trusted: tuple[str, ...] = Field(default=(), description="agents that may do for a person what policies allow")
     forbidden: tuple[str, ...] = Field(default=(), description="agents that may do nothing; this wins over trusted")
 
-    def trust(self, agents: Iterable[str], *, interactive: bool) -> AgentTrust:
-        """What to think of a call that comes through all of these, "" being one that nobody names. `interactive`: a
-        person is there, so no agent is between where none is named."""
-        between = [agent for agent in agents if agent or not interactive]
-        if any(_matches(agent, self.forbidden) for agent in between):
+    def trust(self, agent: str, actors: Collection[str], *, direct: bool) -> AgentTrust:
+        """What to think of a call that comes through an agent ("" where nobody names it) and those before it. `direct`:
+        who asks is there, a person at the pages or the terminal or the applier, and the agent is but the program that
+        they use."""
+        if any(_fits(name, self.forbidden) for name in (agent, *actors)):
             return AgentTrust.FORBIDDEN
+        between = actors if direct else (agent, *actors)
         if not between:
             return AgentTrust.NONE
-        known = all(agent and _matches(agent, self.trusted) for agent in between)
-        return AgentTrust.TRUSTED if known else AgentTrust.UNKNOWN
+        return AgentTrust.TRUSTED if all(_fits(name, self.trusted) for name in between) else AgentTrust.UNKNOWN
 
 
-def _matches(agent: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(agent, pattern) for pattern in patterns)
+def _fits(agent: str, patterns: Iterable[str]) -> bool:
+    return bool(agent) and any(fnmatchcase(agent, pattern) for pattern in patterns)

@@ -12,6 +12,9 @@ from .recent import Recent
 
 _INTERACTIVE = frozenset({Channel.PAGES, Channel.TERMINAL})
 
+_DIRECT = _INTERACTIVE | {Channel.APPLIER}
+"""The doors that no agent stands at."""
+
 _MOST_SETS = 64
 """How many sets of roles that may hold together somewhere are tried."""
 
@@ -134,7 +137,7 @@ class Askers:
                     "channel": str(caller.channel),
                     "interactive": interactive,
                     "itself": caller.itself,
-                    "trust": str(self._agents.trust((caller.agent, *caller.actors), interactive=interactive)),
+                    "trust": str(self._agents.trust(caller.agent, caller.actors, direct=caller.channel in _DIRECT)),
                 },
             )
             self._askers.put(key, asker)
