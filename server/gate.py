@@ -8,7 +8,7 @@ import difflib
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import rfc8785
@@ -16,11 +16,11 @@ from pydantic import ValidationError
 
 from ..policies.engine import Engine
 from ..policies.errors import ArborgateError, DeadlinePassed, Denied, Invalid, LoginNeeded, NotThere, ScopeNeeded
-from ..policies.model import NO_SCOPE, Action, Attribute, Basis, Caller, Decision, Resource
-from ..tools.record import Entry, Event, Record, name_caller
+from ..policies.model import NO_SCOPE, Action, Attribute, Basis, Caller, Decision, Question, Resource
+from ..tools.record import Entry, Event, Record, name_caller, name_decision
 from ..tools.text import quote
 from ..tools.tool import AnyTool, Context, Effect, Params, Result
-from .budget import cut_to_budget
+from .answering import prepare
 from .errors import explain_validation
 from .metrics import Metrics
 from .step_up import find_login
@@ -66,6 +66,7 @@ class _Call:
     tool: AnyTool | None = None
     params: Params | None = None
     resources: Sequence[Resource] = ()
+    question: Question | None = None
     decision: Decision | None = None
     policy_set: str = ""
     took_us: int = 0
@@ -111,13 +112,18 @@ class CallerPolicy:
         """Whether the caller could do this on something if the token had the scope for it."""
         return self._engine.could(self._caller, action, self._acr_values)
 
-    def find_login(self, action: Action, resources: Sequence[Resource], now: float) -> LoginNeeded | None:
-        """The login with which all of this would be allowed, where one would do."""
+    def answer(self, action: Action, resources: Sequence[Resource]) -> tuple[Question, Decision]:
+        """The decision over all of these resources, now, and what exactly it was made on."""
+        question = Question(self._caller, action, tuple(resources), at=self._engine.now())
+        return question, self._engine.answer(question)
+
+    def find_login(self, question: Question) -> LoginNeeded | None:
+        """The login with which all of it would be allowed, where one would do."""
 
         def allows(caller: Caller) -> bool:
-            return all(self._engine.decide(caller, action, resource, at=now).allowed for resource in resources)
+            return self._engine.answer(replace(question, caller=caller)).allowed
 
-        return find_login(self._caller, action, allows, acr_values=self._acr_values, now=now)
+        return find_login(self._caller, question.action, allows, acr_values=self._acr_values, now=question.at)
 
 
 class Gate:
@@ -159,8 +165,7 @@ class Gate:
                 _decide(call, tool, policy)
                 if tool.effect is Effect.PROPOSES:
                     await self._record(call, Event.CALL_INTENDED, "intended")
-                result = await tool.run(context, params)
-            answer = self._clean(call, tool, result)
+                answer = await self._answer(call, tool, context, params)
             call.ended = True
             await self._record(call, Event.CALL_ANSWERED, "ok")
         except ArborgateError as error:
@@ -199,16 +204,17 @@ class Gate:
         call.policy_set = engine.digest
         return CallerPolicy(engine, call.caller, self._acr_values)
 
-    def _clean(self, call: _Call, tool: AnyTool, result: Result) -> Answer:
-        """Redacts, neutralises and cuts; what leaves fits the result model again, or does not leave."""
-        data: dict[str, Any] = result.model_dump(mode="json", exclude_none=True)
-        cleaned, call.redactions = self._cleaner.clean(data)
-        untouched = cleaned is data
-        cleaned, call.size = cut_to_budget(cleaned, tool.budget)
-        untouched = untouched and cleaned.get("cut") == result.cut
-        text = tool.render(result if untouched else tool.result.model_validate(cleaned))
-        call.proposal = str(cleaned.get("proposal", "")) if tool.effect is Effect.PROPOSES else ""
-        return Answer(cleaned, text)
+    async def _answer(self, call: _Call, tool: AnyTool, context: Context, params: Params) -> Answer:
+        """Runs the tool; redacts, neutralises and cuts. What leaves fits the result model again, or does not leave."""
+
+        async def run(asked: Params) -> Result:
+            result: Result = await tool.run(context, asked)
+            return result
+
+        found = await prepare(tool, params, await run(params), clean=self._cleaner.clean, again=run)
+        call.size, call.redactions = found.size, found.redactions
+        call.proposal = str(found.data.get("proposal", "")) if tool.effect is Effect.PROPOSES else ""
+        return Answer(found.data, found.text)
 
     async def _fail(self, call: _Call, error: ArborgateError) -> Answer:
         event = Event.CALL_DENIED if _is_denial(call, error) else Event.CALL_FAILED
@@ -220,22 +226,19 @@ class Gate:
 
     async def _record(self, call: _Call, event: Event, outcome: str, detail: str = "") -> None:
         call.took_us = int((time.perf_counter() - call.began) * 1e6)
-        tool, decision, caller = call.tool, call.decision, call.caller
+        tool = call.tool
         if event is not Event.CALL_INTENDED:
             self._metrics.observe_call(tool.name if tool else "", outcome, call.took_us)
         await self._recorder.write(
             Entry(
                 event=event,
-                **name_caller(caller),
+                **name_caller(call.caller),
                 tool=tool.name if tool else "",
                 action=tool.action if tool else "",
                 resource=" ".join(resource.uid for resource in call.resources),
                 arguments_digest=_digest(call.arguments),
-                decision="" if decision is None else "allow" if decision.allowed else "deny",
-                policies=decision.policies if decision else (),
-                policy_set=call.policy_set,
+                **name_decision(call.decision, call.question, call.policy_set, detail),
                 outcome=outcome,
-                detail=detail if decision is None or not decision.error else decision.error,
                 took_us=call.took_us,
                 bytes=call.size,
                 redactions=call.redactions,
@@ -254,6 +257,7 @@ def _validate(tool: AnyTool, arguments: Arguments) -> Params:
         params: Params = tool.params.model_validate(arguments)
     except ValidationError as error:
         raise explain_validation(error, tool.params) from error
+    tool.budget.check(params)
     return params
 
 
@@ -270,22 +274,19 @@ def _check_scope(call: _Call, tool: AnyTool, policy: CallerPolicy) -> None:
     could do it nowhere is not sent for a scope that would not help."""
     scope = policy.lacks(tool.action)
     if scope and policy.would(tool.action):
-        call.decision = NO_SCOPE
+        call.question, call.decision = Question(call.caller, tool.action, ()), NO_SCOPE
         raise ScopeNeeded(scope)
 
 
 def _decide(call: _Call, tool: AnyTool, policy: CallerPolicy) -> None:
     """Every resource must be allowed. A denied read goes on as `NotThere`: to the agent it is the same thing. What a
     further login would allow is asked for."""
-    policies: dict[str, None] = {}
-    for resource in call.resources:
-        call.decision = policy.decide(tool.action, resource)
-        if not call.decision.allowed:
-            if tool.action.hides and tool.target is not None:
-                raise NotThere("denied", detail=f"denied: {call.decision.basis}")
-            raise policy.find_login(tool.action, call.resources, time.time()) or _denied(call.decision)
-        policies.update(dict.fromkeys(call.decision.policies))
-    call.decision = Decision(True, Basis.PERMIT, tuple(policies))
+    call.question, call.decision = policy.answer(tool.action, call.resources)
+    if call.decision.allowed:
+        return
+    if tool.action.hides and tool.target is not None:
+        raise NotThere("denied", detail=f"denied: {call.decision.basis}")
+    raise policy.find_login(call.question) or _denied(call.decision)
 
 
 def _same_words(call: _Call, error: ArborgateError) -> ArborgateError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from ..policies.model import Attribute, Caller, Question
+from ..policies.model import Attribute, Caller, Decision, Question
 from ..policies.surroundings import Surroundings
 
 
@@ -26,6 +26,8 @@ class Event(StrEnum):
     CHANGE_STARTED = "change:started"
     CHANGE_UNDONE = "change:undone"
     FACTS_NOTED = "facts:noted"
+    GLASS_BROKEN = "glass:broken"
+    GLASS_REVIEWED = "glass:reviewed"
     LOG_OPENED = "log:opened"
     POLICY_KEPT = "policy:kept"
     POLICY_LOADED = "policy:loaded"
@@ -96,6 +98,20 @@ def name_caller(caller: Caller) -> dict[str, Any]:
         "itself": caller.itself,
         "binding": caller.binding,
         "channel": caller.channel,
+    }
+
+
+def name_decision(
+    decision: Decision | None, question: Question | None, policy_set: str, detail: str = ""
+) -> dict[str, Any]:
+    """The fields of an entry that say what was decided, by which policies of which set, and on what: the same at every
+    door. What deciding failed by is told rather than the `detail`."""
+    return {
+        "decision": "" if decision is None else "allow" if decision.allowed else "deny",
+        "policies": () if decision is None else decision.policies,
+        "policy_set": policy_set,
+        "detail": detail if decision is None or not decision.error else decision.error,
+        "question": None if decision is None else question,
     }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -18,8 +18,8 @@ from starlette.routing import BaseRoute, Route
 
 from ...policies.engine import Engine
 from ...policies.errors import Busy, Refused, Unavailable, Unrecorded
-from ...policies.model import Action, ActionGroup, Caller, Channel, Decision
-from ...tools.record import Entry, Event, name_caller
+from ...policies.model import Action, ActionGroup, Caller, Channel, Decision, Question
+from ...tools.record import Entry, Event, name_caller, name_decision
 from ...tools.tree import AppTree, Node
 from ..gate import Recorder
 from ..limits import Limits
@@ -79,6 +79,7 @@ class _Exchange:
     asked: _Asked
     caller: Caller
     resource: str = ""
+    question: Question | None = None
     decision: Decision | None = None
     policy_set: str = ""
     made: ChildToken | None = None
@@ -192,7 +193,8 @@ class TokenExchange:
         exchange.policy_set = engine.digest
         child = self._find(engine, exchange)
         exchange.resource = child.resource.uid
-        exchange.decision = engine.decide(caller, Action.TOKEN_EXCHANGE, child.resource)
+        exchange.question = Question(caller, Action.TOKEN_EXCHANGE, (child.resource,))
+        exchange.decision = engine.answer(exchange.question)
         if not exchange.decision.allowed:
             why = exchange.decision.error or f"denied: {exchange.decision.basis}"
             raise _Declined("invalid_target", "Policy gives you no token for that app.", why=why)
@@ -217,20 +219,18 @@ class TokenExchange:
         return seen[0]
 
     async def _record(self, exchange: _Exchange, outcome: str, detail: str) -> None:
-        caller, decision = exchange.caller, exchange.decision
-        await self._recorder.write(
-            Entry(
-                event=Event.TOKEN_EXCHANGED,
-                **name_caller(caller),
-                action=Action.TOKEN_EXCHANGE,
-                resource=exchange.resource,
-                decision="allow" if outcome == "ok" else "deny",
-                policies=decision.policies if decision else (),
-                policy_set=exchange.policy_set,
-                outcome=outcome,
-                detail=f"scope {' '.join(sorted(exchange.asked.scope))}: {detail}",
-            )
+        told = f"scope {' '.join(sorted(exchange.asked.scope))}: {detail}"
+        decided = name_decision(exchange.decision, exchange.question, exchange.policy_set, told)
+        entry = Entry(
+            event=Event.TOKEN_EXCHANGED,
+            **name_caller(exchange.caller),
+            action=Action.TOKEN_EXCHANGE,
+            resource=exchange.resource,
+            outcome=outcome,
+            **decided,
         )
+        # What is declined before any policy is asked is denied all the same.
+        await self._recorder.write(entry if exchange.decision else replace(entry, decision="deny"))
 
     async def _record_rejected(self, error: Unauthenticated) -> None:
         if not self._recorded.take():

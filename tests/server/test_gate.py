@@ -27,6 +27,7 @@ from arborgate.server.audit import AuditLog, read_records, verify
 from arborgate.server.gate import Answer, CallerPolicy, Gate, UnknownTool
 from arborgate.server.metrics import Metrics
 from arborgate.server.redaction import Redactor
+from arborgate.tools.budget import ANSWER, Budget
 from arborgate.tools.environments import EnvironmentRule, Environments
 from arborgate.tools.proposal import Proposals
 from arborgate.tools.record import Entry, Event, Record, Records
@@ -89,7 +90,7 @@ def make_tool(
     *,
     action: Action = Action.APP_READ,
     effect: Effect = Effect.READS,
-    budget: int = 16_384,
+    budget: Budget = ANSWER,
 ) -> Tool[Asked, Told]:
     return Tool(
         name="app_get",
@@ -118,7 +119,8 @@ class World:
         return await self.gate.call(caller, name, {"app": "api"} if arguments is None else arguments)
 
     def records(self) -> list[Record]:
-        return [record for record, _ in read_records(self.log.path)][1:]
+        beside = (Event.FACTS_NOTED, Event.LOG_OPENED)
+        return [record for record, _ in read_records(self.log.path) if record.event not in beside]
 
 
 class BrokenEngine(Engine):
@@ -374,7 +376,7 @@ async def test_an_answer_over_its_budget_is_cut_and_says_so(tmp_path: Path) -> N
     async def run(_ctx: Context, params: Asked) -> Told:
         return Told(app=params.app, note="n", rows=tuple(f"row {number} of many" for number in range(500)))
 
-    async with open_world(tmp_path, make_tool(run, budget=2_000)) as world:
+    async with open_world(tmp_path, make_tool(run, budget=Budget(2_000))) as world:
         answer = await world.call()
     assert answer.structured is not None
     assert len(json.dumps(answer.structured)) < 2_600
