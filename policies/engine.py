@@ -122,8 +122,8 @@ class Engine:
     def answer(self, question: Question) -> Decision:
         """As `decide`, of all the resources: each must be allowed, and the first that is not is the answer."""
         policies: dict[str, None] = {}
-        for resource in question.resources:
-            decision = self.decide(question.caller, question.action, resource, question.context, at=question.at or None)
+        for resource, context in question.each():
+            decision = self.decide(question.caller, question.action, resource, context, at=question.at or None)
             if not decision.allowed:
                 return decision
             policies.update(dict.fromkeys(decision.policies))

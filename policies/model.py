@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -231,12 +231,16 @@ NO_SCOPE = Decision(False, Basis.FORBID, ("token-lacks-scope",))
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked of the engine: may the caller do this, on every one of these resources? `context` adds to what the
-    engine derives from the caller (agent, channel, …); `at` is the moment that logins and the calendar are judged by, in
-    seconds since the epoch."""
+    """What is asked of the engine: may the caller do this, on every one of these resources? `contexts` has for each
+    resource, or for none, what is added to what the engine derives (agent, channel, …); `at` is the moment that logins and
+    the calendar are judged by, in seconds since the epoch."""
 
     caller: Caller
     action: Action
     resources: tuple[Resource, ...]
-    context: tuple[tuple[str, Attribute], ...] = ()
+    contexts: tuple[tuple[tuple[str, Attribute], ...], ...] = ()
     at: float = 0.0
+
+    def each(self) -> Iterator[tuple[Resource, tuple[tuple[str, Attribute], ...]]]:
+        """The resources, each with its context."""
+        return zip(self.resources, self.contexts or ((),) * len(self.resources), strict=True)

@@ -17,11 +17,12 @@ from functools import lru_cache
 from io import FileIO
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
 from ..policies.errors import BadConfiguration, Unrecorded
+from ..policies.model import Attribute
 from ..tools.record import Entry, Event, Record
 from .notes import Notes
 
@@ -99,11 +100,14 @@ def parse_record(body: dict[str, Any]) -> Record:
             if name in body:
                 body[name] = tuple(body[name])
         if "context" in body:
-            context = body["context"].items()
-            body["context"] = {name: tuple(value) if isinstance(value, list) else value for name, value in context}
+            body["context"] = tuple({name: _value(each[name]) for name in each} for each in body["context"])
         return Record(**{**body, "event": Event(body["event"])})
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError("the line is not a record") from error
+
+
+def _value(value: Any) -> Attribute:
+    return tuple(value) if isinstance(value, list) else cast("Attribute", value)
 
 
 def verify(path: Path) -> Verified:

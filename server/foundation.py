@@ -43,14 +43,15 @@ async def open_foundation(
 
     `workloads`: also watch those of the clusters that the settings say so of."""
     redactor = Redactor()
-    policies = Policies(settings.policies.dir, surroundings=settings.surroundings)
+    around = settings.surroundings
+    policies = Policies(settings.policies.dir, surroundings=around)
     async with AsyncExitStack() as stack:
         audit = await stack.enter_async_context(AuditLog.open(settings.record.dir, replica, redactor.clean_text))
         state = open_state(settings.state)
         stack.push_async_callback(state.redis.aclose)
         records = RecordStream(state, longest=settings.record.stream_length)
         await stack.enter_async_context(records.following(audit))
-        await audit.write(Entry(event=Event.POLICY_LOADED, policy_set=policies.current.digest))
+        await audit.write(Entry(event=Event.POLICY_LOADED, policy_set=policies.current.digest, surroundings=around))
         clusters = await stack.enter_async_context(_open_clusters(configured))
         environments = Environments(settings.environments)
         tree = AppTree(environments, stale_after=settings.stale_after)

@@ -41,8 +41,8 @@ class Notes:
                 if question.resources:
                     named = [self._name(self._resources, each, self._describe_resource) for each in question.resources]
                     cited["places"] = tuple(named)
-                if question.context:
-                    cited["context"] = dict(question.context)
+                if any(question.contexts):
+                    cited["context"] = tuple([dict(each) for each in question.contexts])
                 if question.action.group not in _TIMELESS:
                     cited["decided_at"] = question.at
             if entry.surroundings is not None:
@@ -106,4 +106,4 @@ def _digests(cited: Mapping[str, object]) -> Iterable[str]:
         if isinstance(value, str):
             yield value
         elif isinstance(value, tuple):
-            yield from value
+            yield from (each for each in value if isinstance(each, str))

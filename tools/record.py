@@ -121,9 +121,9 @@ class Record(Entry):
     SHA-256 over the line without it, which holds `prev`, the hash of the line before (zeros at the start).
 
     What a decision was made on is told by digests of facts (see `policies/facts.py`): `asker`, `places` in the order of
-    the resources, and with policies that were loaded the `settings` around them. `context` and `decided_at` (seconds
-    since the epoch, where the decision depends on the moment) stand in the line itself. `facts` is the piece that a line
-    of `facts:noted` holds, before the first line of the file that names it."""
+    the resources, and with policies that were loaded the `settings` around them. `context` (one for each resource) and
+    `decided_at` (seconds since the epoch, where the decision depends on the moment) stand in the line itself. `facts` is
+    the piece that a line of `facts:noted` holds, before the first line of the file that names it."""
 
     seq: int
     time: str
@@ -132,7 +132,7 @@ class Record(Entry):
     hash: str
     asker: str = ""
     places: tuple[str, ...] = ()
-    context: Mapping[str, Attribute] = field(default_factory=dict)
+    context: tuple[Mapping[str, Attribute], ...] = ()
     decided_at: float = 0.0
     settings: str = ""
     facts: Mapping[str, object] = field(default_factory=dict)
