@@ -12,6 +12,7 @@ from typing import Final
 import httpx2
 import orjson
 from tests.parts.redis import RedisServer
+from tests.policies.writing import TRUSTING
 
 from arborgate.policies.engine import Engine
 from arborgate.policies.loader import load_policies
@@ -143,12 +144,12 @@ def _measure_tree(count: int) -> list[Line]:
 
     tree.replace("live", apps)
     policies, caller = load_policies(None), _caller()
-    engine = Engine(policies)
+    engine = Engine(policies, surroundings=TRUSTING)
     resources = [node.resource for node in tree.nodes()]
     engine.decide(caller, Action.APP_READ, resources[0])
 
     def decide_cold() -> None:
-        Engine(policies).decide(caller, Action.APP_READ, resources[0])
+        Engine(policies, surroundings=TRUSTING).decide(caller, Action.APP_READ, resources[0])
 
     return [
         Line("parsing one Application", _time(lambda: parser.parse(manifests[-1]), 1_000), "µs"),

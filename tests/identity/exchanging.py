@@ -41,6 +41,7 @@ from arborgate.server.settings import HttpSettings, StateSettings
 from arborgate.server.state import open_state
 from tests.identity.proving import Prover
 from tests.parts.process import find_free_ports
+from tests.policies.writing import TRUSTING
 from tests.server.issuing import ISSUER, Issuer
 from tests.server.serving import serving
 from tests.server.test_shortcut import HEADERS, make_call
@@ -164,7 +165,7 @@ async def open_replicas(
             apps = [make_app("shop"), make_app("bank"), make_app("orders-api", parent="shop")]
             apps += [make_app("payments", parent="shop"), make_app("vault", parent="bank")]
             world = World(place, *apps)
-            world.engine = Engine(POLICIES)
+            world.engine = Engine(POLICIES, surroundings=TRUSTING)
             limits = SharedLimits(settings.limits, state, world.records)
             stack.push_async_callback(limits.close)
             endpoint = TokenExchange(

@@ -21,7 +21,7 @@ from arborgate.policies.model import (
     ResourceType,
 )
 from arborgate.policies.surroundings import Surroundings
-from tests.policies.writing import app, environment, keyspace, person, proposal, write_policies
+from tests.policies.writing import TRUSTING, app, environment, keyspace, person, proposal, write_policies
 
 PROD = environment("prod", strict=True)
 DEV = environment("dev", strict=False)
@@ -29,7 +29,7 @@ DEV = environment("dev", strict=False)
 
 @pytest.fixture
 def shipped() -> Engine:
-    return Engine(load_policies(None))
+    return Engine(load_policies(None), surroundings=TRUSTING)
 
 
 def engine_of(folder: Path, policies: str, now: float = 1_000.0) -> Engine:
@@ -246,7 +246,7 @@ def test_a_login_of_unknown_time_is_never_recent_whatever_the_clock_says(tmp_pat
 
 def test_an_approval_is_not_answered_from_memory() -> None:
     now = 10_000.0
-    engine = Engine(load_policies(None), clock=lambda: now)
+    engine = Engine(load_policies(None), lambda: now, TRUSTING)
     amy = replace(person("amy", "approver", channel=Channel.PAGES), authenticated_at=10_000)
     asked = proposal(app("shop", PROD), person("dana"))
     assert engine.decide(amy, Action.PROPOSAL_APPROVE, asked).allowed

@@ -23,7 +23,7 @@ from arborgate.policies.model import (
     Resource,
 )
 from tests.policies.test_sight import CONDITIONS, SCOPES, action_of, decide_plainly, worlds
-from tests.policies.writing import app, environment, keyspace, person, proposal, write_policies
+from tests.policies.writing import TRUSTING, app, environment, keyspace, person, proposal, write_policies
 
 PROD = environment("prod", strict=True)
 DEV = environment("dev", strict=False)
@@ -84,7 +84,7 @@ def test_granted_roles_decide_as_if_the_caller_had_just_those_that_hold_there(
 
 @pytest.fixture
 def engine() -> Engine:
-    return Engine(SHIPPED)
+    return Engine(SHIPPED, surroundings=TRUSTING)
 
 
 def granted(*grants: tuple[str, Resource], channel: Channel = Channel.MCP) -> Caller:

@@ -4,8 +4,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from arborgate.policies.agents import Agents
 from arborgate.policies.loader import SHIPPED, read_policies
 from arborgate.policies.model import INSTALLATION, Caller, Channel, Resource, ResourceType
+from arborgate.policies.surroundings import Surroundings
+
+TRUSTING = Surroundings(agents=Agents(trusted=("*",)))
+"""Settings by which every agent that has a name is trusted."""
 
 
 def copy_shipped(to: Path) -> Path:
@@ -69,4 +74,5 @@ def keyspace(of: Resource, prefix: str = "shop:") -> Resource:
 
 
 def proposal(of: Resource, requester: Caller) -> Resource:
-    return Resource(ResourceType.PROPOSAL, "p-1", (of,), (("requester", requester.key), ("risk", "low")))
+    attributes = (("breaker", ""), ("factors", ()), ("requester", requester.key), ("risk", "low"))
+    return Resource(ResourceType.PROPOSAL, "p-1", (of,), attributes)

@@ -33,6 +33,7 @@ from arborgate.tools.proposal import Proposals
 from arborgate.tools.record import Entry, Event, Record, Records
 from arborgate.tools.tool import Context, Effect, Params, Result, Sealer, Tool
 from arborgate.tools.tree import AppTree
+from tests.policies.writing import TRUSTING
 
 pytestmark = pytest.mark.anyio
 
@@ -139,7 +140,7 @@ async def open_world(
     recorder: Any = None,
     acr_values: Sequence[str] = (),
 ) -> AsyncIterator[World]:
-    chosen = engine or Engine(LOADED)
+    chosen = engine or Engine(LOADED, surroundings=TRUSTING)
 
     async def enter(caller: Caller, policy: CallerPolicy) -> Context:
         return Context(

@@ -10,7 +10,7 @@ from arborgate.policies.errors import LoginNeeded
 from arborgate.policies.loader import load_policies, read_policies
 from arborgate.policies.model import Action, Caller, Channel, Resource
 from arborgate.server.step_up import find_login
-from tests.policies.writing import app, environment, person, proposal, write_policies
+from tests.policies.writing import TRUSTING, app, environment, person, proposal, write_policies
 
 NOW = 2_000_000_000.0
 PROD = environment("prod", strict=True)
@@ -26,7 +26,7 @@ def logged_in(age: float | None, *, acr: str = "", role: str = "approver", chann
 def needed(
     caller: Caller, resource: Resource, *acr_values: str, engine: Engine | None = None, action: Action | None = None
 ) -> tuple[int, tuple[str, ...]] | None:
-    asked, deciding = action or Action.PROPOSAL_APPROVE, engine or Engine(SHIPPED)
+    asked, deciding = action or Action.PROPOSAL_APPROVE, engine or Engine(SHIPPED, surroundings=TRUSTING)
 
     def allows(other: Caller) -> bool:
         return deciding.decide(other, asked, resource, at=NOW).allowed
@@ -56,7 +56,7 @@ def test_an_app_that_acts_for_itself_is_never_sent_to_log_in(tmp_path: Path) -> 
     policies = (
         '@id("new") permit (principal, action, resource) when { context has login_age && context.login_age < 9 };'
     )
-    engine = Engine(read_policies(write_policies(tmp_path, policies))[0])
+    engine = Engine(read_policies(write_policies(tmp_path, policies))[0], surroundings=TRUSTING)
     dana = logged_in(None, channel=Channel.MCP)
 
     assert needed(dana, app("shop"), engine=engine, action=Action.ROLLOUT_PROPOSE) == (0, ())
@@ -71,7 +71,7 @@ unless { ["mfa", "key"].contains(context.acr) && context.login_age <= 3600 };
 
 
 def test_a_stronger_login_is_asked_for_by_the_words_of_the_provider(tmp_path: Path) -> None:
-    engine = Engine(read_policies(write_policies(tmp_path, STRONG))[0])
+    engine = Engine(read_policies(write_policies(tmp_path, STRONG))[0], surroundings=TRUSTING)
 
     def of(caller: Caller, *acr_values: str) -> tuple[int, tuple[str, ...]] | None:
         return needed(caller, app("shop"), *acr_values, engine=engine, action=Action.ROLLOUT_PROPOSE)

@@ -9,7 +9,7 @@ import pytest
 from arborgate.policies.engine import Engine
 from arborgate.policies.loader import load_policies, read_policies
 from arborgate.policies.model import ActionGroup, Binding, Caller
-from tests.policies.writing import copy_shipped
+from tests.policies.writing import TRUSTING, copy_shipped
 from tests.tools.world import ADA, TOOLS, World, make_app, make_caller
 
 pytestmark = pytest.mark.anyio
@@ -44,7 +44,7 @@ async def test_the_text_says_where_and_by_whom_changes_are_approved(tmp_path: Pa
 
 async def may_not(folder: Path, caller: Caller) -> Any:
     world = World(folder, make_app("api"))
-    world.engine = Engine(load_policies(None))
+    world.engine = Engine(load_policies(None), surroundings=TRUSTING)
     return (await world.ask("whoami", caller)).get("may_not")
 
 
@@ -78,7 +78,7 @@ async def test_a_bearer_token_learns_what_it_is_not_bound_enough_for(tmp_path: P
         "when { context.strict } unless { context.bound };"
     )
     world = World(tmp_path, make_app("api"))
-    world.engine = Engine(read_policies(folder)[0])
+    world.engine = Engine(read_policies(folder)[0], surroundings=TRUSTING)
 
     bearer = await world.ask("whoami", ADA)
     bound = await world.ask("whoami", replace(ADA, binding=Binding.DPOP))

@@ -35,6 +35,7 @@ from arborgate.tools.tree import (
     Owned,
     Sync,
 )
+from tests.policies.writing import TRUSTING
 
 CLUSTER = "main"
 NOW = 1_763_800_000.0
@@ -216,7 +217,7 @@ class World:
         self, folder: Path, *apps: App, stale: bool = False, sources: Mapping[type[Any], Any] | None = None
     ) -> None:
         (folder / "policies.cedar").write_text(POLICIES)
-        self.engine = Engine(read_policies(folder)[0])
+        self.engine = Engine(read_policies(folder)[0], surroundings=TRUSTING)
         self.tree = AppTree(ENVIRONMENTS, monotonic=lambda: 1_000.0, now=lambda: NOW)
         self.tree.replace(CLUSTER, apps)
         self.tree.heard(CLUSTER, "4711", 800.0 if stale else 998.5)

@@ -16,6 +16,7 @@ from arborgate.server.approvals import new_signing_key
 from arborgate.tools.kubernetes.changes import MARK
 from arborgate.tools.proposal import Approval, Proposal, Risk, Step, StepState, Verdict, digest_content
 from arborgate.tools.tree import AppTree
+from tests.policies.writing import TRUSTING
 from tests.server.applier.world import CLUSTER, DEV, World, make_person
 
 pytestmark = pytest.mark.anyio
@@ -372,7 +373,7 @@ async def test_policy_may_keep_the_applier_from_applying(world: World, tmp_path:
     policies = tmp_path / "policies"
     shutil.copytree(SHIPPED, policies)
     (policies / "applier.cedar").write_text('@id("nobody") forbid (principal, action in Action::"apply", resource);')
-    engine = Engine(read_policies(policies)[0])
+    engine = Engine(read_policies(policies)[0], surroundings=TRUSTING)
     proposal = await world.approved(world.scale("api"))
     verifier = world.make_verifier(engine)
     with pytest.raises(Refused, match="does not let the applier apply"):

@@ -32,6 +32,7 @@ from arborgate.tools.proposal import Approval, Draft, Proposal, Requester, Risk,
 from arborgate.tools.record import Entry, Record
 from arborgate.tools.rollouts.changes import plan_scale, workload_target
 from arborgate.tools.tree import AppId, AppTree, Node
+from tests.policies.writing import TRUSTING
 from tests.server.applier.cluster import StandInCluster, make_app, make_deployment
 
 PREFIX = "{arborgate}:"
@@ -96,7 +97,7 @@ def signing_key() -> OKPKey:
 
 @cache
 def load_engine() -> Engine:
-    return Engine(read_policies(None)[0])
+    return Engine(read_policies(None)[0], surroundings=TRUSTING)
 
 
 class World:

@@ -40,7 +40,7 @@ from arborgate.tools.proposal import Approval, Draft, Proposal, Risk
 from arborgate.tools.record import Event, Record, RecordQuery
 from arborgate.tools.redis.connection import connect
 from arborgate.tools.tree import AppId, AppTree, Health, Sync
-from tests.policies.writing import copy_shipped
+from tests.policies.writing import TRUSTING, copy_shipped
 from tests.tools.world import CLUSTER, ENVIRONMENTS, make_app
 
 ROLES: dict[str, tuple[str, ...]] = {role: (f"arborgate-{role}s",) for role in Settings().roles}
@@ -130,7 +130,7 @@ class World:
         """Adds a policy to the shipped ones; `folder` is for its files."""
         copy_shipped(folder)
         (folder / "added.cedar").write_text(policy)
-        engine = Engine(read_policies(folder)[0])
+        engine = Engine(read_policies(folder)[0], surroundings=TRUSTING)
         self.change(engine=lambda: engine)
 
     async def propose(self, *changes: Change, caller: Caller = DEV, **fields: Any) -> Proposal:
@@ -265,7 +265,7 @@ async def open_world(
         login = PagesSettings(issuer=issuer, **settings)
         approvals = protect_approvals(url, identity_settings, login)
         terminal = Authenticator(identity, audit, Metrics(), approvals)
-        policies = Policies(None)
+        policies = Policies(None, surroundings=TRUSTING)
         pages = Pages(
             settings=login,
             issuer=identity_settings.pages_issuer(login),

@@ -21,6 +21,7 @@ from arborgate.tools.redis.source import RedisState
 from arborgate.tools.redis.tools import TOOLS
 from arborgate.tools.tree import Owned
 from tests.parts.redis import RedisCluster, RedisServer
+from tests.policies.writing import TRUSTING
 from tests.tools.world import ADA, World, make_app, make_caller
 
 pytestmark = pytest.mark.anyio
@@ -95,7 +96,7 @@ def make_bench(folder: Path, state: RedisState, admin: Redis) -> Bench:
         sources={RedisState: state},
     )
     (folder / "policies.cedar").write_text(POLICIES)
-    world.engine = Engine(read_policies(folder)[0])
+    world.engine = Engine(read_policies(folder)[0], surroundings=TRUSTING)
     gate = Gate(
         TOOLS,
         engine=lambda: world.engine,

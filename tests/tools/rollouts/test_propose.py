@@ -29,6 +29,7 @@ from arborgate.tools.rollouts import tools
 from arborgate.tools.tool import Context
 from tests.contract.clusters import Sandbox, run_sandbox
 from tests.parts.kube import Identity
+from tests.policies.writing import TRUSTING
 from tests.tools.rollouts.applications import (
     CLUSTER,
     COMMIT,
@@ -121,7 +122,7 @@ async def running(
     redis: Redis, folder: Path, *more: dict[str, Any], rehearsal_wait: float = 3.0
 ) -> AsyncIterator[Bench]:
     (folder / "policies.cedar").write_text(POLICIES)
-    engine = Engine(read_policies(folder)[0])
+    engine = Engine(read_policies(folder)[0], surroundings=TRUSTING)
     records = MemoryRecords()
     book = ProposalBook(State(redis, "arborgate:"), records, ProposalSettings(approvals_high=2))
     async with run_sandbox() as sandbox:
