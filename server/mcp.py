@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from ..policies.errors import ArborgateError, LoginNeeded, ScopeNeeded
 from ..policies.model import Action, Caller
+from ..tools.budget import ANSWER
 from ..tools.tool import AnyTool, Effect
 from .errors import as_json, tell
 from .gate import Answer, UnknownTool
@@ -115,7 +116,7 @@ class Doors:
         self, ctx: RequestContext, params: types.PaginatedRequestParams | None
     ) -> types.ListResourcesResult:
         cursor = {"cursor": params.cursor} if params and params.cursor else {}
-        page = _structured(await self._call(ctx, "app_list", {"limit": 50, **cursor}))
+        page = _structured(await self._call(ctx, "app_list", {"limit": 50, "max_bytes": ANSWER.most, **cursor}))
         resources = [
             types.Resource(
                 name=row["app"].rpartition("/")[2],
@@ -174,7 +175,7 @@ class Doors:
         wanted = params.argument
         context = params.context.arguments if params.context and params.context.arguments else {}
         if isinstance(params.ref, types.ResourceTemplateReference) and "proposal" in params.ref.uri:
-            page = _structured(await self._call(ctx, "proposal_list", {"limit": 50}))
+            page = _structured(await self._call(ctx, "proposal_list", {"limit": 50, "max_bytes": ANSWER.most}))
             values = [row["proposal"] for row in page["proposals"]]
         else:
             values = await self._complete_app(ctx, wanted, context)
@@ -187,7 +188,7 @@ class Doors:
         self, ctx: RequestContext, wanted: types.CompletionArgument, context: Mapping[str, str]
     ) -> list[str]:
         text = {"text": wanted.value} if wanted.name in ("app", "name") and wanted.value else {}
-        page = _structured(await self._call(ctx, "app_list", {"limit": 100, **text}))
+        page = _structured(await self._call(ctx, "app_list", {"limit": 100, "max_bytes": ANSWER.most, **text}))
         ids = [str(row["app"]).split("/") for row in page["apps"]]
         place = {"cluster": 0, "namespace": 1, "name": 2}
         for name, at in place.items():

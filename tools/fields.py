@@ -8,7 +8,7 @@ from functools import cache
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 
 from .tool import Mark
 
@@ -18,7 +18,8 @@ _LISTS = (list, tuple)
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Paths into a result's JSON, by what is there: names joined by dots, to which lists and maps add nothing."""
+    """Paths into a result's JSON, by what is there: names joined by dots, to which lists and maps add nothing. What may
+    be any JSON is looked at as a whole."""
 
     lists: frozenset[str]
     maps: frozenset[str]
@@ -58,7 +59,7 @@ def _walk(annotation: Any, path: str, metadata: Iterable[object] = ()) -> Iterat
     elif origin in _LISTS:
         yield path, list
         yield from _walk(inner[0], path)
-    elif origin in (dict, Mapping):
+    elif origin in (dict, Mapping) and inner[1] is not JsonValue:
         yield path, dict
         yield from _walk(inner[1], path)
     elif isinstance(annotation, type) and issubclass(annotation, BaseModel):

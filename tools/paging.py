@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Callable, Iterable
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, WithJsonSchema
 
 from ..policies.errors import Invalid
+from .budget import ASKED, Budget
 from .tool import Context, Params
 
 Limit = Annotated[int, Field(ge=1, le=100)]
@@ -18,7 +19,13 @@ SHORT_PAGE = "This page is not full: the search stopped early. Go on with the cu
 """What the field `cut` of a page says when much was passed over to fill it, and not enough was found."""
 
 
-class Paged(Params):
+class Sized(Params):
+    """The parameters of a tool whose answer can be large: `max_bytes` asks for more than its default, or for less."""
+
+    max_bytes: Annotated[int, WithJsonSchema({"type": "integer"})] = 0
+
+
+class Paged(Sized):
     """The parameters of a tool that answers in pages; every other parameter is a filter that the cursor binds."""
 
     limit: Limit = 20
@@ -47,8 +54,14 @@ def seal_cursor(ctx: Context, tool: str, params: Paged, position: str) -> str:
 
 
 def _digest_filters(params: Paged) -> str:
-    filters = params.model_dump_json(exclude={"cursor", "limit"})
+    filters = params.model_dump_json(exclude={"cursor", "limit", "max_bytes"})
     return hashlib.sha256(filters.encode()).hexdigest()[:16]
+
+
+def say_short_page(shown: int, asked: int, params: BaseModel, budget: Budget) -> str:
+    """What the field `cut` of a page says that ends early, since the rows asked for do not all fit."""
+    more = f", or ask with {ASKED} up to {budget.most}" if budget.leaves_room(params) else ""
+    return f"{shown} of {asked} rows asked for fit into {budget.of(params)} bytes: go on from here{more}."
 
 
 T = TypeVar("T")

@@ -9,8 +9,10 @@ from typing import Annotated, Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..policies.calendar import Calendar
 from ..policies.errors import Unavailable
 from ..policies.model import Action, Attribute, Caller, Decision, Resource
+from .budget import ANSWER, Budget, Page
 from .environments import Environments
 from .proposal import Proposals
 from .record import Records
@@ -95,6 +97,7 @@ class Context:
     now: float
     pages: str = ""
     rehearsal_wait: float = 3.0
+    calendar: Calendar = Calendar()  # noqa: RUF009  # a constant
 
     def source(self, kind: type[S]) -> S:
         """The configured source of that class; raises `Unavailable` when the settings name none."""
@@ -128,7 +131,8 @@ class Tool(Generic[P, R]):
     `resources` names what the call is asked of: at least one, and every one must be allowed. It may raise `NotThere`.
     `target` is the parameter that names the resource: a denied read and a missing thing answer the same words about it.
     `render` writes the result as text: the same facts in a compact readable form, for clients that show only text.
-    `budget` is the most bytes of JSON a result may have before the gate cuts it.
+    `budget` is how large an answer may be, `page` what of it comes in pages, and `narrower` how to ask for a smaller part
+    of what is not ("all_resources=false").
     """
 
     name: str
@@ -141,7 +145,9 @@ class Tool(Generic[P, R]):
     render: Callable[[R], str]
     effect: Effect = Effect.READS
     target: str | None = None
-    budget: int = 16_384
+    budget: Budget = ANSWER
+    page: Page | None = None
+    narrower: str = ""
 
 
 AnyTool = Tool[Any, Any]

@@ -1,16 +1,12 @@
-"""What an answer may cost and carry: budgets, cursors, schemas and errors."""
+"""What an answer carries: cursors, prompts, schemas."""
 
-from typing import Any, Literal
+from typing import Literal
 
-import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from arborgate.policies.errors import Invalid
 from arborgate.policies.model import Caller
-from arborgate.server.budget import cut_to_budget
 from arborgate.server.cursors import Cursors
 from arborgate.server.prompts import PROMPTS
 from arborgate.server.schemas import input_schema, output_schema
@@ -36,33 +32,6 @@ class Outer(BaseModel):
 class Shared(BaseModel):
     one: Inner
     two: list[Inner]
-
-
-def test_a_small_answer_is_not_touched() -> None:
-    data = {"rows": [1, 2]}
-    assert cut_to_budget(data, 1_000) == ({"rows": [1, 2]}, len(orjson.dumps(data)))
-
-
-@given(st.integers(50, 400), st.integers(600, 4_000))
-def test_a_big_answer_is_cut_to_its_budget_and_says_what_is_missing(rows: int, budget: int) -> None:
-    data: dict[str, Any] = {"app": "api", "rows": [{"n": n, "text": "row " * 5} for n in range(rows)]}
-    cut, size = cut_to_budget(data, budget)
-    assert size == len(orjson.dumps(cut)) <= max(budget, size if "cut" not in cut else budget)
-    if "cut" in cut:
-        lost = rows - len(cut["rows"])
-        assert f"{lost} of rows" in cut["cut"]
-
-
-def test_a_long_text_is_shortened_when_no_list_is_longer() -> None:
-    cut, size = cut_to_budget({"diff": "x" * 50_000, "rows": [1, 2]}, 2_000)
-    assert size <= 2_000
-    assert len(cut["rows"]) == 2
-    assert "1 of diff" in cut["cut"]
-
-
-def test_a_cursor_is_whole_or_it_is_none() -> None:
-    cut, _ = cut_to_budget({"cursor": "c" * 900, "text": "x" * 800}, 1_200)
-    assert cut["cursor"] == "c" * 900
 
 
 @pytest.mark.parametrize("app", ["api\n", "a b", "{goal}", "", "../etc", "a" * 300])

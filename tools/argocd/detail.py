@@ -8,7 +8,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ..tool import Context, Params
+from ..budget import ANSWER, ASKED
+from ..paging import Sized
+from ..tool import Context
 from ..tree import App, Deployed, Health, Managed, Node, Sync
 from .find import find_app
 from .results import (
@@ -44,7 +46,7 @@ _UNWELL = HEALTHS[:-1]
 AppName = Annotated[str, Field(min_length=1, description="name, namespace/name or cluster/namespace/name")]
 
 
-class AppGetParams(Params):
+class AppGetParams(Sized):
     app: AppName
     all_resources: Annotated[bool, Field(description="also those that are well")] = False
 
@@ -57,7 +59,8 @@ async def get_app(ctx: Context, params: AppGetParams) -> AppDetail:
     deepest = sight.deepest_failing(node)
     managed = sight.managed(node)
     shown = managed if params.all_resources else failing_resources(managed)
-    limit = _ALL_RESOURCES if params.all_resources else _RESOURCES
+    times = ANSWER.times(params)
+    limit = (_ALL_RESOURCES if params.all_resources else _RESOURCES) * times
     return AppDetail(
         app=str(app.id),
         environment=app.environment,
@@ -71,10 +74,10 @@ async def get_app(ctx: Context, params: AppGetParams) -> AppDetail:
         wave=app.wave,
         destination=f"{app.destination_cluster}/{app.destination_namespace}",
         sources=[show_source(source) for source in app.sources],
-        images=list(app.images[:_IMAGES]),
+        images=list(app.images[: _IMAGES * times]),
         conditions=show_conditions(sight, node),
         operation=show_operation(sight, node),
-        history=[show_deploy(deployed) for deployed in newest_first(app)[:_HISTORY]],
+        history=[show_deploy(deployed) for deployed in newest_first(app)[: _HISTORY * times]],
         resources=_summarise_resources(managed, shown[:limit]),
         owns=Owns(
             redis=list(app.owned.redis),
@@ -89,7 +92,7 @@ async def get_app(ctx: Context, params: AppGetParams) -> AppDetail:
         findings=show_findings(sight, node),
         deleting_since=show_moment(app.deleting_since) or None,
         fresh=fresh(ctx.tree.freshness(app.id.cluster)),
-        cut=_say_cut(app, len(shown) - limit),
+        cut=_say_cut(app, params, len(shown) - limit),
     )
 
 
@@ -135,11 +138,13 @@ def _summarise_children(children: Sequence[Node]) -> Children:
     return Children(total=len(children), health=count_health(children), failing=failing[:_FAILING_CHILDREN])
 
 
-def _say_cut(app: App, resources: int) -> str | None:
+def _say_cut(app: App, params: AppGetParams, resources: int) -> str | None:
+    times = ANSWER.times(params)
     missing = {
         "resources": resources,
-        "images": len(app.images) - _IMAGES,
-        "older deploys": len(app.history) - _HISTORY,
+        "images": len(app.images) - _IMAGES * times,
+        "older deploys": len(app.history) - _HISTORY * times,
     }
     told = ", ".join(f"{count} {what}" for what, count in missing.items() if count > 0)
-    return f"Left out: {told}." if told else None
+    more = f" Ask with {ASKED} up to {ANSWER.most} for more of them." if ANSWER.leaves_room(params) else ""
+    return f"Left out: {told}.{more}" if told else None

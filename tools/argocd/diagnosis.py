@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pydantic import JsonValue
 
 from ...policies.model import Action
+from ..budget import ANSWER, ASKED
 from ..change import ChangeKind
 from ..kubernetes.workloads import Workload
+from ..paging import Sized
 from ..text import is_plain
 from ..times import read_time
-from ..tool import Context, Params
+from ..tool import Context
 from ..tree import App, Health, Node, Sync
 from .detail import AppName, failing_resources, newest_first
 from .find import find_app
@@ -43,7 +45,7 @@ _EVENTS = 5
 _EVENT_TEXT = 300
 
 
-class AppDiagnoseParams(Params):
+class AppDiagnoseParams(Sized):
     app: AppName
 
 
@@ -53,7 +55,8 @@ async def diagnose_app(ctx: Context, params: AppDiagnoseParams) -> Diagnosis:
     below = sight.below(node)
     failing = sight.failing(node)
     argocd = ctx.sources.get(ArgoCD)
-    shown = [(each, _show_failure(sight, argocd, node, each)) for each in failing[:_FAILURES]]
+    times = ANSWER.times(params)
+    shown = [(each, _show_failure(sight, argocd, node, each)) for each in failing[: _FAILURES * times]]
     findings = [problem for each in (node, *below) for problem in show_findings(sight, each)]
     return Diagnosis(
         app=str(node.app.id),
@@ -61,10 +64,10 @@ async def diagnose_app(ctx: Context, params: AppDiagnoseParams) -> Diagnosis:
         health=node.app.health,
         sync=node.app.sync,
         failing=[failure for _, failure in shown],
-        findings=findings[:_FINDINGS],
+        findings=findings[: _FINDINGS * times],
         next=_suggest(ctx, node, shown)[:_NEXT],
         fresh=[fresh(each) for each in sight.freshness([node, *below])],
-        cut=_say_cut(len(failing) - len(shown), len(findings) - _FINDINGS),
+        cut=_say_cut(params, len(failing) - len(shown), len(findings) - _FINDINGS * times),
     )
 
 
@@ -183,6 +186,7 @@ def _next(tool: str, why: str, **arguments: JsonValue) -> NextCall:
     return NextCall(tool=tool, arguments=arguments, why=why)
 
 
-def _say_cut(failures: int, findings: int) -> str | None:
+def _say_cut(params: AppDiagnoseParams, failures: int, findings: int) -> str | None:
     told = [f"{count} {what}" for count, what in ((failures, "failing apps"), (findings, "findings")) if count > 0]
-    return f"Left out: {' and '.join(told)}; app_diagnose of an app further down tells them." if told else None
+    more = f", or {ASKED} up to {ANSWER.most}" if ANSWER.leaves_room(params) else ""
+    return f"Left out: {' and '.join(told)}; app_diagnose of an app further down tells them{more}." if told else None

@@ -12,9 +12,10 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from ...policies.errors import Invalid
+from ..budget import ANSWER, ASKED
 from ..environments import Environments
-from ..paging import Paged, fill, open_cursor, seal_cursor
-from ..tool import Context, Params
+from ..paging import Paged, Sized, fill, open_cursor, say_short_page, seal_cursor
+from ..tool import Context
 from ..tree import AppId, Health, Node, Sync
 from .find import find_app, keep_visible
 from .results import AppList, AppRow, TreeRow, TreeRows, count_health, fresh, summarise
@@ -23,10 +24,11 @@ from .sight import HEALTHS, Sight
 _ROW_BYTES = 370
 """What a row of `app_list` may cost on average: a page of 20 stays under 8 KB."""
 
-_TREE_BYTES = 15_000
 _TREE_ROWS = 200
+_AROUND = 1_000
+"""Bytes of an answer beside its rows: counts, freshness, the cursor, what was cut."""
 
-_CUT = "There are more rows than fit: give a root, less depth, or only_unhealthy=true."
+NARROWER = "a root, less depth, or only_unhealthy=true"
 
 _SYNCS = tuple(Sync)
 
@@ -40,7 +42,7 @@ class AppListParams(Paged):
     text: Annotated[str, Field(description="part of the name")] = ""
 
 
-class AppTreeParams(Params):
+class AppTreeParams(Sized):
     root: Annotated[str, Field(description="an app; default: all")] = ""
     depth: Annotated[int, Field(ge=0, le=10)] = 2
     only_unhealthy: bool = False
@@ -55,7 +57,8 @@ async def list_apps(ctx: Context, params: AppListParams) -> AppList:
     start = bisect.bisect_right(visible, json.loads(position), key=rank) if position else 0
     page = visible[start : start + params.limit]
     sight = Sight(ctx)
-    rows = fill(page, lambda node: _row(sight, node), budget=params.limit * _ROW_BYTES)
+    most = ANSWER.of(params) if params.max_bytes else min(ANSWER.default, params.limit * _ROW_BYTES + _AROUND)
+    rows = fill(page, lambda node: _row(sight, node), budget=most - _AROUND)
     more = start + len(rows) < len(visible)
     return AppList(
         total=len(visible),
@@ -63,6 +66,7 @@ async def list_apps(ctx: Context, params: AppListParams) -> AppList:
         apps=rows,
         fresh=[fresh(each) for each in sight.freshness(page[: len(rows)])],
         cursor=seal_cursor(ctx, "app_list", params, json.dumps(rank(page[len(rows) - 1]))) if more else None,
+        cut=say_short_page(len(rows), params.limit, params, ANSWER) if len(rows) < len(page) else None,
     )
 
 
@@ -133,13 +137,19 @@ async def show_tree(ctx: Context, params: AppTreeParams) -> TreeRows:
         seen = sight.keep(ctx.tree.nodes())
         tops = sorted((node for node in seen if sight.parent(node) is None), key=lambda node: node.app.id)
     kept = _lead_to_unhealthy(sight, seen) if params.only_unhealthy else None
-    found = list(islice(_walk(sight, tops, params.depth, kept), _TREE_ROWS + 1))
-    rows = fill(found[:_TREE_ROWS], lambda row: row, budget=_TREE_BYTES)
+    most = _TREE_ROWS * ANSWER.times(params)
+    found = list(islice(_walk(sight, tops, params.depth, kept), most + 1))
+    rows = fill(found[:most], lambda row: row, budget=ANSWER.of(params) - _AROUND)
     return TreeRows(
         rows=rows,
         fresh=[fresh(each) for each in sight.freshness(seen)],
-        cut=_CUT if len(rows) < len(found) else None,
+        cut=_say_cut(params) if len(rows) < len(found) else None,
     )
+
+
+def _say_cut(params: AppTreeParams) -> str:
+    more = f", or ask with {ASKED} up to {ANSWER.most}" if ANSWER.leaves_room(params) else ""
+    return f"There are more rows than fit into {ANSWER.of(params)} bytes: give {NARROWER}{more}."
 
 
 def _walk(sight: Sight, tops: Sequence[Node], depth: int, kept: set[AppId] | None) -> Iterator[TreeRow]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...policies.model import INSTALLATION, Action, Resource
+from ..budget import Page
 from ..tool import AnyTool, Context, Tool
 from .detail import AppGetParams, get_app
 from .diagnosis import AppDiagnoseParams, diagnose_app
 from .find import name_app
-from .listing import AppListParams, AppTreeParams, list_apps, show_tree
+from .listing import NARROWER, AppListParams, AppTreeParams, list_apps, show_tree
 from .rendering import render_detail, render_diagnosis, render_list, render_tree
 from .results import AppDetail, AppList, Diagnosis, TreeRows
 
@@ -64,7 +65,8 @@ TOOLS: tuple[AnyTool, ...] = (
         resources=_everything,
         run=list_apps,
         render=render_list,
-        budget=40_000,
+        page=Page("apps"),
+        narrower="a filter",
     ),
     Tool(
         name="app_tree",
@@ -76,5 +78,6 @@ TOOLS: tuple[AnyTool, ...] = (
         run=show_tree,
         render=render_tree,
         target="root",
+        narrower=NARROWER,
     ),
 )

@@ -9,8 +9,8 @@ from ..proposal import Approval, Proposal, ProposalState, Risk, StepState, Verdi
 from ..times import write_time
 from ..tool import Context, Result, Untrusted
 
-_DIFFS = 9_000
-"""Characters of diffs in one answer."""
+_DIFFS = 0.5
+"""The share of an answer that diffs may have, in characters for bytes."""
 
 _DIGEST = 12
 
@@ -124,9 +124,10 @@ def show_row(proposal: Proposal) -> ProposalRow:
     )
 
 
-def show_proposal(ctx: Context, proposal: Proposal) -> ProposalDetail:
+def show_proposal(ctx: Context, proposal: Proposal, *, room: int) -> ProposalDetail:
+    """The proposal in about `room` bytes."""
     content = proposal.content
-    changes = [_show_change(proposal, index) for index in range(len(content.changes))]
+    changes = [_show_change(proposal, index, int(room * _DIFFS)) for index in range(len(content.changes))]
     cut = any(len(row.diff) < len(change.diff) for row, change in zip(changes, content.changes, strict=True))
     return ProposalDetail(
         proposal=proposal.id,
@@ -149,7 +150,7 @@ def show_proposal(ctx: Context, proposal: Proposal) -> ProposalDetail:
         approvals_needed=content.approvals_needed,
         approvals=[_show_vote(approval) for approval in proposal.approvals],
         changes=changes,
-        cut="Diffs are shortened; the approval page shows them whole." if cut else None,
+        cut="Diffs are shortened: ask with a greater max_bytes; the approval page shows them whole." if cut else None,
     )
 
 
@@ -177,7 +178,7 @@ def _show_vote(approval: Approval) -> Vote:
     )
 
 
-def _show_change(proposal: Proposal, index: int) -> ChangeRow:
+def _show_change(proposal: Proposal, index: int, room: int) -> ChangeRow:
     content = proposal.content
     change = content.changes[index]
     rehearsals = content.rehearsal.changes if content.rehearsal else ()
@@ -189,7 +190,7 @@ def _show_change(proposal: Proposal, index: int) -> ChangeRow:
         target=str(change.target),
         summary=change.summary,
         wave=change.wave,
-        diff=change.diff[: _DIFFS // len(content.changes)],
+        diff=change.diff[: room // len(content.changes)],
         undo=_say_undo(change),
         rehearsed=rehearsed.ok if rehearsed else None,
         warnings=list(rehearsed.warnings) if rehearsed else [],

@@ -10,7 +10,8 @@ from pydantic import Field
 from ...policies.errors import NotThere
 from ...policies.model import INSTALLATION, Action, Resource
 from ..argocd.find import find_app
-from ..paging import SHORT_PAGE, Paged, open_cursor, seal_cursor
+from ..budget import ANSWER, Page
+from ..paging import SHORT_PAGE, Paged, Sized, open_cursor, seal_cursor
 from ..proposal import Proposal, ProposalQuery, ProposalState, proposal_resources
 from ..tool import AnyTool, Context, Effect, Params, Tool
 from ..tree import AppId
@@ -21,8 +22,15 @@ _ROUNDS = 10
 """How often a list reads on to fill its page, past proposals that the caller may not see."""
 
 
+Id = Annotated[str, Field(min_length=1, max_length=100, description="its id")]
+
+
+class ProposalGetParams(Sized):
+    proposal: Id
+
+
 class ProposalParams(Params):
-    proposal: Annotated[str, Field(min_length=1, max_length=100, description="its id")]
+    proposal: Id
 
 
 class ProposalListParams(Paged):
@@ -31,7 +39,7 @@ class ProposalListParams(Paged):
     app: str = ""
 
 
-async def _named(ctx: Context, params: ProposalParams) -> Sequence[Resource]:
+async def _named(ctx: Context, params: ProposalGetParams | ProposalParams) -> Sequence[Resource]:
     return _resources(ctx, await ctx.proposals.get(params.proposal))
 
 
@@ -52,8 +60,8 @@ def _resources(ctx: Context, proposal: Proposal) -> Sequence[Resource]:
     return proposal_resources(proposal, apps)
 
 
-async def _get(ctx: Context, params: ProposalParams) -> ProposalDetail:
-    return show_proposal(ctx, await ctx.proposals.get(params.proposal))
+async def _get(ctx: Context, params: ProposalGetParams) -> ProposalDetail:
+    return show_proposal(ctx, await ctx.proposals.get(params.proposal), room=ANSWER.of(params))
 
 
 async def _list(ctx: Context, params: ProposalListParams) -> ProposalRows:
@@ -105,7 +113,7 @@ TOOLS: tuple[AnyTool, ...] = (
             "One proposal: state, risk, digest, each change with its diff and dry run, approvals, how far it is "
             "applied, and what has to happen next."
         ),
-        params=ProposalParams,
+        params=ProposalGetParams,
         result=ProposalDetail,
         action=Action.PROPOSAL_READ,
         resources=_named,
@@ -123,7 +131,8 @@ TOOLS: tuple[AnyTool, ...] = (
         run=_list,
         render=render_rows,
         target="app",
-        budget=40_000,
+        page=Page("proposals"),
+        narrower="a state or an app",
     ),
     Tool(
         name="proposal_withdraw",

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...policies.errors import Invalid, Reason
 from ...policies.model import INSTALLATION, Action, Resource
+from ..budget import Page
 from ..paging import SHORT_PAGE, Paged, open_cursor, seal_cursor
 from ..record import Event, Record, RecordQuery, is_of
 from ..tables import align
@@ -187,6 +188,7 @@ TOOLS: tuple[AnyTool, ...] = (
         resources=_installation,
         run=_search,
         render=_render,
-        budget=40_000,
+        page=Page("records"),
+        narrower="a filter",
     ),
 )

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...policies.errors import Invalid
 from ...policies.model import INSTALLATION, Action, Resource
-from ..paging import Paged, open_cursor, seal_cursor
+from ..budget import Page
+from ..paging import Paged, Sized, open_cursor, seal_cursor
 from ..text import margin, quote, quote_name
 from ..tool import AnyTool, Context, Params, Result, Tool, Untrusted, join_lines
 from .keyspaces import (
@@ -79,7 +80,7 @@ class Keys(Result):
     cursor: str | None = Field(default=None, description="of the next page")
 
 
-class ReadParams(Params):
+class ReadParams(Sized):
     app: str
     key: str
     offset: Annotated[int, Field(ge=0)] = 0
@@ -332,6 +333,8 @@ TOOLS: tuple[AnyTool, ...] = (
         run=_list_keys,
         render=_render_keys,
         target="app",
+        page=Page("keys"),
+        narrower="a longer prefix",
     ),
     Tool(
         name="redis_overview",
@@ -360,5 +363,6 @@ TOOLS: tuple[AnyTool, ...] = (
         run=_read_key,
         render=_render_value,
         target="app",
+        page=Page("items", "count"),
     ),
 )

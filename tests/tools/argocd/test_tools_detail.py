@@ -86,7 +86,7 @@ async def test_an_app_is_told_in_full(tmp_path: Path) -> None:
     assert (answer["parent"], answer["parent_by"]) == ("main/argocd/shop", "tracking_id")
     assert answer["deepest_failing"] == "main/argocd/api"
     assert answer["fresh"] == {"cluster": "main", "version": "4711", "age_seconds": 1.5, "stale": False}
-    assert answer["cut"] == "Left out: 2 older deploys."
+    assert answer["cut"] == "Left out: 2 older deploys. Ask with max_bytes up to 65536 for more of them."
     shown = (await world.ask("app_get", app="api", all_resources=True))["resources"]["shown"]
     assert [row["kind"] for row in shown] == ["Deployment.apps", "ConfigMap.apps", "Service.apps"]
 
@@ -180,7 +180,7 @@ async def test_an_app_with_many_broken_resources_stays_small(tmp_path: Path) -> 
     world = World(tmp_path, make_app("api", managed=managed))
     answer = await world.ask("app_get", app="api")
     assert len(answer["resources"]["shown"]) == 20
-    assert answer["cut"] == "Left out: 380 resources."
+    assert answer["cut"] == "Left out: 380 resources. Ask with max_bytes up to 65536 for more of them."
     assert len(orjson.dumps(answer)) <= 16_384
 
 

@@ -237,7 +237,9 @@ async def test_more_failures_than_fit_are_counted(tmp_path: Path) -> None:
     broken = [make_app(f"app-{n}", parent="root", health=Health.DEGRADED) for n in range(9)]
     answer = await World(tmp_path, make_app("root"), *broken).ask("app_diagnose", app="root")
     assert len(answer["failing"]) == 4
-    assert answer["cut"] == "Left out: 5 failing apps; app_diagnose of an app further down tells them."
+    assert answer["cut"] == (
+        "Left out: 5 failing apps; app_diagnose of an app further down tells them, or max_bytes up to 65536."
+    )
 
 
 async def test_a_circle_of_apps_is_a_finding_and_no_endless_answer(tmp_path: Path) -> None:
