@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from cedarpy import pst
 
@@ -121,7 +122,7 @@ class Solver:
         }
         for kind in self._types:
             for name in (None, *sorted(each for kind_of, each in named if kind_of == kind)):
-                yield change_parts(formula, lambda part, kind=kind, name=name: self._at(part, kind, name))
+                yield change_parts(formula, partial(self._at, kind=kind, name=name))
 
     def _at(self, part: Part, kind: ResourceType, name: str | None) -> Formula:
         """The part where the resource is of that type, and the one of that name or (None) none that is named."""
@@ -200,7 +201,7 @@ def _by_value(formula: Formula, subject: pst.Expr, listed: list[Part]) -> Iterat
         if known is None or known - words:
             values.append(_Other())
     for value in values:
-        yield change_parts(formula, lambda part, value=value: _with_value(part, subject, value))
+        yield change_parts(formula, partial(_with_value, subject=subject, value=value))
 
 
 def _with_value(part: Part, subject: pst.Expr, value: _Value) -> Formula:

@@ -178,15 +178,15 @@ def _misfits(statement: Statement, schema: cedarpy.Schema, known: Sequence[str])
 
 def _explain_scope(statement: Statement, schema: cedarpy.Schema) -> str:
     """What is wrong with a scope that no question can ever meet."""
-    policy = statement.policy
+    policy, anything = statement.policy, pst.ScopeAny()
     if isinstance(policy.action, pst.ActionEq) and policy.action.entity.id in set(ActionGroup):
         uid = policy.action.entity
         return statement.passage(str(uid)).tell(f"`{uid.id}` is a group of actions; write `action in {uid}`")
-    for variable, problem in (
-        ("resource", "no action of this scope is ever asked of such a resource"),
-        ("principal", "nobody who asks is ever such a principal"),
+    bare = replace(policy, clauses=(), annotations={})
+    for variable, wider, problem in (
+        ("resource", replace(bare, resource=anything), "no action of this scope is ever asked of such a resource"),
+        ("principal", replace(bare, principal=anything), "nobody who asks is ever such a principal"),
     ):
-        wider = replace(policy, clauses=(), annotations={}, **{variable: pst.ScopeAny()})
         if cedarpy.validate_policies(write_policy(wider), schema).validation_passed:
             return statement.scope(variable).tell(problem)
     return statement.passage().tell("no question ever meets this scope")
