@@ -11,6 +11,7 @@ import yaml
 
 from .change import JsonObject
 from .secrets import holds_secret, is_secret_name
+from .text import disarm
 
 WITHHELD = "(withheld)"
 """What stands in a diff in the place of a secret."""
@@ -72,9 +73,11 @@ def _redact(value: Any, key: str, pointer: str, found: list[str]) -> Any:
         return [_redact(inner, key, f"{pointer}/{index}", found) for index, inner in enumerate(value)]
     if not isinstance(value, str):
         return value
-    kept = _redact_lines(value) if "\n" in value else WITHHELD if _is_secret(key, value) else value
-    if kept != value:
-        found.append(pointer)
+    plain = disarm(value)  # what is not drawn may stand within a secret
+    kept = _redact_lines(plain) if "\n" in plain else WITHHELD if _is_secret(disarm(key), plain) else plain
+    if kept == plain:
+        return value
+    found.append(pointer)
     return kept
 
 

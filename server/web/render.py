@@ -13,7 +13,7 @@ from ...tools.proposal import ProposalState, StepState
 from ...tools.tree import Health, Sync
 from .guard import HEADERS
 from .sessions import Session
-from .words import isolate, reveal, show_distance, show_duration, show_time
+from .words import isolate, reveal_clean, show_distance, show_duration, show_time
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -57,7 +57,8 @@ class Renderer:
             lstrip_blocks=True,
         )
         self._templates.filters.update(
-            words=lambda text: isolate(clean(reveal(text))),
+            clean=clean,
+            words=lambda text: isolate(reveal_clean(text, clean)),
             duration=show_duration,
             time=show_time,
             tone=lambda value: _TONES.get(value, "quiet"),

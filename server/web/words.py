@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from markupsafe import Markup
 
+from ...tools.text import disarm
 from ...tools.times import write_age, write_time
 
 _SHOWN_AS_IS = re.compile(r"[\x20-\x7e\n\t]*")
@@ -51,6 +52,15 @@ def reveal(text: str) -> str:
     return "".join(_name(character) if _is_hidden(character) else character for character in text)
 
 
+def reveal_clean(text: str, clean: Callable[[str], str]) -> str:
+    """The text revealed and without its secrets, also without one that is split by what is not drawn: then what was in
+    it is named behind it."""
+    revealed = reveal(text)
+    if revealed != text and (cleaned := clean(whole := disarm(text))) != whole:
+        return cleaned + "".join(map(_name, dict.fromkeys(filter(_is_hidden, text))))
+    return clean(revealed)
+
+
 def reveal_line(text: str) -> str:
     """The same on one line of a terminal, between marks that the text does not hold: no line of it can pass for ours."""
     one_line = reveal(text).replace("\n", " ⏎ ").replace("\t", " ")
@@ -71,7 +81,7 @@ def read_diff(diff: str, clean: Callable[[str], str]) -> tuple[DiffLine, ...]:
         if not in_hunk and line.startswith(("--- ", "+++ ")):
             continue
         mark, text = _judge(line)
-        lines.append(DiffLine(mark, isolate(clean(reveal(text)))))
+        lines.append(DiffLine(mark, isolate(reveal_clean(text, clean))))
     while lines and lines[-1] == DiffLine(Mark.SAME, ""):
         lines.pop()
     return tuple(lines)

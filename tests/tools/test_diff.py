@@ -79,6 +79,8 @@ SECRETS: tuple[Any, ...] = (
     {"note": "AKIA" + "PLANTED0PLANTED0"},
     {"repoURL": "https://user:planted@git.example.org/x.git"},
     {"note": "-----BEGIN RSA PRIVATE KEY-----\nplanted\n-----END RSA PRIVATE KEY-----"},
+    {"revision": "ghp_\u200b" + "planted0" * 5},
+    {"pass\u200bword": "planted"},
 )
 
 

@@ -13,6 +13,8 @@ from aiohttp import ClientTimeout
 from ...policies.errors import Refused, Stale, Unavailable
 from ..change import JsonObject, Rehearsed, Target, merge
 from ..diff import list_fields
+from ..secrets import redact
+from ..text import disarm
 from .source import FAULTS, Clusters, object_path
 
 WRITE_TIMEOUT = ClientTimeout(total=30.0, connect=5.0)
@@ -146,8 +148,9 @@ def _read_warnings(headers: Iterable[str]) -> Iterable[str]:
 
 
 def _clean(text: str) -> str:
-    """Server text for people: without the values it echoes (the whole object, at times), addresses and odd characters."""
-    text = _VALUE.sub(r"\1", text)
+    """Server text for people: without the values it echoes (the whole object, at times), secrets, addresses and odd
+    characters."""
+    text = redact(_VALUE.sub(r"\1", disarm(text)))[0]
     plain = "".join(char if char.isprintable() else " " for char in text)
     plain = _ADDRESS.sub("(address)", " ".join(plain.split()))
     return plain if len(plain) <= _LONGEST else f"{plain[: _LONGEST - 1]}…"
