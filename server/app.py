@@ -26,6 +26,7 @@ from ..tools.tree import AppTree
 from .audit import AuditLog
 from .background import running
 from .cursors import Cursors
+from .fingerprints import Fingerprints
 from .foundation import open_foundation
 from .gate import CallerPolicy, Gate
 from .http import build_app, requester
@@ -92,6 +93,7 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
         stack.push_async_callback(redis.close)
         proposals = ProposalBook(state, audit, settings.proposals)
         cursors = await Cursors.shared(state)
+        fingerprints = await Fingerprints.shared(state, settings.redaction.fingerprint_key_file)
         sources: Mapping[type[Any], Any] = {ArgoCD: argocd, Clusters: base.clusters, RedisState: redis}
         first_sync = asyncio.create_task(argocd.wait_synced(_FIRST_SYNC_SECONDS))
         first_sync.add_done_callback(_settle_memory)
@@ -119,7 +121,7 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
             engine=lambda: policies.current,
             context=enter,
             recorder=audit,
-            cleaner=base.redactor,
+            cleaner=base.redactor.with_fingerprints(fingerprints),
             metrics=metrics,
             timeout=settings.http.call_timeout,
             acr_values=settings.identity.step_up.acr_values,

@@ -8,11 +8,14 @@ import sys
 from collections.abc import Callable, Coroutine
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..policies.errors import ArborgateError
+
+if TYPE_CHECKING:
+    from .settings import Settings
 
 # Each command imports what it runs: a copilot that starts `serve --stdio` waits for nothing it does not need.
 
@@ -52,11 +55,11 @@ def serve(
 
     settings = read_settings(config)
     if stdio:
-        _run(lambda stop: serve_stdio(settings, acting_as, stop), log_level)
+        _run(lambda stop: serve_stdio(settings, acting_as, stop), log_level, settings)
     elif acting_as:
         raise typer.BadParameter("goes with --stdio", param_hint="--as")
     else:
-        _run(lambda stop: serve_http(settings, stop), log_level)
+        _run(lambda stop: serve_http(settings, stop), log_level, settings)
 
 
 @commands.command()
@@ -66,7 +69,7 @@ def applier(config: Config = None, log_level: LogLevel = Level.WARNING) -> None:
     from .settings import read_settings
 
     settings = read_settings(config)
-    _run(lambda stop: run_applier(settings, stop), log_level)
+    _run(lambda stop: run_applier(settings, stop), log_level, settings)
 
 
 def _run(start: Callable[[asyncio.Event], Coroutine[Any, Any, None]], level: Level) -> None:
@@ -76,7 +79,7 @@ def _run(start: Callable[[asyncio.Event], Coroutine[Any, Any, None]], level: Lev
     from .logs import set_up_logging
     from .redaction import Redactor
 
-    set_up_logging(level, Redactor().clean_text)
+    set_up_logging(level, Redactor(settings.redaction).clean_text)
 
     async def run() -> None:
         stop = asyncio.Event()
@@ -118,9 +121,11 @@ def main() -> None:
     try:
         commands()
     except ArborgateError as error:
-        for line in (error.message, error.hint):
-            if line:
-                print(f"arborgate: {line}", file=sys.stderr)  # noqa: T201  # the one place that speaks before logging is up
+        from .redaction import Redactor
+
+        clean = Redactor().clean_text  # what is wrong in a file may stand beside a password
+        for line in filter(None, (error.message, error.hint)):
+            print(f"arborgate: {clean(line)}", file=sys.stderr)  # noqa: T201  # the one place that speaks before logging is up
         sys.exit(2)
 
 

@@ -42,7 +42,7 @@ async def open_foundation(
     """Opens the parts in the order in which they need each other, and follows changes of the policies.
 
     `workloads`: also watch those of the clusters that the settings say so of."""
-    redactor = Redactor()
+    redactor = Redactor(settings.redaction)
     around = settings.surroundings
     policies = Policies(settings.policies.dir, surroundings=around)
     async with AsyncExitStack() as stack:

@@ -2,98 +2,351 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import copy
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
 
 import orjson
 import re2
 
-from ..tools.secrets import SHAPES, is_secret_name, redact
-from ..tools.text import neutralise
-
-_TELLING = r"pass|pwd|secret|token|credential|key|auth|cookie|string|dsn|kubeconfig|dockerconfigjson"
-_STRUCTURES = (
-    rf'(?i:"[^"]*(?:{_TELLING})[^"]*":)',
-    rf'(?i:"name":"[^"]*(?:{_TELLING}))',
-    r'"kind":"Secret"',
-    # Anything escaped in JSON, or not plain ASCII: the shapes below could miss what such a text says.
-    r"\\|[^\x20-\x7e]",
+from ..tools.secret_names import NameKind, normalise_names
+from ..tools.secret_values import is_reference
+from ..tools.secrets import MARK, Detector, Found, compile_fast, default_detector, replace
+from ..tools.text import LONGEST_LINE, cut, disarm
+from .fingerprints import Fingerprints
+from .redaction_settings import RedactionSettings
+from .structures import (
+    SECRET_LINE,
+    hide_manifests,
+    is_schema,
+    names_value,
+    refers,
+    secret_items,
+    spares_number,
+    spares_word,
 )
-"""What makes an answer worth a closer look, as patterns over its compact JSON."""
+from .wrappings import BASE64, ESCAPED, GZIP, RUN, open_base64, open_gzip, unescape
+
+_DEPTH: Final = 5
+"""How many texts within texts are opened. What is wrapped deeper is hidden as a whole: no source writes such a thing."""
+
+_TOP: Final = 5
+"""Down to this level a container is first looked at as a whole; further down the looks would add up."""
+
+_KNOWN: Final = 32_768
+"""Short texts remembered as harmless: kinds, namespaces and states come again in every row."""
+
+# Letters, digits and signs of the usual scripts need no second look. All else that is not plain ASCII might be invisible.
+_ODD = (
+    r"[^\x00-\x7e\x{a1}-\x{ac}\x{ae}-\x{24f}\x{370}-\x{3ff}\x{400}-\x{482}\x{48a}-\x{52f}\x{2010}-\x{2027}\x{2030}-\x{205e}\x{20a0}-\x{20bf}"
+    r"\x{2190}-\x{22ff}\x{2500}-\x{257f}\x{2713}-\x{2717}\x{3001}-\x{3003}\x{3041}-\x{3096}\x{309b}-\x{30ff}\x{4e00}-\x{9fff}\x{ac00}-\x{d7a3}]"
+)
+_KIND_SECRET = r"\\*[\"']?\bkind\\*[\"']?\s*[:=]\s*\\*[\"']?(?:Secret|SecretList)\b"
+_MARKERS = (
+    _ODD,
+    _KIND_SECRET,
+    BASE64,
+    GZIP,
+    ESCAPED,
+    r'(?i:\["(?:(?:proxy-)?authorization|(?:set-)?cookie|x-[a-z-]+)",")',
+)
+
+_BACKSLASH: Final = 0x5C
+_NAMED: Final = frozenset(NameKind)
+_WHOLE_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,2}")
+_MARKED = compile_fast("|".join(_MARKERS))
+_BASE64, _GZIP, _ESCAPED = re2.compile(BASE64), re2.compile(GZIP), re2.compile(ESCAPED)
+
+Cleaned = tuple[Any, int]
 
 
 class Redactor:
-    """Removes secrets by structure (a Secret's data, an environment variable's value), by key name and by shape, and
-    makes untrusted text harmless. An answer in which one linear scan finds nothing suspicious passes untouched."""
+    """Removes secrets by structure (a Secret's data, an environment variable's value), by key name and by shape, however
+    they are wrapped, and makes untrusted text harmless. An answer in which one linear scan finds nothing suspicious
+    passes untouched, as the same object.
 
-    def __init__(self, *, text_limit: int = 12_000) -> None:
+    In results a secret shows its kind and its fingerprint, where there is a key: `[redacted:github_token:7f3a9c21]`. In
+    texts (errors, records, logs, pages) it shows the kind alone: what callers wrote comes back in those."""
+
+    def __init__(
+        self,
+        settings: RedactionSettings | None = None,
+        *,
+        text_limit: int = 12_000,
+        fingerprints: Fingerprints | None = None,
+    ) -> None:
         self._limit = text_limit
-        self._suspicious = re2.compile("|".join([*_STRUCTURES, *(pattern for _, pattern in SHAPES)]))
+        self._detector = _detector_for(settings or RedactionSettings())
+        self._hints = compile_fast("|".join([*_MARKERS, self._detector.hints, *self._detector.heads]))
+        self._quiet: set[str] = set()
+        self._fingerprints = fingerprints
+        self._without = self if fingerprints is None else self.with_fingerprints(None)
+
+    def with_fingerprints(self, fingerprints: Fingerprints | None) -> Redactor:
+        """The same redactor, telling fingerprints in results or telling none."""
+        made = copy.copy(self)
+        made._fingerprints = fingerprints
+        made._without = made if fingerprints is None else self._without
+        return made
 
     def clean(self, value: Any) -> tuple[Any, int]:
         """The JSON value, cleaned, and how many secrets were taken out. The value given is not changed."""
-        try:
-            dumped = orjson.dumps(value).decode()
-        except TypeError:  # half of a surrogate pair somewhere in it
-            return self._walk(value, None)
-        if len(dumped) <= self._limit and self._suspicious.search(dumped) is None:
-            return value, 0
-        return self._walk(value, None)
+        return (value, 0) if self._passes(value) else self._walk(value, None)
 
     def clean_text(self, text: str) -> str:
         """One text, cleaned."""
-        return self._text(text)[0]
+        return self._without._text(text, 0)[0]
 
-    def _walk(self, value: Any, name: str | None) -> tuple[Any, int]:
-        """`name` is the key the value hangs under when that key says "secret", else None."""
+    def _passes(self, value: Any) -> bool:
+        """Whether a quick look at the value as JSON finds nothing that a walk could change."""
+        try:
+            dumped = orjson.dumps(value)
+        except (TypeError, RecursionError):  # half of a surrogate pair somewhere in it
+            return False
+        if _may_hold_longer(dumped, min(self._limit, LONGEST_LINE)):
+            return False
+        flat = _flatten(dumped)
+        return flat is not None and self._is_quiet(flat)
+
+    def _is_quiet(self, data: bytes) -> bool:
+        """One pass over the text finds hints; only what they hint at is looked for."""
+        if self._hints.search(data) is None:
+            return True
+        marked = _MARKED.search(data) is not None
+        return not (marked or self._detector.shows_secret(data) or self._detector.names_secret(data))
+
+    def _walk(self, value: Any, hidden: NameKind | None, depth: int = 0, level: int = 0) -> Cleaned:
+        """`hidden` is what the key says that the value hangs under, when that key says "secret"."""
         if isinstance(value, str):
-            return ("[redacted:named]", 1) if name is not None and value else self._text(value)
+            return self._text(value, depth) if hidden is None else self._hide(value, hidden, depth)
         if isinstance(value, Mapping):
-            return self._mapping(value, name)
+            return self._mapping(value, hidden, depth, level)
         if isinstance(value, list | tuple):
-            items, counts = [], 0
-            for item in value:
-                cleaned, count = self._walk(item, name)
-                items.append(cleaned)
-                counts += count
-            return items, counts
-        if name is not None and isinstance(value, int | float) and not isinstance(value, bool):
-            return "[redacted:named]", 1
+            return self._list(value, hidden, depth, level)
+        if hidden is not None and isinstance(value, int | float) and not isinstance(value, bool):
+            return (value, 0) if spares_number(hidden, value) else (f"[redacted:{hidden}]", 1)
         return value, 0
 
-    def _mapping(self, value: Mapping[str, Any], name: str | None) -> tuple[dict[str, Any], int]:
-        secret_object = value.get("kind") == "Secret"
-        # {name: DB_PASSWORD, value: …}: an environment variable, a Helm parameter, a header.
-        named = value.get("name")
-        secret_pair = isinstance(named, str) and is_secret_name(neutralise(named, self._limit))
+    def _part(self, value: Any, hidden: NameKind | None, depth: int, level: int) -> Cleaned:
+        if hidden is None and level <= _TOP and isinstance(value, Mapping | list) and self._passes(value):
+            return value, 0
+        return self._walk(value, hidden, depth, level)
+
+    def _list(self, values: Sequence[Any], hidden: NameKind | None, depth: int, level: int) -> Cleaned:
+        kinds = secret_items(values, self._detector.kind_of_name) if hidden is None else {}
+        items, counts = [], 0
+        for index, item in enumerate(values):
+            cleaned, count = self._part(item, hidden or kinds.get(index), depth, level + 1)
+            items.append(cleaned)
+            counts += count
+        return items, counts
+
+    def _mapping(self, value: Mapping[str, Any], hidden: NameKind | None, depth: int, level: int) -> Cleaned:
+        secret_object = value.get("kind") in ("Secret", "SecretList")
+        holder = names_value(value, lambda name: self._detector.kind_of_name(self._plain(name)))
+        if hidden is not None and (refers(value) or is_schema(value)):
+            hidden = None
         result: dict[str, Any] = {}
         counts = 0
         for raw_key, inner in value.items():
-            key = neutralise(raw_key, self._limit)  # judged as it will be read
-            hidden = (
-                name is not None
-                or (secret_object and key in ("data", "stringData"))
-                or (secret_pair and key == "value")
-                or is_secret_name(key)
-            )
-            clean_key, key_count = redact(key)
-            result[clean_key], count = self._walk(inner, key if hidden else None)
+            key = self._plain(raw_key)  # judged as it will be read
+            kind = hidden or self._kind(key, inner, value)
+            if secret_object and key in ("data", "stringData"):
+                kind = NameKind.SECRET
+            elif holder is not None and key == holder[0]:
+                kind = holder[1]
+            clean_key, key_count = self._key(key)
+            result[clean_key], count = self._part(inner, kind, depth, level + 1)
             counts += count + key_count
         return result, counts
 
-    def _text(self, text: str) -> tuple[str, int]:
-        harmless = neutralise(text, self._limit)
-        if harmless[:1] in ("{", "["):
-            inner, count = self._json(harmless)
+    def _kind(self, key: str, inner: Any, within: Mapping[str, Any]) -> NameKind | None:
+        kind = self._detector.kind_of_name(key)
+        if kind is None or (key == "secretKey" and "remoteRef" in within):  # of an ExternalSecret: a name
+            return None
+        if isinstance(inner, str):
+            return None if spares_word(kind, inner) else kind
+        if key == "pass" and isinstance(inner, int):  # and fail: 0
+            return None
+        if isinstance(inner, Mapping) and key in ("auth", "authorization"):
+            return None  # a section of settings
+        return (
+            None if spares_number(kind, inner) or (key.endswith("okens") and isinstance(inner, int | float)) else kind
+        )
+
+    def _key(self, key: str) -> tuple[str, int]:
+        return self._secrets(key, _DEPTH - 1) if len(key) >= 16 else (key, 0)
+
+    def _plain(self, text: str) -> str:
+        return cut(disarm(text), self._limit)
+
+    def _hide(self, value: str, kind: NameKind, depth: int) -> Cleaned:
+        """All of the text, unless it says that it holds no secret itself."""
+        plain = disarm(value)
+        data = plain.encode()
+        if not plain.strip() or (data.startswith(MARK) and data.endswith(b"]") and len(data) < 120):
+            return cut(plain, self._limit), 0
+        if is_reference(data) or self._detector.is_allowed(data):
+            return self._text(value, depth)
+        return self._tell(kind, plain), 1
+
+    def _text(self, text: str, depth: int) -> tuple[str, int]:
+        if text in self._quiet:
+            return text, 0
+        # Cut last: half of a token has no shape any more.
+        cleaned, count = self._secrets(disarm(text), depth)
+        return cut(cleaned, self._limit), count
+
+    def _secrets(self, text: str, depth: int) -> tuple[str, int]:
+        """The harmless text without its secrets, and how many there were."""
+        data = text.encode()
+        if self._is_quiet(data):
+            if len(text) <= 64:
+                if len(self._quiet) >= _KNOWN:
+                    self._quiet.clear()
+                self._quiet.add(text)
+            return text, 0
+        if depth >= _DEPTH:
+            return ("[redacted:nested]", 1) if self._is_wrapped(text) else self._shown(data)
+        if text.lstrip()[:1] in ("{", "["):
+            inner, count = self._json(text, depth)
             if count:
                 return inner, count
-        return redact(harmless)
+        counts = 0
+        for step in (self._manifests, self._embedded, self._spans, self._wrapped, self._escaped):
+            text, count = step(text, depth)
+            counts += count
+        return text, counts
 
-    def _json(self, text: str) -> tuple[str, int]:
+    def _shown(self, data: bytes) -> tuple[str, int]:
+        found = self._detector.find(data)
+        return replace(data, found, self._mark).decode(), len(found)
+
+    def _spans(self, text: str, _depth: int) -> tuple[str, int]:
+        return self._shown(text.encode())
+
+    def _is_wrapped(self, text: str) -> bool:
+        data = text.encode()
+        wrapped = any(pattern.search(data) for pattern in (_BASE64, _GZIP, _ESCAPED))
+        return wrapped or (text.lstrip()[:1] in ("{", "[") and b"\\\\" in data)
+
+    def _json(self, text: str, depth: int) -> tuple[str, int]:
         """JSON held in a text (a manifest in an annotation, a document in Redis): its structure says what is secret.
         Where nothing is, the text stays as it was written."""
         try:
-            cleaned, count = self._walk(orjson.loads(text), None)
-        except (orjson.JSONDecodeError, RecursionError):
+            cleaned, count = self._walk(orjson.loads(text), None, depth + 1, _TOP)
+            return orjson.dumps(cleaned).decode(), count
+        except (orjson.JSONDecodeError, TypeError):
             return text, 0
-        return orjson.dumps(cleaned).decode(), count
+        except RecursionError:
+            return "[redacted:nested]", 1
+
+    def _embedded(self, text: str, depth: int) -> tuple[str, int]:
+        """JSON behind other words on a line, or on several lines."""
+        if not ("{" in text and '"' in text):
+            return text, 0
+        first, last = text.find("{"), text.rfind("}") + 1
+        if first < last:
+            inner, count = self._json(text[first:last], depth)
+            if count:
+                return text[:first] + inner + text[last:], count
+        if "\n" not in text:
+            return text, 0
+        lines, counts = [], 0
+        for line in text.split("\n"):
+            first, last = line.find("{"), line.rfind("}") + 1
+            inner, count = self._json(line[first:last], depth) if 0 <= first < last else ("", 0)
+            lines.append(line[:first] + inner + line[last:] if count else line)
+            counts += count
+        return ("\n".join(lines), counts) if counts else (text, 0)
+
+    def _manifests(self, text: str, depth: int) -> tuple[str, int]:
+        if not SECRET_LINE.search(text):
+            return text, 0
+        return hide_manifests(text, lambda value: self._hide(value, NameKind.SECRET, depth)[0])
+
+    def _wrapped(self, text: str, depth: int) -> tuple[str, int]:
+        """Runs of base64 that hold a secret, or compressed text: each goes as a whole."""
+        data = text.encode()
+        pieces, at, counts = [], 0, 0
+        for marker in (_GZIP, _BASE64):
+            pieces, at = [], 0
+            while (match := marker.search(data, at)) is not None:
+                begin = match.start() + (0 if match.group()[:1].isalnum() else 1)
+                run = RUN.match(data, begin)
+                end = run.end() if run else match.end()
+                mark = self._open(data[begin:end], depth, packed=marker is _GZIP)
+                pieces.append(data[at:begin] + (mark or data[begin:end]))
+                counts += mark is not None
+                at = end
+            data = b"".join([*pieces, data[at:]])
+        return data.decode(), counts
+
+    def _open(self, run: bytes, depth: int, *, packed: bool) -> bytes | None:
+        inside = open_gzip(run) if packed else open_base64(run)
+        if inside is None:
+            return b"[redacted:compressed]" if packed else None
+        harmless = disarm(inside)
+        found = self._detector.find(harmless.encode()) if depth + 1 < _DEPTH else []
+        cleaned, count = self._secrets(harmless, depth + 1)
+        if not count:
+            return None
+        if len(found) == 1:
+            secret = harmless.encode()[found[0].start : found[0].end]
+            return self._mark(found[0], secret)
+        start = cleaned.find("[redacted:")
+        return cleaned[start : cleaned.find("]", start) + 1].encode() or b"[redacted:encoded]"
+
+    def _escaped(self, text: str, depth: int) -> tuple[str, int]:
+        """A text with escapes in it is read without them; it stays as it was written if that shows no secret."""
+        data = text.encode()
+        if not _ESCAPED.search(data):
+            return text, 0
+        plain = unescape(data).decode("utf-8", "replace")
+        cleaned, count = self._secrets(disarm(plain), depth + 1)
+        return (cleaned, count) if count > 0 else (text, 0)
+
+    def _mark(self, found: Found, secret: bytes) -> bytes:
+        return self._tell(found.kind, secret.decode(), unsalted=found.unsalted).encode()
+
+    def _tell(self, kind: str, secret: str, *, unsalted: bool = False) -> str:
+        """What stands in the secret's place. A kind known by its shape says more than one told by a name, and base64 is
+        opened, so that the same secret is told alike wherever and however it stands."""
+        plain = secret.strip()
+        if kind in _NAMED:
+            opened = open_base64(plain.encode()) if _WHOLE_BASE64.fullmatch(plain) else None
+            plain = plain if opened is None else opened.strip()
+            if known := self._detector.kind_of_value(plain.encode()):
+                kind, unsalted = known.kind, known.unsalted
+        told = self._fingerprints.of(plain) if self._fingerprints is not None and not unsalted else ""
+        return f"[redacted:{kind}:{told}]" if told else f"[redacted:{kind}]"
+
+
+@lru_cache(maxsize=4)
+def _detector_for(settings: RedactionSettings) -> Detector:
+    if settings == RedactionSettings():
+        return default_detector()
+    return Detector(settings.shapes, normalise_names(settings.names), frozenset(settings.allow))
+
+
+def _may_hold_longer(dumped: bytes, limit: int) -> bool:
+    """Whether some text of the JSON may be longer than that: whether so many bytes stand without a quote."""
+    at = 0
+    while len(dumped) - at > limit:
+        found = dumped.rfind(b'"', at, at + limit)
+        while found > at and dumped[found - 1] == _BACKSLASH:  # one within a text
+            found = dumped.rfind(b'"', at, found)
+        if found <= at:
+            return True
+        at = found
+    return False
+
+
+def _flatten(dumped: bytes) -> bytes | None:
+    """JSON as its texts read, without the escapes of quotes and lines; None when it has others, which need a walk."""
+    if b"\\" not in dumped:
+        return dumped
+    flat = dumped.replace(b"\\\\", b"\0").replace(b'\\"', b'"').replace(b"\\n", b"\n").replace(b"\\t", b"\t")
+    return None if b"\\" in flat else flat.replace(b"\0", b"\\")

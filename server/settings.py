@@ -19,6 +19,7 @@ from ..policies.surroundings import Surroundings
 from ..tools.environments import EnvironmentRule
 from ..tools.tree import Owned
 from .identity.settings import IdentitySettings, Member
+from .redaction_settings import RedactionSettings
 from .section import Seconds, Section
 
 
@@ -140,6 +141,7 @@ class Settings(Section):
     applier: ApplierSettings = ApplierSettings()
     demo: bool = Field(default=False, description="set by `arborgate demo`: every page and banner says it is a demo")
 
+    redaction: RedactionSettings = RedactionSettings()
     @property
     def surroundings(self) -> Surroundings:
         """What the policies are told of the settings."""

@@ -1,81 +1,230 @@
-"""What secrets look like: names of fields that hold one, and shapes of well-known kinds, matched in linear time."""
+"""Finds secrets in a text: by shape, by where they stand, and behind a name that tells; in linear time."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any
 
 import re2
 
-_PLAIN_NAME = (
-    r"(?i)(?:^|[^a-z])(?:pass|pwd)$|passw(?:or)?d|passphrase|passwd|secret|token|credential|(?:api|access|account|"
-    r"encryption|master|private|signing|ssh)[._-]?key|auth(?:orization)?$|^cookie$|set-cookie|requirepass|masterauth|"
-    r"connection[._-]?string|\bdsn$|kubeconfig|dockerconfigjson"
+from .secret_names import TELLING, NameKind, is_secret_name, kind_of_name, normalise_name
+from .secret_places import PLACES
+from .secret_shapes import SHAPES, Shape
+from .secret_values import ends_value, is_reference, is_said, is_tag
+
+__all__ = ["SHAPES", "Detector", "Found", "default_detector", "holds_secret", "is_secret_name", "redact"]
+
+MARK = b"[redacted:"
+"""How the place of a secret begins. What stands there is none."""
+
+_MEMORY = 64 << 20
+_NAME = rf"[A-Za-z0-9_.$-]*{TELLING}[A-Za-z0-9_.-]*"
+
+HEAD = rf"({_NAME})(?:\]|\\*[\"'`]|</?\w{{1,20}}>)*\s*(?:=>|:=|\+=|=|:|>)[ \t]*"
+"""RE2: a telling name and what parts it from its value, in JSON, YAML, TOML, INI, XML, code, URLs and log lines."""
+
+_FLAG = rf"(?:^|[\s\"'\[,=])--?({_NAME})[\"']?(?:\s+|\s*,\s*)"
+"""RE2: an option of a command, its value the next word."""
+
+PAIR = (
+    r"(?i:\b(?:name|key|field|header|parameter|param|property|variable|option|setting))\\*[\"']?\s*[:=]\s*\\*[\"']?"
+    rf"({_NAME})\\*[\"']?[\s,/]*(?:-\s+)?\\*[\"']?(?i:value|content|val|default)\\*[\"']?\s*[:=]\s*"
 )
-_LOOK_ALIKE = (
-    r"(?i)(?:name|names|ref|refs|namespace|endpoint|url|uri|type|types|count|counts|length|limit|budget|budgets|expiry|"
-    r"expires|expires_in|expiration|ttl|age|algorithm|id|ids|enabled|required|policy|method|methods|provider|store|path|"
-    r"file|mode|version|rotation|digest|supported|class|kind|public[._-]?key)$|^(?:max|min|num|n)[._-]?tokens|^tokeni[sz]"
-)
-
-SHAPES: tuple[tuple[str, str], ...] = (
-    (
-        "private_key",
-        r"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|$)",
-    ),
-    ("jwt", r"\bey[JK][A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"),
-    ("aws_key_id", r"\b(?:AKIA|ASIA|AIDA|AROA)[A-Z0-9]{16}\b"),
-    ("github_token", r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,})"),
-    ("gitlab_token", r"\bgl(?:pat|ptt|dt|rt|soat|cbt|agent)-[A-Za-z0-9_.-]{16,}"),
-    ("slack_token", r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}"),
-    ("slack_webhook", r"hooks\.slack\.com/services/[A-Za-z0-9/]{20,}"),
-    ("stripe_key", r"\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,}"),
-    ("google_key", r"\bAIza[A-Za-z0-9_-]{30,}"),
-    ("google_token", r"\bya29\.[A-Za-z0-9_-]{20,}"),
-    ("model_key", r"\bsk-(?:ant-|proj-)?[A-Za-z0-9_-]{20,}"),
-    ("package_token", r"\b(?:npm_[A-Za-z0-9]{30,}|pypi-[A-Za-z0-9_-]{30,}|dckr_pat_[A-Za-z0-9_-]{20,})"),
-    ("vault_token", r"\bhv[sbr]\.[A-Za-z0-9_-]{20,}"),
-    ("cloud_token", r"\b(?:do[opr]_v1_[a-f0-9]{40,}|dapi[a-f0-9]{32}|SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,})"),
-    ("azure_key", r"(?i)\b(?:AccountKey|SharedAccessKey)=[A-Za-z0-9+/=]{20,}"),
-    ("password_hash", r"\$(?:2[aby]|5|6|y|argon2id?)\$[A-Za-z0-9./$=,+-]{20,}"),
-    ("url_password", r"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/:@\"']*:[^\s/\"']+@"),
-    ("authorization", r"(?i)\b(?:bearer|basic|dpop)\s+[A-Za-z0-9._~+/=-]{16,}"),
-    (
-        "assignment",
-        (
-            # Behind the name: `=` or `:`, then all of a quoted text (of a YAML block, its first word), or one word.
-            r"(?i)\b[a-z0-9_.-]*(?:password|passwd|passphrase|secret|(?:api|access|account|encryption|master|private|"
-            r"signing|ssh)[_.-]?key|(?:auth|access|refresh)[_-]?token)\\*[\"']?\s*[=:]\s*(?:[|>][+-]?\s+)?"
-            r"(?:\\*\"[^\"]+|\\*'[^']+|[^\s\"',;&}\]]{4,})"
-            r"|\b(?:[a-z0-9_.-]*_(?:pass|pwd)|(?:[a-z0-9_.-]*[_.-])?token)=[^\s\"',;&}\]]{4,}"
-        ),
-    ),
-)
-"""Kind and pattern (RE2 syntax, linear in the text whatever it is)."""
-
-_NAME = re2.compile(_PLAIN_NAME)
-_NOT_NAME = re2.compile(_LOOK_ALIKE)
-_ANY = re2.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in SHAPES))
+"""RE2: `name: DB_PASSWORD, value: …`: variables, parameters and headers, in YAML, JSON or XML attributes."""
 
 
-def is_secret_name(name: str) -> bool:
-    """Whether a field of this name holds a secret (`dbPassword`), and not something about one (`secretName`)."""
-    return _NAME.search(name) is not None and _NOT_NAME.search(name) is None
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One secret of a text: `start` and `end` are offsets into its UTF-8 bytes. `unsalted`: see `Shape`."""
+
+    kind: str
+    start: int
+    end: int
+    unsalted: bool = False
+
+
+def compile_fast(pattern: str) -> Any:
+    """RE2 without groups, with room for the states of many kinds."""
+    options = re2.Options()
+    options.never_capture = True
+    options.max_mem = _MEMORY
+    return re2.compile(pattern, options)
+
+
+class Detector:
+    """`shapes` are looked for besides the known ones, `names` hold secrets besides the known ones; `allowed` values and
+    names never do. Thread-safe."""
+
+    def __init__(
+        self, shapes: Iterable[Shape] = (), names: frozenset[str] = frozenset(), allowed: frozenset[str] = frozenset()
+    ) -> None:
+        """`names` as `normalise_name` writes them."""
+        self.shapes: Sequence[Shape] = (*SHAPES, *PLACES, *shapes)
+        self._names = names
+        self._allowed = frozenset(value.encode() for value in allowed)
+        self._allowed_names = frozenset(normalise_name(value) for value in allowed)
+        self._each: dict[int, Any] = {}
+        named = "|".join(f"[A-Za-z0-9_.-]*{_spell(name)}[A-Za-z0-9_.-]*" for name in sorted(names))
+        name = f"(?:{_NAME}|{named})" if named else _NAME
+        self.heads = tuple(pattern.replace(_NAME, name) for pattern in (HEAD, PAIR, _FLAG))
+        self._heads = [re2.compile(pattern) for pattern in self.heads]
+
+    @cached_property
+    def _which(self) -> Any:
+        return _compile_set(shape.hint for shape in self.shapes)
+
+    @cached_property
+    def _any_head(self) -> Any:
+        return re2.compile("|".join(self.heads))
+
+    @cached_property
+    def _quick(self) -> Any:
+        return compile_fast(self.hints)
+
+    @property
+    def hints(self) -> str:
+        """RE2: matches every text that may show a shape."""
+        return "|".join(f"(?:{shape.hint})" for shape in self.shapes)
+
+    def kind_of_name(self, name: str) -> NameKind | None:
+        """What a field of this name holds; None for no secret."""
+        if not self._names and not self._allowed_names:
+            return kind_of_name(name)
+        plain = normalise_name(name)
+        if plain in self._allowed_names:
+            return None
+        return kind_of_name(name) or (NameKind.SECRET if plain in self._names else None)
+
+    def kind_of_value(self, value: bytes) -> Found | None:
+        """The one secret that the value is, as a whole, if its shape is known."""
+        found = [one for one in self._find_shapes(value) if (one.start, one.end) == (0, len(value))]
+        return found[0] if found else None
+
+    def is_allowed(self, value: bytes) -> bool:
+        """Whether the settings say of exactly this value that it is no secret."""
+        return value in self._allowed
+
+    def shows_secret(self, data: bytes) -> bool:
+        """Whether a secret of a known shape stands in the text."""
+        return self._quick.search(data) is not None and any(True for _ in self._find_shapes(data))
+
+    def names_secret(self, data: bytes) -> bool:
+        """Whether a telling name stands somewhere in the text in the way a value follows."""
+        return any(True for _ in self._find_names(self._any_head, data))
+
+    def find(self, data: bytes) -> list[Found]:
+        """The secrets of a text in UTF-8, in order, none within another."""
+        found = list(self._find_shapes(data)) if self._quick.search(data) else []
+        for pattern in self._heads:
+            found += self._find_named(pattern, data)
+        return _merge(found)
+
+    def _find_shapes(self, data: bytes) -> Iterator[Found]:
+        # One pass tells which kinds are there, then each of these looks alone: a kind that begins everywhere and ends
+        # nowhere can't make the others begin anew behind each of their matches.
+        for index in self._which.Match(data) or ():
+            shape, pattern = self.shapes[index], self._compile(index)
+            for match in pattern.finditer(data):
+                start, end = match.span(1) if pattern.groups else match.span()
+                value = data[start:end]
+                if not self._spares(shape, value):
+                    yield Found(shape.kind, start, end, shape.unsalted)
+
+    def _compile(self, index: int) -> Any:
+        if index not in self._each:
+            self._each[index] = re2.compile(self.shapes[index].pattern)
+        return self._each[index]
+
+    def _spares(self, shape: Shape, value: bytes) -> bool:
+        if value.startswith(MARK) or value in self._allowed:
+            return True
+        if shape.judge is not None and not shape.judge(value.decode("utf-8", "replace")):
+            return True
+        return is_reference(value)
+
+    def _find_names(self, pattern: Any, data: bytes) -> Iterator[tuple[NameKind, int, int]]:
+        """What the name tells, where the name begins, where the value does."""
+        at = 0
+        while (match := pattern.search(data, at)) is not None:
+            begin, at = match.span(match.lastindex)
+            kind = self.kind_of_name(data[begin:at].decode("ascii", "replace"))
+            if kind is not None:
+                at = match.end()
+                yield kind, begin, at
+
+    def _find_named(self, pattern: Any, data: bytes) -> Iterator[Found]:
+        done = 0
+        for kind, begins, at in self._find_names(pattern, data):
+            if at < done:
+                continue
+            start, end, quoted = ends_value(data, begins, at)
+            value = data[start:end]
+            if not value or value.startswith(MARK) or value in self._allowed or is_reference(value):
+                continue
+            if not quoted and (is_said(kind, data, begins, start, end) or is_tag(kind, data, begins, start, end)):
+                continue
+            done = end
+            yield Found(kind, start, end)
+
+
+def _compile_set(patterns: Iterable[str]) -> Any:
+    options = re2.Options()
+    options.max_mem = _MEMORY
+    found = re2.Set.SearchSet(options)
+    for pattern in patterns:
+        found.Add(pattern)
+    found.Compile()
+    return found
+
+
+def _spell(name: str) -> str:
+    """RE2 for a name however it is written: `dbcode` as `DB_CODE`, `db.code`, `dbCode`."""
+    return "(?i:" + "[_.-]?".join(re.escape(character) for character in name) + ")"
+
+
+def _merge(found: list[Found]) -> list[Found]:
+    """Those that overlap become one; a kind known by its shape is told rather than one told by a name."""
+    if len(found) < 2:
+        return found
+    kinds = set(NameKind)
+    merged: list[Found] = []
+    for one in sorted(found, key=lambda each: (each.start, -each.end)):
+        last = merged[-1] if merged else None
+        if last is None or one.start >= last.end:
+            merged.append(one)
+            continue
+        better = one if last.kind in kinds and one.kind not in kinds else last
+        merged[-1] = Found(better.kind, last.start, max(last.end, one.end), last.unsalted or one.unsalted)
+    return merged
+
+
+@cache
+def default_detector() -> Detector:
+    """The one with nothing added."""
+    return Detector()
+
+
+def replace(data: bytes, found: Sequence[Found], mark: Callable[[Found, bytes], bytes]) -> bytes:
+    """The text with `mark` of each secret in its place."""
+    pieces, at = [], 0
+    for one in found:
+        pieces += [data[at : one.start], mark(one, data[one.start : one.end])]
+        at = one.end
+    return b"".join([*pieces, data[at:]])
 
 
 def redact(text: str) -> tuple[str, int]:
-    """The text with every secret of a known shape replaced by `[redacted:<kind>]`, and how many there were."""
-    count = 0
-
-    def replace(match: Any) -> str:
-        nonlocal count
-        count += 1
-        return f"[redacted:{match.lastgroup}]"
-
-    if _ANY.search(text) is None:
+    """The text with every secret that it shows replaced by `[redacted:<kind>]`, and how many there were."""
+    data = text.encode("utf-8", "replace")
+    found = default_detector().find(data)
+    if not found:
         return text, 0
-    return _ANY.sub(replace, text), count
+    return replace(data, found, lambda one, _: f"[redacted:{one.kind}]".encode()).decode(), len(found)
 
 
 def holds_secret(text: str) -> bool:
-    """Whether the text holds a secret of a known shape."""
-    return _ANY.search(text) is not None
+    """Whether the text shows a secret."""
+    return bool(default_detector().find(text.encode("utf-8", "replace")))

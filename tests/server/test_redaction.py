@@ -23,12 +23,12 @@ SHAPED = {
     "slack_token": "xoxb-" + BODY,
     "stripe_key": "sk_live_" + BODY,
     "google_key": "AIza" + BODY,
-    "package_token": "npm_" + BODY,
+    "npm_token": "npm_" + BODY,
     "vault_token": "hvs." + BODY,
     "password_hash": "$2b$12$" + BODY,
     "url_password": "postgres://app:planted-pass@db/main",
     "authorization": "Bearer " + BODY,
-    "assignment": "DB_PASSWORD=planted-pass",
+    "password": "DB_PASSWORD=planted-pass",
     "private_key": "-----BEGIN PRIVATE KEY-----\nplanted\n-----END PRIVATE KEY-----",
 }
 
@@ -75,6 +75,7 @@ def test_a_secret_of_a_known_shape_is_removed_wherever_it_stands(redactor: Redac
     for text in (SHAPED[kind], f"before {SHAPED[kind]} after"):
         cleaned, count = redactor.clean({"rows": [{"message": text}]})
         assert SHAPED[kind] not in json.dumps(cleaned)
+        assert BODY not in json.dumps(cleaned)
         assert "planted" not in json.dumps(cleaned)
         assert f"[redacted:{kind}]" in cleaned["rows"][0]["message"]
         assert count == 1
@@ -97,7 +98,7 @@ def test_json_that_holds_no_secret_stays_as_it_was_written(redactor: Redactor, t
 
 def test_half_a_character_is_removed_and_hides_nothing(redactor: Redactor) -> None:
     cleaned, count = redactor.clean({"a\ud800": ["x\udfffy", "pass\ud800word=planted"]})
-    assert (cleaned, count) == ({"a": ["xy", "[redacted:assignment]"]}, 1)
+    assert (cleaned, count) == ({"a": ["xy", "password=[redacted:password]"]}, 1)
 
 
 @given(

@@ -1,0 +1,190 @@
+"""Where the value behind a telling name ends, and which values are no secrets: references, placeholders, plain words."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from .randomness import is_no_word, looks_random
+from .secret_names import NameKind
+
+_LONGEST_REFERENCE: Final = 512
+
+_POINTER = rb"""\$\{[^}:]{0,200}\}|\$\([^)]{0,200}\)|\$[A-Z_][A-Z0-9_]*|\$\d{1,2}|%[A-Z_][A-Z0-9_]*%|%\(\w+\)s|%[svq]|
+    \{\{[^}\n]{0,300}\}\}\}?|\{\w*\}|\$\{\{[^}\n]{0,300}\}\}|<path:[^>\n]{0,300}>|<[A-Za-z][A-Za-z0-9 ._-]{0,60}>|ref\+\S+|
+    (?:vault|op|secret|awssm|gcpsm|azkv|doppler|keyring|sops|file):(?://?)?[\w./-]+(?:\#[\w.-]+)?|arn:aws[a-z-]*:[^\s"'']+|
+    projects/[^/\s]+/secrets/[^\s"']+|@Microsoft\.KeyVault\([^)]{0,300}\)|ENC\[[A-Z0-9_]+,[^\]]{0,400}\]|
+    \.{1,2}/[\w./-]+|/(?:app|config|data|dev|etc|home|mnt|opt|proc|root|run|secrets|srv|tmp|usr|var|vault)/[\w./-]+|
+    (?:env|process\.env|os\.environ|os\.getenv|getenv|System\.getenv|ENV|var|local|settings|secrets|self|this)(?:\.[\w.]+|
+    [\[(][^\])\n]{0,120}[\])])|[a-z_][a-z0-9_.]*\(\)|\*{2,}|\.{3,}|x{3,}|X{3,}|\((?:hidden|none|withheld)\)|
+    <?\[?(?:redacted|REDACTED|hidden|filtered|FILTERED|masked|MASKED)\]?>?""".replace(b"\n    ", b"")
+
+_REFERENCE = re.compile(
+    rb"\s*|"
+    + _POINTER
+    + rb"""|(?:valueFrom|secretKeyRef|configMapKeyRef):?|!(?:vault|secret|env)\b.*|
+    string|str|bytes|\[\]byte|boolean|bool|integer|int|number|object|null|nil|none|None|undefined|true|True|false|False|SecretStr|
+    \?|\|[+-]?|>[+-]?|\{|\[|\}|\]|\{\}|\[\]|""|''""".replace(b"\n    ", b""),
+    re.DOTALL,
+)
+"""A value that only says where the secret is, what sort of thing it is, or that it was taken out."""
+
+_SAID: Final = frozenset(
+    b"""
+    a about absent accepted access across added after again ago all already also an and any are as at authentication
+    automatically be been before being but by can cannot changed check checked copied could created default deleted denied
+    did disabled do does done empty enabled error exceeded exists expired expires expiry failed failure fetched for found
+    from generated get given granted had has have if in incorrect invalid is issued it its key length like limit loaded
+    lookup may method mismatch missing mounted must mutable name need needed needs neither never new no not now of off ok on
+    only optional or our out passed permission please policy present provided read refused rejected required requires reset retrieved
+    returned revoked rotated same see sent set should since so some stale store stored succeeded that the their then there
+    these they this to too type unable unauthorized unchanged unexpected unknown unset until updated updating use used uses
+    using valid validated validation verified via was we were what when where which who why will with without would wrong
+    yes you your basic bearer oidc ldap saml oauth oauth2 kerberos iam mtls
+    """.split()
+)
+"""How a sentence goes on that speaks about a secret (`token: expired`). As a password each would be a poor one."""
+
+_TAG = re.compile(rb"v?\d+(?:\.\d+)*(?:[-+._][\w.+-]*)?|latest|stable|edge|nightly|main|master|dev|alpine\S*|sha256.*")
+_COUNTED = re.compile(rb"(?i:tokens|secrets):[ \t]")
+_TYPE = re.compile(rb"[*&]?[A-Z][A-Za-z]+(?:\[\w+\])?[,):]")
+_WORD = re.compile(rb"[A-Za-z']+")
+_BARE = re.compile(rb"[^\s\"'`<>&]+")
+_QUERY = re.compile(rb"[^\s\"'`<>&#]+")
+_NEXT_FIELD = re.compile(rb"[,;|]\s{0,3}[\w.-]{1,40}[=:]")
+_PLAIN = re.compile(rb"[a-z]+(?:[ -][a-z]+){0,30}\.?")
+_POINTS = re.compile(rb"(?:" + _POINTER + rb")(?=[\\s\"'`,;)&@|}\\\\]|$)")
+_BARE_NAME = re.compile(rb"[A-Za-z]+\b[^\w.-]|[A-Z][a-z]+:")
+_WORD_ENDS: Final = (b"", b" ", b"\n", b",", b".", b";", b":", b")", b'"', b"'", b"`", b"\\")
+_LINE_HEAD = re.compile(rb"[ \t+#;-]*(?:export |set |ENV |ARG |local |const |var |let )?[\"']?$")
+
+
+def ends_value(data: bytes, name_at: int, at: int) -> tuple[int, int, bool]:
+    """Start and end of the value at `at`, and whether it is quoted. `name_at` is where its name begins."""
+    opened = _opening(data, at)
+    if opened:
+        start = at + len(opened)
+        return start, _closing(data, start, opened), True
+    if data[at : at + 1] in (b"|", b">") and _is_block(data, at):
+        return _block(data, name_at, at)
+    if data[at - 1 : at] == b"\n":  # nothing behind the name on its own line
+        return at, at, False
+    if (pointer := _POINTS.match(data, at)) is not None:
+        return at, pointer.end(), False
+    line_end = _find(data, b"\n", at)
+    before = data[data.rfind(b"\n", 0, name_at) + 1 : name_at][-200:]
+    if before[-1:] in (b"?", b"&"):
+        match = _QUERY.match(data, at, line_end)
+    elif _LINE_HEAD.fullmatch(before) and _is_whole_line(data, at, line_end):
+        return at, at + len(data[at:line_end].rstrip()), False
+    else:
+        match = _BARE.match(data, at, line_end)
+    if match is None:
+        return at, at, False
+    cut = _NEXT_FIELD.search(data, at, match.end() + 42)
+    end = min(match.end(), cut.start()) if cut else match.end()
+    return at, at + len(_trim(data[at:end])), False
+
+
+def _trim(value: bytes) -> bytes:
+    """Without what closes something around the value, which has not opened it."""
+    for opens, closes in ((b"{", b"}"), (b"(", b")"), (b"[", b"]"), (b"\x00", b",;|\\")):
+        if opens not in value:
+            value = value.rstrip(closes + b",;|\\")
+    return value
+
+
+def is_reference(value: bytes) -> bool:
+    """Whether the value is only a reference, a placeholder or the name of a type."""
+    return len(value) <= _LONGEST_REFERENCE and _REFERENCE.fullmatch(value) is not None
+
+
+def is_not_said(value: str) -> bool:
+    """Whether a word behind a command's or a directive's name goes on with it: `requirepass is not set`."""
+    return value.encode().lower().rstrip(b".,:;") not in _SAID
+
+
+def is_said(kind: NameKind, data: bytes, name_at: int, start: int, end: int) -> bool:
+    """Whether what follows the name is a sentence about the secret: `token: expired`, `password: must be changed`."""
+    word = _WORD.match(data, start, min(end, start + 24))
+    if word is not None and word[0].lower() in _SAID and data[word.end() : word.end() + 1] in _WORD_ENDS:
+        return True
+    parted = data[start - 1 : start] in (b" ", b"\t")
+    if kind is NameKind.PASSWORD or (not parted and data[start - 1 : start] == b"="):
+        return False
+    value = data[start:end]
+    if len(value) < 4:
+        return True
+    # `Secret: db-credentials`, `authorization: failed`: a name or a word, and not what such fields hold.
+    if data[name_at:start].rstrip(b" \t:=").lower().endswith(b"auth"):
+        return b"=" in value[:-2] or len(value) < 8 or not is_no_word(value.decode("utf-8", "replace"))
+    if _COUNTED.match(data, name_at):  # `tokens: 1200 of 4000`, `Mountable secrets: orders-token-x7k2p`: counts, names
+        return value.isdigit() or not looks_random(value.decode("utf-8", "replace"))
+    loose = data[name_at:start].rstrip(b" \t")[-1:] == b":" and parted
+    if loose and _BARE_NAME.match(data, name_at) is not None:
+        return _PLAIN.fullmatch(value) is not None
+    return False
+
+
+def is_tag(kind: NameKind, data: bytes, name_at: int, start: int, end: int) -> bool:
+    """Whether the "name" is the last part of an image or another path and the "value" its tag: `acme/app-secret:v1`."""
+    if _TYPE.match(data, start) and data[max(0, name_at - 2) : name_at].endswith((b", ", b"(")):
+        return True
+    if data[start - 1 : start] != b":":
+        return False
+    if data[max(0, name_at - 1) : name_at] == b"/":
+        return True
+    value = data[start:end]
+    tag = _TAG.fullmatch(value) is not None or _PLAIN.fullmatch(value.split(b"/")[0]) is not None
+    return kind is not NameKind.PASSWORD and tag
+
+
+def _opening(data: bytes, at: int) -> bytes:
+    """The quote that opens the value, with the backslashes before it: one level of nesting adds one or more."""
+    end = at
+    while data[end : end + 1] == b"\\":
+        end += 1
+    quote = data[end : end + 1]
+    return data[at : end + 1] if quote in (b'"', b"'", b"`") and quote else b""
+
+
+def _closing(data: bytes, start: int, opened: bytes) -> int:
+    at = start
+    quote = opened[-1:]
+    while (at := data.find(quote, at)) >= 0:
+        slashes = at
+        while slashes > start and data[slashes - 1 : slashes] == b"\\":
+            slashes -= 1
+        if at - slashes <= len(opened) - 1:
+            return slashes if len(opened) > 1 else at
+        at += 1
+    return _find(data, b"\n", start)
+
+
+def _is_block(data: bytes, at: int) -> bool:
+    return data[at + 1 : _find(data, b"\n", at)].strip() in (b"", b"-", b"+", b"2", b"4", b"2-", b"-2")
+
+
+def _block(data: bytes, name_at: int, at: int) -> tuple[int, int, bool]:
+    """The lines of a YAML block: those indented further than the line that holds its name."""
+    line = data.rfind(b"\n", 0, name_at) + 1
+    indent = len(data[line:name_at]) - len(data[line:name_at].lstrip(b" "))
+    begin = end = _find(data, b"\n", at)
+    while end < len(data):
+        next_end = _find(data, b"\n", end + 1)
+        row = data[end + 1 : next_end]
+        if row.strip() and len(row) - len(row.lstrip(b" ")) <= indent:
+            break
+        end = next_end
+    return begin, end, True
+
+
+def _is_whole_line(data: bytes, at: int, line_end: int) -> bool:
+    """Whether the rest of the line is one value, as in YAML and .env files, and not the first of several fields."""
+    rest = data[at:line_end]
+    return len(rest) <= 4_096 and not re.search(rb"[\s,;&][\w.-]{1,40}[=:]|[\"'`<>{]", rest)
+
+
+def _find(data: bytes, what: bytes, at: int) -> int:
+    found = data.find(what, at)
+    return len(data) if found < 0 else found
