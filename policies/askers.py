@@ -1,56 +1,68 @@
-"""Who asks, as the engine knows them: a caller with the roles that they have at a place."""
+"""Who asks, as the engine knows them: of a caller with the roles they have at a place, what the policies can see."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import cedarpy
 
 from .agents import Agents
-from .model import Action, ActionGroup, Caller, Channel
-from .places import Place
+from .context import Told, names_of, tell_caller
+from .model import Action, ActionGroup, Caller
+from .parts import PERSON_ATTRIBUTES, Outlook, Part
+from .places import Place, lists
 from .recent import Recent
+from .sight import Uid
 
-_INTERACTIVE = frozenset({Channel.PAGES, Channel.TERMINAL})
-
-_DIRECT = _INTERACTIVE | {Channel.APPLIER}
-"""The doors that no agent stands at."""
+_EVERYWHERE: frozenset[str] = frozenset()
+"""The apps at which roles were granted that hold here, where none were."""
 
 _MOST_SETS = 64
 """How many sets of roles that may hold together somewhere are tried."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Asker:
-    """All of a caller that a decision can depend on, but how they logged in, with the roles of one place. Equal askers
-    are one object, so that comparing them costs nothing."""
+    """All of a caller that a decision about one action can depend on, but the time. Equal askers are one object, so that
+    comparing them costs nothing; they are told apart by no policy, so the name and the context are of one of them."""
 
-    key: str
-    person: Mapping[str, object]
-    parents: tuple[tuple[str, str], ...]
-    context: Mapping[str, object]
+    outlook: Outlook
+    name: str
+    attributes: Told
+    parents: frozenset[Uid]
+    context: Told
+    entities: cedarpy.Entities | None = None
 
-    def entity(self, name: str) -> dict[str, object]:
-        """The person as an entity, in the form of Cedar's JSON, by that id."""
+    def entity(self) -> dict[str, object]:
+        """The person as an entity, in the form of Cedar's JSON."""
         return {
-            "uid": {"type": "Person", "id": name},
-            "attrs": self.person,
-            "parents": [{"type": kind, "id": each} for kind, each in self.parents],
+            "uid": {"type": "Person", "id": self.name},
+            "attrs": self.attributes,
+            "parents": [{"type": kind, "id": name} for kind, name in self.parents],
         }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Standing:
-    """A caller: as asker with the roles they have everywhere, what they were granted at which apps, as which asker they
-    were met below which of these apps, and what their credential is not good for. `plain`: they ask the same everywhere,
-    and nothing is kept from them."""
+    """A caller: what they were granted at which apps, as which asker they were met about which action below which of these
+    apps, and what their credential is not good for. `plain`: they ask the same everywhere, and nothing is kept from
+    them."""
 
     caller: Caller
-    everywhere: Asker
     granted: Mapping[str, frozenset[str]]
     apps: frozenset[str]
-    met: dict[frozenset[str], Asker]
     withheld: frozenset[ActionGroup]
     plain: bool
+    met: dict[tuple[Action, frozenset[str]], Asker] = field(default_factory=dict)
+
+    def apps_at(self, action: Action, place: Place) -> frozenset[str]:
+        """The apps of which the roles granted hold at the place."""
+        return self.apps if lists(action, place.resource) else place.apps & self.apps
+
+    def roles(self, apps: Iterable[str]) -> frozenset[str]:
+        """The roles where what was granted at these apps holds."""
+        return self.caller.roles.union(*(self.granted[app] for app in apps))
 
     def within(self, action: Action, place: Place) -> bool:
         """Whether the credential is good for this there: one for a single app opens that app, what is below it or its
@@ -58,7 +70,7 @@ class Standing:
         inside = self.caller.within
         if not inside:
             return True
-        if place.lists(action):
+        if lists(action, place.resource):
             return action is not Action.RECORD_SEARCH
         return inside in place.apps and action.group is not ActionGroup.DELEGATE
 
@@ -66,79 +78,92 @@ class Standing:
 class Askers:
     """The callers that were met lately."""
 
-    def __init__(self, agents: Agents) -> None:
+    def __init__(self, agents: Agents, parts: Mapping[Action, Part]) -> None:
         self._agents = agents
+        self._parts = parts
         self._standings: Recent[int, Standing] = Recent(4_096)
-        self._askers: Recent[tuple[object, ...], Asker] = Recent(4_096)
+        self._askers: Recent[Hashable, Asker] = Recent(16_384)
 
     def meet(self, caller: Caller) -> Standing:
-        """The caller's standing, remembered by the object: the entry holds on to it, so its `id()` stays its own."""
+        """The caller's standing, remembered by the object: the entry holds on to it, so its `id()` stays its own. Raises
+        `UnicodeEncodeError` for a name that is not text."""
         standing = self._standings.get(id(caller))
         if standing is None:
+            caller.key.encode()
             granted: dict[str, frozenset[str]] = {}
             for role, app in caller.grants:
-                granted[app] = granted.get(app, frozenset()) | {role}
+                granted[app] = granted.get(app, _EVERYWHERE) | {role}
             withheld = frozenset(group for group, _ in caller.withheld)
             plain = not (granted or withheld or caller.within)
-            everywhere = self._find(caller, caller.roles)
-            standing = Standing(caller, everywhere, granted, frozenset(granted), {}, withheld, plain)
+            standing = Standing(caller, granted, frozenset(granted), withheld, plain)
             self._standings.put(id(caller), standing)
         return standing
+
+    def everywhere(self, standing: Standing, action: Action) -> Asker:
+        """The caller with the roles that they have at every place."""
+        asker = standing.met.get((action, _EVERYWHERE))
+        if asker is None:
+            asker = standing.met[action, _EVERYWHERE] = self._find(standing.caller, action, standing.caller.roles)
+        return asker
 
     def at(self, standing: Standing, action: Action, place: Place) -> Asker:
         """The caller with the roles that hold at the place: those granted at an app hold there and below it. A list
         shows what may be seen, so any granted role opens it."""
         if not standing.apps:
-            return standing.everywhere
-        apps = standing.apps if place.lists(action) else place.apps & standing.apps
-        asker = standing.met.get(apps)
+            return self.everywhere(standing, action)
+        apps = standing.apps_at(action, place)
+        asker = standing.met.get((action, apps))
         if asker is None:
-            granted = (standing.granted[app] for app in apps)
-            asker = standing.met[apps] = self._find(standing.caller, standing.caller.roles.union(*granted))
+            asker = standing.met[action, apps] = self._find(standing.caller, action, standing.roles(apps))
         return asker
 
-    def anywhere(self, standing: Standing, roles: frozenset[str]) -> Iterator[Asker | None]:
-        """The caller as they may be met somewhere, as far as these roles matter: with each set of roles that may hold
-        together, that of no app first. None at the end when there are too many to try."""
+    def anywhere(self, standing: Standing, action: Action) -> Iterator[Asker | None]:
+        """The caller as they may be met somewhere, with each set of roles that may hold together as far as policies name
+        them, that of no app first. None at the end when there are too many to try."""
+        named = self._parts[action].roles
         sets = {standing.caller.roles: None}
-        for granted in {roles & each for each in standing.granted.values()}:
+        for granted in {named & each for each in standing.granted.values()}:
             sets |= dict.fromkeys([each | granted for each in sets])
             if len(sets) > _MOST_SETS:
                 break
         for each in sets:
-            yield self._find(standing.caller, each)
+            yield self._find(standing.caller, action, each)
         if len(sets) > _MOST_SETS:
             yield None
 
-    def _find(self, caller: Caller, roles: frozenset[str]) -> Asker:
-        bound, interactive = caller.binding.bound, caller.channel in _INTERACTIVE
+    def describe(self, standing: Standing, action: Action, place: Place) -> Asker:
+        """The caller at the place with all that there is to say of them, whoever may read it."""
+        caller, outlook = standing.caller, self.at(standing, action, place).outlook
+        parents = _parents(caller, standing.roles(standing.apps_at(action, place)))
+        context = tell_caller(caller, self._agents, names_of(action))
+        return Asker(outlook, caller.key, tell_person(caller, PERSON_ATTRIBUTES), parents, context)
+
+    def _find(self, caller: Caller, action: Action, roles: frozenset[str]) -> Asker:
+        part = self._parts[action]
+        recognised = part.recognise(caller.key, caller.groups, roles)
+        outlook = part.outlook(recognised)
+        itself = frozenset({("Person", caller.key)})
+        seen = itself | _parents(caller, roles) if outlook.whole else recognised & outlook.named
+        person = tell_person(caller, outlook.principal)
+        context = tell_caller(caller, self._agents, outlook.context)
         key = (
-            caller.issuer,
-            caller.subject,
-            caller.name,
-            caller.groups,
-            roles,
-            caller.agent,
-            caller.actors,
-            caller.channel,
-            bound,
-            caller.itself,
+            outlook,
+            seen,
+            *[outlook.principal[name](value) for name, value in person.items()],
+            *[outlook.context[name](value) for name, value in context.items()],
         )
         asker = self._askers.get(key)
         if asker is None:
-            asker = Asker(
-                key=caller.key,
-                person={"issuer": caller.issuer, "key": caller.key, "name": caller.name},
-                parents=(*(("Group", group) for group in caller.groups), *(("Role", role) for role in roles)),
-                context={
-                    "actors": list(caller.actors),
-                    "agent": caller.agent,
-                    "bound": bound,
-                    "channel": str(caller.channel),
-                    "interactive": interactive,
-                    "itself": caller.itself,
-                    "trust": str(self._agents.trust(caller.agent, caller.actors, direct=caller.channel in _DIRECT)),
-                },
-            )
+            name = caller.key if itself <= seen else part.stand_in
+            asker = Asker(outlook, name, person, seen - itself, context)
             self._askers.put(key, asker)
         return asker
+
+
+def tell_person(caller: Caller, names: Iterable[str]) -> dict[str, str]:
+    """Those of the attributes of a person."""
+    return {name: getattr(caller, name) for name in names}
+
+
+def _parents(caller: Caller, roles: frozenset[str]) -> frozenset[Uid]:
+    return frozenset([*(("Group", name) for name in caller.groups), *(("Role", name) for name in roles)])

@@ -1,69 +1,45 @@
-"""The engine: asks Cedar, and turns whatever comes back, errors included, into a decision."""
+"""The engine: decides by one set of policies, and remembers what it decided."""
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import cedarpy
-import orjson
 
 from .askers import Asker, Askers, Standing
-from .calendar import Season
-from .model import COUNTED, NO_SCOPE, OUTSIDE, Action, ActionGroup, Basis, Caller, Decision, Question, Resource
-from .places import Attributes, Place, Places, exact
+from .asking import Posed, ask, ask_partly, pose_whole
+from .context import NEVER, UNKNOWN, Attributes, Told, check_given, find_login_age, names_of, tell
+from .model import (
+    NO_SCOPE,
+    OUTSIDE,
+    Action,
+    ActionGroup,
+    Basis,
+    Caller,
+    Decision,
+    Question,
+    Resource,
+    ResourceType,
+)
+from .parts import Part
+from .places import Place, Places, lists
 from .recent import Recent
-from .sight import Sight
 from .statements import Location
 from .surroundings import Surroundings
 
-NEVER = 2**53
-"""The login age, in seconds, of somebody whose provider does not say when they logged in; and what nobody counted."""
-
-NO_MOMENT: Mapping[str, object] = {}
-"""What is asked without the time mattering."""
-
-_CLOCK_LEEWAY = 60
-"""Seconds by which the provider's clock may be ahead; a login further in the future is none."""
-
-_OF_LOGINS = frozenset({ActionGroup.APPROVE, ActionGroup.PROPOSE})
-"""The groups whose actions are judged by how and when the person logged in."""
-
-_OF_SEASONS = _OF_LOGINS | {ActionGroup.APPLY}
-"""The groups whose actions are judged by the calendar."""
-
-
-def _unknown(name: str) -> Mapping[str, object]:
-    return {"__extn": {"fn": "unknown", "arg": name}}
-
-
-_UNKNOWN = {name: _unknown(name) for name in ("closed", "frozen", "off_hours")}
-"""Any moment of the calendar, for partial evaluation."""
-
-
-Posed = tuple[dict[str, object], cedarpy.Entities]
-"""One question as Cedar is asked it: the request, and what is known of who asks and what is asked of."""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """The policies whose scope takes in one action: the others could not matter to it. `reads` says whether any of them
-    reads an attribute of the resource, `roles` are those that they name."""
-
-    policies: cedarpy.PolicySet
-    reads: bool
-    roles: frozenset[str]
+__all__ = ["NEVER", "Engine", "LoadedPolicies", "Posed"]
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedPolicies:
-    """A checked set of policies; `load_policies` makes it. `digest` is hexadecimal SHA-256 over all of its files."""
+    """A checked set of policies; `load_policies` makes it. `fits` says what can be asked of which type of resource,
+    `digest` is hexadecimal SHA-256 over all of its files."""
 
     parts: Mapping[Action, Part]
     schema: cedarpy.Schema
-    sight: Sight
+    fits: Collection[tuple[Action, ResourceType]]
     digest: str
     locations: Mapping[str, Location]
 
@@ -85,14 +61,10 @@ class Engine:
         self._loaded = loaded
         self._clock = clock
         self._calendar = surroundings.calendar
-        self._stand_in = "caller"
-        while ("Person", self._stand_in) in loaded.sight.named:
-            self._stand_in += "'"
-        self._callers = Askers(surroundings.agents)
-        self._places = Places(loaded.sight)
-        self._entities: Recent[tuple[Asker, Action], cedarpy.Entities] = Recent(4_096)
-        self._decisions: Recent[tuple[object, ...], Decision] = Recent(65_536)
-        self._possible: Recent[tuple[object, ...], bool] = Recent(16_384)
+        self._callers = Askers(surroundings.agents, loaded.parts)
+        self._places = Places()
+        self._decisions: Recent[Hashable, Decision] = Recent(65_536)
+        self._possible: Recent[Hashable, bool] = Recent(16_384)
 
     @property
     def digest(self) -> str:
@@ -108,12 +80,12 @@ class Engine:
     ) -> Decision:
         """Whether the caller may do this, and by which policies. Never raises: an error while deciding is a denial.
 
-        `context` adds attributes that the schema must know. `at` (seconds since the epoch, default now) is the moment
+        `context` adds what whoever asks has counted (`COUNTED`). `at` (seconds since the epoch, default now) is the moment
         that the age of a login is counted to: an approval is judged later as of the time it was given. What the
         caller's credential is not good for is denied before any policy is asked, with `OUTSIDE` or `NO_SCOPE`.
         """
         try:
-            return self._decide(self._callers.meet(caller), action, self._places.find(resource), context, at)
+            return self._decide(self._callers.meet(caller), action, resource, context, at)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # a panic in Cedar is not an Exception
@@ -133,40 +105,36 @@ class Engine:
     def pose(
         self, caller: Caller, action: Action, resource: Resource, context: Attributes = (), *, at: float | None = None
     ) -> Posed:
-        """The question as `decide` asks Cedar, for looking into how single policies answer it; raises where `decide`
-        answers with an error."""
+        """The question with all that there is to know for it, for looking into how single policies answer it; raises
+        where `decide` answers with an error."""
+        self._check(action, resource, context)
         standing, place = self._callers.meet(caller), self._places.find(resource)
-        asker = standing.everywhere if standing.plain else self._callers.at(standing, action, place)
-        return self._pose(asker, action, place, context, self._moment(caller, action, place, at))
+        asker = self._callers.describe(standing, action, place)
+        moment = self._find_moment(names_of(action), caller, place, context, at)
+        strict = place.strict and not lists(action, resource)
+        return pose_whole(asker, resource, place.stem.above, {**asker.context, **tell(moment), "strict": strict})
 
     def visible(
         self, caller: Caller, action: Action, resources: Sequence[Resource], context: Attributes = ()
     ) -> list[bool]:
         """One answer per resource, in order, the same as `decide` gives; what looks the same is decided once."""
+        at = self._clock()
         try:
             standing = self._callers.meet(caller)
+            alike = self._sort(standing, action, resources, at)
         except Exception:  # `decide` says why; here there is no room for a reason
-            return [False] * len(resources)
-        at, find, plain = self._clock(), self._places.find, standing.plain
-        answers: dict[object, bool] = {}
-        result: list[bool] = []
-        for resource in resources:
-            try:
-                place = find(resource)
-                alike: object = place.view
-                if not plain:
-                    alike = (place.view, self._callers.at(standing, action, place), standing.within(action, place))
-                if action.group in _OF_SEASONS:  # the calendar tells apps apart that no policy does
-                    alike = (alike, self._calendar.season(place.environment, place.apps, at))
-                answer = answers.get(alike)
-            except Exception:
-                result.append(False)
-                continue
-            if answer is None:
-                answer = self.decide(caller, action, resource, context, at=at).allowed
-                answers[alike] = answer
-            result.append(answer)
-        return result
+            return [self.decide(caller, action, each, context, at=at).allowed for each in resources]
+        one_of_each = dict(zip(alike, resources, strict=True))
+        answers = {key: self.decide(caller, action, each, context, at=at) for key, each in one_of_each.items()}
+        if any(answer.basis is Basis.ERROR for answer in answers.values()):  # it may be about that one alone
+            return [
+                self.decide(caller, action, each, context, at=at).allowed
+                if answers[key].basis is Basis.ERROR
+                else answers[key].allowed
+                for key, each in zip(alike, resources, strict=True)
+            ]
+        allowed = {key: answer.allowed for key, answer in answers.items()}
+        return [allowed[key] for key in alike]
 
     def could(self, caller: Caller, action: Action, acr_values: Sequence[str] = ()) -> bool:
         """Whether there can be any resource on which the caller may do this, having just logged in, in the way they did
@@ -180,155 +148,105 @@ class Engine:
         return frozenset(strict for strict in (False, True) if self._could(caller, action, acr_values, strict))
 
     def _decide(
-        self, standing: Standing, action: Action, place: Place, extra: Attributes, at: float | None
+        self, standing: Standing, action: Action, resource: Resource, given: Attributes, at: float | None
     ) -> Decision:
-        asker = standing.everywhere
-        if not standing.plain:
+        if standing.plain:
+            asker = self._callers.everywhere(standing, action)
+        else:
+            place = self._places.find(resource)
             if not standing.within(action, place):
                 return OUTSIDE
             if action.group in standing.withheld:
                 return NO_SCOPE
             asker = self._callers.at(standing, action, place)
-        if action.group in _OF_SEASONS:  # time goes by: never from the cache
-            return self._ask(asker, action, place, extra, self._moment(standing.caller, action, place, at))
-        key = (asker, action, place.view, exact(extra) if extra else ())
+        outlook = asker.outlook
+        view = self._places.look(outlook.lens, resource)
+        key: tuple[Hashable, ...] = (asker, view)
+        moment: Mapping[str, Hashable] = {}
+        if outlook.moment or given:
+            check_given(action, given)
+            moment = self._find_moment(outlook.moment, standing.caller, self._places.find(resource), given, at)
+            key = (asker, view, *[outlook.context[name](value) for name, value in moment.items()])
         decision = self._decisions.get(key)
         if decision is None:
-            decision = self._ask(asker, action, place, extra)
+            self._check(action, resource, given)
+            strict = bool(view.strict) and not lists(action, resource)
+            decision = ask(asker, resource, view, _tell(asker, strict, tell(moment)))
             if decision.basis is not Basis.ERROR:  # what went wrong names this one resource
                 self._decisions.put(key, decision)
         return decision
 
-    def _ask(
-        self, asker: Asker, action: Action, place: Place, extra: Attributes, moment: Mapping[str, object] = NO_MOMENT
-    ) -> Decision:
-        request, entities = self._pose(asker, action, place, extra, moment)
-        answer = cedarpy.is_authorized(request, self._loaded.parts[action].policies, entities, self._loaded.schema)
-        found = answer.diagnostics
-        # Cedar leaves out a policy that fails, a forbid as well: what it decides without it is not an answer.
-        if found.errors or answer.decision is cedarpy.Decision.NoDecision:
-            return Decision(allowed=False, basis=Basis.ERROR, error="; ".join(found.errors) or "no decision")
-        policies = tuple(sorted(found.reasons))
-        if answer.allowed:
-            return Decision(allowed=True, basis=Basis.PERMIT, policies=policies)
-        return Decision(allowed=False, basis=Basis.FORBID if policies else Basis.NO_PERMIT, policies=policies)
+    def _check(self, action: Action, resource: Resource, given: Attributes) -> None:
+        """Raises `ValueError` for a question that the schema does not have."""
+        check_given(action, given)
+        if (action, resource.type) not in self._loaded.fits:
+            raise ValueError(f"{action} is never asked of the resource type `{resource.type}`")
 
-    def _moment(self, caller: Caller, action: Action, place: Place, at: float | None) -> Mapping[str, object]:
-        """What is judged by the time, for the actions that are."""
-        if action.group not in _OF_SEASONS:
-            return NO_MOMENT
-        now = self._clock() if at is None else at
-        moment: dict[str, object] = {"calendar": _told(self._calendar.season(place.environment, place.apps, now))}
-        if action.group in _OF_LOGINS:
-            moment |= {"login_age": _login_age(caller, now), "acr": caller.acr}
-        return moment
+    def _find_moment(
+        self, names: Iterable[str], caller: Caller, place: Place, given: Attributes, at: float | None
+    ) -> dict[str, Hashable]:
+        """Those of the names in the context that follow from the time, or that whoever asks has counted."""
+        now, counted = self._clock() if at is None else at, dict(given)
+        found: dict[str, Hashable] = {}
+        for name in names:
+            match name:
+                case "calendar":
+                    found[name] = self._calendar.season(place.environment, place.apps, now)
+                case "login_age":
+                    found[name] = find_login_age(caller, now)
+                case _:
+                    found[name] = counted.get(name, NEVER)
+        return found
 
-    def _pose(
-        self, asker: Asker, action: Action, place: Place, extra: Attributes, moment: Mapping[str, object]
-    ) -> Posed:
-        resource, view = place.resource, place.view
-        strict = view.strict and not place.lists(action)
-        uid = {"type": str(resource.type), "id": resource.id}
-        entities = self._entities_of(asker, action)
-        if view.above or self._loaded.parts[action].reads:
-            parents = [{"type": kind, "id": name} for kind, name in view.above]
-            entity = {"uid": uid, "attrs": dict(view.attributes), "parents": parents}
-            entities = entities.with_added_json_str(_json([entity]))
-        request: dict[str, object] = {
-            "principal": {"type": "Person", "id": asker.key},
-            "action": {"type": "Action", "id": str(action)},
-            "resource": uid,
-            "context": _json(_context(asker, strict, (*_uncounted(action, extra), *extra), moment)),
-        }
-        return request, entities
+    def _sort(self, standing: Standing, action: Action, resources: Sequence[Resource], at: float) -> list[Hashable]:
+        """For each resource what it is told apart by."""
+        look = self._places.look
+        asker = self._callers.everywhere(standing, action)
+        if standing.plain and "calendar" not in asker.outlook.moment:
+            lens = asker.outlook.lens
+            seen = self._places.seen(lens)
+            return [seen.get(id(each)) or look(lens, each) for each in resources]
+        return [self._tell_apart(standing, action, each, at) for each in resources]
+
+    def _tell_apart(self, standing: Standing, action: Action, resource: Resource, at: float) -> Hashable:
+        place = self._places.find(resource)
+        asker = self._callers.at(standing, action, place)
+        view = self._places.look(asker.outlook.lens, resource)
+        timed = "calendar" in asker.outlook.moment
+        season = self._calendar.season(place.environment, place.apps, at) if timed else None
+        return asker, view, season, standing.within(action, place)
 
     def _could(self, caller: Caller, action: Action, acr_values: Sequence[str], strict: bool) -> bool:
         try:
             standing = self._callers.meet(caller)
             if caller.within and action.group is ActionGroup.DELEGATE:
                 return False
-            logins = tuple(dict.fromkeys((caller.acr, *acr_values))) if action.group in _OF_LOGINS else ()
-            key = (standing.everywhere, caller.grants, action, logins, strict)
-            answer = self._possible.get(key)
-            if answer is None:
-                askers = self._callers.anywhere(standing, self._loaded.parts[action].roles)
-                answer = any(asker is None or self._would(asker, action, logins, strict) for asker in askers)
-                self._possible.put(key, answer)
+            logins = tuple(dict.fromkeys((caller.acr, *acr_values)))
+            for asker in self._callers.anywhere(standing, action):
+                if asker is None or self._would(asker, logins, strict):
+                    return True
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException:  # what cannot be decided is not offered
             return False
+        return False
+
+    def _would(self, asker: Asker, logins: Sequence[str], strict: bool) -> bool:
+        """Whether the policies could let this asker, after any of these logins, do this on something."""
+        read = asker.outlook.context
+        contexts = [_tell(asker, strict, {**UNKNOWN, "acr": acr}) for acr in (logins if "acr" in read else ("",))]
+        key = (asker, logins if "acr" in read else (), strict)
+        answer = self._possible.get(key)
+        if answer is None:
+            answer = any(ask_partly(asker, context) for context in contexts)
+            self._possible.put(key, answer)
         return answer
 
-    def _would(self, asker: Asker, action: Action, logins: Sequence[str], strict: bool) -> bool:
-        """Whether the policies could let this asker, after any of these logins, do this on something."""
-        moment: dict[str, object] = {"calendar": _UNKNOWN} if action.group in _OF_SEASONS else {}
-        moment |= {name: _unknown(name) for name in COUNTED.get(action, ())}
-        if not logins:
-            return self._ask_partly(asker, action, strict, moment)
-        return any(self._ask_partly(asker, action, strict, {**moment, "login_age": 0, "acr": acr}) for acr in logins)
 
-    def _ask_partly(self, asker: Asker, action: Action, strict: bool, moment: Mapping[str, object]) -> bool:
-        """Partial evaluation takes the principal as Cedar text, so a caller whom no policy names goes by a stand-in.
-        It gets no schema, which knows nothing of unknown values."""
-        name = asker.key if ("Person", asker.key) in self._loaded.sight.named else self._stand_in
-        answer = cedarpy.is_authorized_partial(
-            {
-                "principal": f"Person::{json.dumps(name, ensure_ascii=False)}",
-                "action": f'Action::"{action}"',
-                "resource": None,
-                "context": _context(asker, strict, (), moment),
-            },
-            self._loaded.parts[action].policies,
-            _json([_action(action), asker.entity(name)]),
-        )
-        if answer.diagnostics.errors:
-            raise ValueError("; ".join(answer.diagnostics.errors))
-        return answer.decision is not cedarpy.Decision.Deny
-
-    def _entities_of(self, asker: Asker, action: Action) -> cedarpy.Entities:
-        """The part of a question that stays the same for all resources."""
-        key = (asker, action)
-        entities = self._entities.get(key)
-        if entities is None:
-            entities = cedarpy.Entities.from_json_str(_json([_action(action), asker.entity(asker.key)]))
-            self._entities.put(key, entities)
-        return entities
-
-
-def _action(action: Action) -> dict[str, object]:
-    parents = [{"type": "Action", "id": str(action.group)}]
-    return {"uid": {"type": "Action", "id": str(action)}, "attrs": {}, "parents": parents}
-
-
-def _told(season: Season) -> dict[str, bool]:
-    return {"closed": season.closed, "frozen": season.frozen, "off_hours": season.off_hours}
-
-
-def _context(asker: Asker, strict: bool, extra: Attributes, moment: Mapping[str, object]) -> dict[str, object]:
-    derived = {**asker.context, "strict": strict, **moment}
-    for name, value in extra:
-        if name in derived:
-            raise ValueError(f"the context {name!r} is derived by the engine and can't be given")
-        derived[name] = list(value) if isinstance(value, tuple) else value
-    return derived
-
-
-def _uncounted(action: Action, given: Attributes) -> Attributes:
-    """What nobody counted, as very large."""
-    names = {name for name, _ in given}
-    return tuple((name, NEVER) for name in COUNTED.get(action, ()) if name not in names)
-
-
-def _login_age(caller: Caller, now: float) -> int:
-    if caller.authenticated_at <= 0:
-        return NEVER
-    age = int(now) - caller.authenticated_at
-    return NEVER if age < -_CLOCK_LEEWAY else max(age, 0)
-
-
-def _json(value: object) -> str:
-    return orjson.dumps(value).decode()
+def _tell(asker: Asker, strict: bool, moment: Told) -> Told:
+    """What the policies read of the context."""
+    told = {**asker.context, **moment, "strict": strict}
+    return {name: told[name] for name in asker.outlook.context}
 
 
 def _failed(error: BaseException) -> Decision:

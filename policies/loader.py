@@ -6,19 +6,18 @@ import asyncio
 import hashlib
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import cedarpy
-from cedarpy import pst
 
 from .casebook import Answer, Case, find_gaps, judge, read_cases
-from .engine import Engine, LoadedPolicies, Part
+from .engine import Engine, LoadedPolicies
 from .errors import BadConfiguration
-from .model import Action
-from .sight import find_sight
+from .model import Action, ResourceType
+from .parts import Part, prepare
 from .statements import Statement, check_statements, read_statements, takes_in
 from .surroundings import Surroundings
 
@@ -48,6 +47,17 @@ _IDENTIFIER = re.compile(r"\b[A-Za-z_]\w*\b")
 def read_schema() -> cedarpy.Schema:
     """The program's own schema, parsed once."""
     return cedarpy.Schema.from_str(SCHEMA.read_text(encoding="utf-8"))
+
+
+@cache
+def read_fits() -> frozenset[tuple[Action, ResourceType]]:
+    """What the schema lets be asked of which type of resource."""
+    pairs = [(action, kind) for action in Action for kind in ResourceType]
+    questions = [
+        f'@id("{n}") permit (principal, action == Action::"{a}", resource is {k});' for n, (a, k) in enumerate(pairs)
+    ]
+    refused = cedarpy.validate_policies("".join(questions), read_schema()).id_annotations_by_policy_id.values()
+    return frozenset(pair for number, pair in enumerate(pairs) if str(number) not in refused)
 
 
 def load_policies(directory: Path | None) -> LoadedPolicies:
@@ -109,11 +119,14 @@ def read_folder(directory: Path | None) -> Folder:
 def assemble(statements: Iterable[Statement], digest: str = "") -> LoadedPolicies:
     """A set of checked policies. Each is given its `@id` as its id in Cedar, so that what Cedar answers names it."""
     listed = list(statements)
-    templates = {statement.id: replace(statement.policy, id=statement.id) for statement in listed}
+    policies = [prepare(replace(statement.policy, id=statement.id)) for statement in listed]
     return LoadedPolicies(
-        parts={action: _part_for(action, templates) for action in Action},
+        parts={
+            action: Part(action, [each for each in policies if takes_in(each.template.action, action)])
+            for action in Action
+        },
         schema=read_schema(),
-        sight=find_sight(templates.values()),
+        fits=read_fits(),
         digest=digest,
         locations={statement.id: statement.location for statement in listed},
     )
@@ -205,16 +218,6 @@ def _decode(file: Path, content: bytes) -> str:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise BadConfiguration(f"{file}:{line}: is not UTF-8") from error
-
-
-def _part_for(action: Action, templates: Mapping[str, pst.Template]) -> Part:
-    chosen = {name: policy for name, policy in templates.items() if takes_in(policy.action, action)}
-    sight = find_sight(chosen.values())
-    return Part(
-        policies=cedarpy.PolicySet.from_pst(pst.PolicySet(templates={}, static_policies=chosen, template_links=())),
-        reads=sight.whole or bool(sight.attributes),
-        roles=frozenset(name for kind, name in sight.named if kind == "Role"),
-    )
 
 
 def _digest(directory: Path, files: Sequence[tuple[Path, bytes]]) -> str:

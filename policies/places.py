@@ -1,108 +1,219 @@
-"""What is asked of, as the engine knows it: a resource's place in the tree, and what the policies can see of it there."""
+"""What is asked of, as the engine knows it: a resource's place in the tree, and what policies can see of it there."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 
-from .model import Action, ActionGroup, Attribute, Resource, ResourceType
+from .context import Attributes
+from .model import Action, ActionGroup, Resource, ResourceType
+from .narrowing import find_narrowings
 from .recent import Recent
 from .sight import Sight, Uid
-
-Attributes = tuple[tuple[str, Attribute], ...]
 
 _NOWHERE = 2**53
 """The distance to an environment where there is none above."""
 
-_NONE: frozenset[str] = frozenset()
+_MOST_PLACES = 65_536
+_MOST_VIEWS = 16_384
+_MOST_LENSES = 64
+
+_NOTHING: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+class Lens:
+    """What some policies look at of resources. Equal ones are one object, so that comparing them costs nothing."""
+
+    def __init__(self, sight: Sight, strict: bool) -> None:
+        self.attributes = find_narrowings(sight, "resource", ())
+        self.named = sight.named
+        self.ids = frozenset(name for _, name in sight.named)
+        self.whole = "resource" in sight.whole
+        self.strict = strict
+        self.reads = self.whole or bool(self.attributes)
+
+    def keep(self, attributes: Attributes) -> Attributes:
+        """What is read of the attributes."""
+        if self.whole:
+            return attributes
+        return tuple([pair for pair in attributes if pair[0] in self.attributes]) if self.attributes else ()
+
+    def narrow(self, attributes: Attributes) -> Hashable:
+        """The attributes as far as the policies can tell them apart."""
+        if self.whole:
+            return tuple([(name, type(value), value) for name, value in attributes])
+        if not self.attributes:
+            return ()
+        return tuple([(name, self.attributes[name](value)) for name, value in attributes if name in self.attributes])
+
+
+_TYPES = frozenset(map(str, ResourceType))
+_find_lens = lru_cache(4_096)(Lens)
+
+
+def find_lens(sight: Sight, *, strict: bool) -> Lens:
+    """What policies of that sight look at of resources; `strict`: also of how strict their environment is."""
+    return _find_lens(
+        Sight(
+            readings=frozenset(reading for reading in sight.readings if reading.variable == "resource"),
+            named=frozenset(uid for uid in sight.named if uid[0] in _TYPES),
+            whole=sight.whole & {"resource"},
+        ),
+        strict,
+    )
+
+
+@dataclass(slots=True, eq=False)
 class View:
-    """What the policies can see of some resources. Equal views are one object, so that comparing them costs nothing."""
+    """What policies can see of some resources: of which type they are, which entities that they name they are or are
+    in, and whether they are `strict` (None where no policy asks). Equal views are one object."""
 
-    attributes: Attributes
+    type: ResourceType
+    seen: frozenset[Uid]
     above: frozenset[Uid]
-    strict: bool
+    strict: bool | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
+class Stem:
+    """What resources with the same parents have in common: the entities above, the ids of the apps among them, and of the
+    nearest environment its id, whether it is strict, and the number of steps up to it."""
+
+    parents: Sequence[Resource]
+    above: frozenset[Uid]
+    apps: frozenset[str]
+    environment: str = ""
+    strict: bool = True
+    distance: int = _NOWHERE
+
+
+@dataclass(slots=True, eq=False)
 class Place:
-    """A resource as the engine knows it: its view, and what its children take from it. `visible` are the entities at or
-    above it that policies name, `apps` the ids of the apps at or above it, `distance` the number of steps up to the
-    environment that `strict` comes from, `environment` and `app` the nearest of each ("" where there is none)."""
+    """A resource and where it is in the tree."""
 
     resource: Resource
-    view: View
-    visible: frozenset[Uid]
-    apps: frozenset[str]
-    strict: bool
-    distance: int
-    environment: str
-    app: str
+    stem: Stem
+
+    @property
+    def apps(self) -> frozenset[str]:
+        """The ids of the apps that the resource is or is below."""
+        apps = self.stem.apps
+        return apps | {self.resource.id} if self.resource.type is ResourceType.APP else apps
+
+    @property
+    def environment(self) -> str:
+        """The id of the nearest environment, `""` where there is none."""
+        return self.resource.id if self.resource.type is ResourceType.ENVIRONMENT else self.stem.environment
+
+    @property
+    def strict(self) -> bool:
+        """Whether the nearest environment is strict, or there is none."""
+        if self.resource.type is ResourceType.ENVIRONMENT:
+            return dict(self.resource.attributes).get("strict") is not False
+        return self.stem.strict
 
     def lists(self, action: Action) -> bool:
-        """Whether the action here is to list: what is read of the whole installation is judged again, row by row."""
-        return self.resource.type is ResourceType.INSTALLATION and action.group is ActionGroup.READ
+        """Whether the action here is to list."""
+        return lists(action, self.resource)
+
+    @property
+    def distance(self) -> int:
+        """The number of steps up to the nearest environment."""
+        return 0 if self.resource.type is ResourceType.ENVIRONMENT else self.stem.distance
+
+
+@dataclass(slots=True, eq=False)
+class _Gallery:
+    """What was seen through one lens: views by the `id()` of the resource, and what they are made of."""
+
+    views: dict[int, View] = field(default_factory=dict)
+    above: dict[Stem, frozenset[Uid]] = field(default_factory=dict)
+    shared: Recent[Hashable, View] = field(default_factory=lambda: Recent(_MOST_VIEWS))
 
 
 class Places:
-    """The places of resources, by what one set of policies sees."""
+    """The places of resources, and what policies see of them. They are remembered by the object: an entry holds on to its
+    resource, so that its `id()` stays its own, until all are forgotten together."""
 
-    def __init__(self, sight: Sight) -> None:
-        self._sight = sight
-        self._places: Recent[int, Place] = Recent(65_536)
-        self._views: Recent[tuple[object, ...], View] = Recent(16_384)
+    def __init__(self) -> None:
+        self._places: dict[int, Place] = {}
+        self._stems: dict[tuple[int, ...], Stem] = {}
+        self._galleries: dict[Lens, _Gallery] = {}
 
     def find(self, resource: Resource) -> Place:
-        """The resource's place, remembered by the object: the entry holds on to it, so its `id()` stays its own."""
         place = self._places.get(id(resource))
         if place is None:
-            place = self._make(resource)
-            self._places.put(id(resource), place)
+            parents = resource.parents
+            of = tuple([id(parent) for parent in parents])
+            stem = self._stems.get(of)
+            if stem is None:
+                stem = self._grow(parents)
+                self._stems[of] = stem
+            if len(self._places) >= _MOST_PLACES:
+                self._forget()
+            place = self._places[id(resource)] = Place(resource, stem)
         return place
 
-    def _make(self, resource: Resource) -> Place:
-        sight = self._sight
-        parents = [self.find(parent) for parent in resource.parents]
-        above = frozenset[Uid]().union(*(parent.visible for parent in parents))
-        apps = parents[0].apps if len(parents) == 1 else _NONE.union(*(parent.apps for parent in parents))
-        if resource.type is ResourceType.APP:
-            apps |= {resource.id}
-        near_environment, near_app = _nearest(resource, parents)
-        if resource.type is ResourceType.ENVIRONMENT:
-            distance, strict = 0, dict(resource.attributes).get("strict") is not False
-        else:
-            near = min((parent.distance for parent in parents), default=_NOWHERE)
-            distance, strict = near + 1, any(parent.strict for parent in parents if parent.distance == near)
-            if near >= _NOWHERE:  # in no environment: treated like production
-                distance, strict = _NOWHERE, True
-        attributes = tuple(
-            (name, value) for name, value in resource.attributes if sight.whole or name in sight.attributes
-        )
-        uid = (str(resource.type), resource.id)
-        itself = frozenset({uid}) if sight.sees(uid) else frozenset[Uid]()
-        key = (resource.type, itself, exact(attributes), above, strict)
-        view = self._views.get(key)
+    def seen(self, lens: Lens) -> Mapping[int, View]:
+        """The views of what was looked at through this lens, by the `id()` of the resource."""
+        return self._gallery(lens).views
+
+    def look(self, lens: Lens, resource: Resource) -> View:
+        """What can be seen of the resource through the lens."""
+        gallery = self._gallery(lens)
+        view = gallery.views.get(id(resource))
         if view is None:
-            view = View(attributes, above, strict)
-            self._views.put(key, view)
-        return Place(resource, view, above | itself, apps, strict, distance, near_environment, near_app)
+            place = self.find(resource)
+            view = gallery.views[id(resource)] = self._see(gallery, lens, place)
+        return view
+
+    def _see(self, gallery: _Gallery, lens: Lens, place: Place) -> View:
+        resource, stem = place.resource, place.stem
+        above = gallery.above.get(stem)
+        if above is None:
+            above = gallery.above[stem] = stem.above if lens.whole else lens.named & stem.above
+        itself = lens.whole or (resource.id in lens.ids and (resource.type, resource.id) in lens.named)
+        strict = place.strict if lens.strict else None
+        key = (resource.type, above, strict, itself and resource.id, lens.narrow(resource.attributes))
+        view = gallery.shared.get(key)
+        if view is None:
+            seen = above | {(str(resource.type), resource.id)} if itself else above
+            view = View(resource.type, seen, above, strict)
+            gallery.shared.put(key, view)
+        return view
+
+    def _grow(self, parents: Sequence[Resource]) -> Stem:
+        places = [self.find(parent) for parent in parents]
+        uids = frozenset((str(each.type), each.id) for each in parents)
+        stem = Stem(
+            parents,
+            above=uids.union(*(place.stem.above for place in places)),
+            apps=_NOTHING.union(*(place.apps for place in places)),
+        )
+        near = min((place.distance for place in places), default=_NOWHERE)
+        if near < _NOWHERE:  # in no environment: treated like production
+            nearest = [place for place in places if place.distance == near]
+            stem.environment, stem.distance = nearest[0].environment, near + 1
+            stem.strict = any(place.strict for place in nearest)
+        return stem
+
+    def _gallery(self, lens: Lens) -> _Gallery:
+        gallery = self._galleries.get(lens)
+        if gallery is None:
+            if len(self._galleries) >= _MOST_LENSES:
+                del self._galleries[next(iter(self._galleries))]
+            gallery = self._galleries[lens] = _Gallery()
+        return gallery
+
+    def _forget(self) -> None:
+        self._places.clear()
+        self._stems.clear()
+        for gallery in self._galleries.values():
+            gallery.views.clear()
+            gallery.above.clear()
 
 
-def _nearest(resource: Resource, parents: Sequence[Place]) -> tuple[str, str]:
-    """The ids of the environment and of the app that the resource is, or is in."""
-    environment = min((parent for parent in parents), key=lambda parent: parent.distance, default=None)
-    app = next((parent.app for parent in parents if parent.app), "")
-    match resource.type:
-        case ResourceType.ENVIRONMENT:
-            return resource.id, ""
-        case ResourceType.APP:
-            return environment.environment if environment else "", resource.id
-        case _:
-            return environment.environment if environment else "", app
-
-
-def exact(attributes: Attributes) -> tuple[tuple[str, type, Attribute], ...]:
-    """The attributes as part of a key: in Python `True == 1`, in Cedar not."""
-    return tuple((name, type(value), value) for name, value in attributes)
+def lists(action: Action, resource: Resource) -> bool:
+    """Whether the action is to list: what is read of the whole installation is judged again, row by row."""
+    return resource.type is ResourceType.INSTALLATION and action.group is ActionGroup.READ

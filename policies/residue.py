@@ -13,11 +13,13 @@ from dataclasses import dataclass
 import cedarpy
 from cedarpy import pst
 
-from .askers import Asker, Askers
+from .askers import tell_person
+from .context import OF_CALLER, Told, tell_caller
 from .engine import LoadedPolicies
 from .formulas import Formula, Part, make_all, make_any, negate, parts, read_expression, substitute
 from .locations import Location
 from .model import NO_SCOPE, OUTSIDE, Action, ActionGroup, Attribute, Caller, Resource, ResourceType
+from .parts import PERSON_ATTRIBUTES
 from .places import Places
 from .solver import Solver
 from .surroundings import Surroundings
@@ -92,7 +94,7 @@ def who_can(loaded: LoadedPolicies, action: Action, resource: Resource) -> Ways:
     Nobody can do what is never asked of such a resource."""
     if resource.type not in find_vocabulary(loaded.schema).types_of(action):
         return Ways(action, resource.type, (), (), always=False)
-    place = Places(loaded.sight).find(resource)
+    place = Places().find(resource)
     strict = place.strict and not place.lists(action)
     rest = _evaluate(loaded, action, resource)
     known = _Knowledge(context={"strict": strict})
@@ -110,16 +112,16 @@ def what_can(
     """What the caller may do to which resources, for every action and each type of resource that it is asked of.
 
     `login_age` in seconds; None leaves it, and how they logged in, as part of the conditions."""
-    asker = Askers(surroundings.agents).meet(caller).everywhere
+    told = tell_caller(caller, surroundings.agents, OF_CALLER.keys() - {"acr"})
     return [
-        _reach(loaded, caller, asker, action, kind, login_age)
+        _reach(loaded, caller, told, action, kind, login_age)
         for action in Action
         for kind in find_vocabulary(loaded.schema).types_of(action)
     ]
 
 
 def _reach(
-    loaded: LoadedPolicies, caller: Caller, asker: Asker, action: Action, kind: ResourceType, login_age: int | None
+    loaded: LoadedPolicies, caller: Caller, told: Told, action: Action, kind: ResourceType, login_age: int | None
 ) -> Ways:
     lists = kind is ResourceType.INSTALLATION and action.group is ActionGroup.READ
     if any(group is action.group for group, _ in caller.withheld):
@@ -127,12 +129,12 @@ def _reach(
     inside = _good_for(caller, action, lists, find_vocabulary(loaded.schema).lies_in(kind, ResourceType.APP))
     if inside is False:
         return Ways(action, kind, (), (Blocked("", OUTSIDE.policies),), always=False)
-    context = dict(asker.context)
+    context = dict(told)
     if kind is ResourceType.INSTALLATION:  # in no environment, which counts as strict, unless it is a list
         context["strict"] = not lists
     if login_age is not None:
         context |= {"login_age": login_age, "acr": caller.acr}
-    known = _Knowledge(context, asker.person, caller, lists)
+    known = _Knowledge(context, tell_person(caller, PERSON_ATTRIBUTES), caller, lists)
     solver = Solver(find_vocabulary(loaded.schema), action, (kind,))
     rest = _evaluate(loaded, action, None).change(known.find)
     return _weigh(loaded, action, kind, rest, solver, inside)

@@ -14,6 +14,7 @@ from arborgate.policies.model import (
     INSTALLATION,
     Action,
     Basis,
+    Binding,
     Caller,
     Channel,
     Decision,
@@ -44,10 +45,10 @@ class CountedCedar:
         real = cedarpy.is_authorized
 
         def ask(
-            request: dict[str, object], policies: cedarpy.PolicySet, entities: cedarpy.Entities, schema: cedarpy.Schema
+            request: dict[str, object], policies: cedarpy.PolicySet, entities: cedarpy.Entities
         ) -> cedarpy.AuthzResult:
             self.asked += 1
-            return real(request, policies, entities, schema)
+            return real(request, policies, entities)
 
         monkeypatch.setattr(cedarpy, "is_authorized", ask)
 
@@ -258,14 +259,29 @@ def test_an_approval_is_not_answered_from_memory() -> None:
 
 
 def test_siblings_that_no_policy_can_tell_apart_share_one_decision(
-    shipped: Engine, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    engine = engine_of(
+        tmp_path,
+        """
+        @id("read") permit (principal, action, resource);
+        @id("strict") forbid (principal, action == Action::"app:read", resource) when { context.strict && context.itself };
+        @id("team") forbid (principal, action == Action::"app:read", resource is App)
+        when { resource.labels.contains("team=a") && resource.project like "x*" };
+        """,
+    )
     cedar = CountedCedar(monkeypatch)
     parent = app("shop", PROD)
-    apps = [app(f"app-{number}", parent, (PROD, DEV)[number % 2]) for number in range(200)]
+    apps = [
+        app(f"app-{number}", parent, (PROD, DEV)[number % 2], labels=(f"number={number}",)) for number in range(200)
+    ]
 
-    assert shipped.visible(person("vera", "viewer"), Action.APP_READ, apps) == [True] * 200
+    assert engine.visible(person("vera", "viewer"), Action.APP_READ, apps) == [True] * 200
     assert cedar.asked == 2  # in a strict environment, and not
+    assert engine.visible(person("vera"), Action.APP_READ, [*apps, app("b", PROD, labels=("team=a",))]) == [True] * 201
+    assert cedar.asked == 3  # what policies can tell apart
+    assert engine.visible(person("nora"), Action.ROLLOUT_PROPOSE, apps) == [True] * 200
+    assert cedar.asked == 4
 
 
 class OneFreeze(Calendar):
@@ -299,26 +315,81 @@ def test_resources_of_different_types_share_nothing(tmp_path: Path) -> None:
     assert engine.visible(person(), Action.REDIS_READ, [shop, keyspace(shop), shop]) == [True, False, True]
 
 
-def test_a_decision_is_remembered_for_the_same_question_alone(shipped: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+EVERYTHING = """
+@id("all") permit (principal, action, resource);
+@id("some") forbid (principal, action, resource) when {
+  principal in Group::"staff" && principal in Role::"viewer" && context.agent == "copilot" && context.actors.contains("x")
+  && context.channel == "mcp" && principal.key == principal.issuer && principal.name like "Vera*" && context.itself
+  && context.bound && context.trust == "forbidden"
+};
+"""
+
+
+def test_a_decision_is_remembered_for_the_same_question_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = engine_of(tmp_path, EVERYTHING)
     cedar = CountedCedar(monkeypatch)
     vera = person("vera", "viewer")
     for _ in range(3):
-        shipped.decide(person("vera", "viewer"), Action.APP_READ, app("shop", PROD))
+        engine.decide(person("vera", "viewer"), Action.APP_READ, app("shop", PROD))
     assert cedar.asked == 1
 
     others = [
-        replace(vera, roles=frozenset({"developer"})),
+        replace(vera, roles=frozenset()),
         replace(vera, groups=frozenset()),
         replace(vera, agent="other"),
-        replace(vera, actors=("chain",)),
+        replace(vera, actors=("x",)),
         replace(vera, channel=Channel.STDIO),
         replace(vera, subject="nora"),
         replace(vera, issuer="https://other.example"),
         replace(vera, name="V."),
+        replace(vera, itself=True),
+        replace(vera, binding=Binding.DPOP),
     ]
     for count, other in enumerate(others, start=2):
-        shipped.decide(other, Action.APP_READ, app("shop", PROD))
+        engine.decide(other, Action.APP_READ, app("shop", PROD))
         assert cedar.asked == count
+
+
+def test_callers_whom_no_policy_can_tell_apart_share_one_decision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engine_of(
+        tmp_path,
+        """
+        @id("viewers") permit (principal in Role::"viewer", action, resource);
+        @id("bots") forbid (principal, action, resource) when { context.agent like "bot-*" };
+        """,
+    )
+    cedar = CountedCedar(monkeypatch)
+    vera = person("vera", "viewer")
+    others = [
+        replace(vera, subject="nora", name="Nora"),
+        replace(vera, issuer="https://other.example"),
+        replace(vera, groups=frozenset(map(str, range(1_000)))),
+        replace(vera, roles=frozenset({"viewer", "developer"})),
+        replace(vera, agent="other", actors=("x",), channel=Channel.STDIO, itself=True, binding=Binding.DPOP),
+    ]
+
+    assert all(engine.decide(other, Action.APP_READ, app("shop", PROD)).allowed for other in [vera, *others])
+    assert cedar.asked == 1
+    assert not engine.decide(replace(vera, agent="bot-7"), Action.APP_READ, app("shop", PROD)).allowed
+    assert cedar.asked == 2
+
+
+def test_the_time_counts_as_far_as_policies_can_tell_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = engine_of(
+        tmp_path,
+        '@id("new") permit (principal, action, resource); @id("old") forbid (principal, action in Action::"approve", '
+        "resource) when { context.login_age > 100 || context.login_age >= 500 };",
+    )
+    cedar = CountedCedar(monkeypatch)
+    asked = proposal(app("shop", PROD), person("dana"))
+    amy = replace(person("amy", channel=Channel.PAGES), authenticated_at=1_000)
+
+    moments = {1_000: True, 1_050: True, 1_100: True, 1_101: False, 1_400: False, 1_500: False, 9_999: False}
+    for moment, allowed in moments.items():
+        assert engine.decide(amy, Action.PROPOSAL_APPROVE, asked, at=moment).allowed is allowed
+    assert cedar.asked == 5  # below 100, 100, below 500, 500, above
 
 
 def test_an_attribute_that_is_true_is_not_one_that_is_1(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from arborgate.policies.engine import Engine
 from arborgate.policies.errors import BadConfiguration
 from arborgate.policies.loader import SCHEMA, read_policies
 from arborgate.policies.model import INSTALLATION, Action, Caller, Resource
-from arborgate.policies.sight import Sight
+from arborgate.policies.sight import Equals, Exceeds, Exists, Holds, Matches, Reading, Sight, find_sight
 from tests.policies.writing import app, environment, keyspace, person, write_policies
 
 SCOPES = st.sampled_from(
@@ -158,30 +158,62 @@ def action_of(resource: Resource) -> Action:
     return Action.APP_READ if resource.type == "App" else Action.REDIS_READ
 
 
-def sight_of(folder: Path, condition: str) -> Sight:
-    policy = f'@id("p") permit (principal, action == Action::"app:read", resource is App) {condition};'
-    return read_policies(write_policies(folder, policy))[0].sight
+def sight_of(condition: str) -> Sight:
+    text = f'permit (principal, action == Action::"app:read", resource is App) {condition};'
+    (policy,) = cedarpy.policies_to_pst(text).static_policies.values()
+    return find_sight(policy)
 
 
-def test_a_policy_sees_the_attributes_it_names_and_no_others(tmp_path: Path) -> None:
-    sight = sight_of(tmp_path, 'when { resource.labels.contains("a=b") } unless { resource.project == "x" }')
+@pytest.mark.parametrize(
+    ("condition", "readings"),
+    [
+        ('when { resource.labels.contains("a=b") }', {Reading("resource", "labels", Holds("a=b"))}),
+        ('unless { "x" != resource.project }', {Reading("resource", "project", Equals("x"))}),
+        ("when { 9 < context.login_age }", {Reading("context", "login_age", Exceeds(9))}),
+        ('when { principal.name like "a*b" }', {Reading("principal", "name", Matches(("a", "b")))}),
+        ("when { resource has labels }", {Reading("resource", "labels", Exists())}),
+        ("when { context.strict }", {Reading("context", "strict")}),
+        ("when { context.calendar.frozen }", {Reading("context", "calendar")}),
+        (
+            "when { resource.name == principal.key }",
+            {Reading("resource", "name"), Reading("principal", "key")},
+        ),
+        (
+            'when { resource.labels.containsAll(["a=b", "c=d"]) && resource.labels.isEmpty() }',
+            {
+                Reading("resource", "labels", Holds("a=b")),
+                Reading("resource", "labels", Holds("c=d")),
+                Reading("resource", "labels"),
+            },
+        ),
+        (
+            'when { resource.labels.containsAny(["a=b", context.agent]) }',
+            {Reading("resource", "labels"), Reading("context", "agent")},
+        ),
+    ],
+)
+def test_a_policy_reads_attributes_for_what_it_tests_them_for(condition: str, readings: set[Reading]) -> None:
+    assert sight_of(condition) == Sight(readings=frozenset(readings))
 
-    assert sight == Sight(attributes=frozenset({"labels", "project"}), named=frozenset(), whole=False)
 
-
-def test_a_policy_that_asks_whether_an_attribute_is_there_sees_it(tmp_path: Path) -> None:
-    assert sight_of(tmp_path, "when { resource has labels }").attributes == {"labels"}
-
-
-def test_a_policy_sees_the_entities_it_compares_with(tmp_path: Path) -> None:
-    sight = sight_of(tmp_path, 'when { resource in [App::"a/b/c"] || resource in Environment::"dev" }')
+def test_a_policy_sees_the_entities_it_compares_with() -> None:
+    sight = sight_of('when { resource in [App::"a/b/c"] || resource in Environment::"dev" }')
 
     assert sight.named == {("App", "a/b/c"), ("Environment", "dev")}
     assert not sight.whole
 
 
-def test_a_resource_used_in_another_way_is_seen_whole(tmp_path: Path) -> None:
-    assert sight_of(tmp_path, "when { [resource] == [resource] }").whole
+@pytest.mark.parametrize(
+    ("condition", "whole"),
+    [
+        ("when { [resource] == [resource] }", {"resource"}),
+        ("when { [principal].contains(principal) }", {"principal"}),
+        ("when { {a: context} == {a: context} }", {"context"}),
+        ("when { resource in principal }", {"principal", "resource"}),
+    ],
+)
+def test_what_is_used_in_another_way_is_seen_whole(condition: str, whole: set[str]) -> None:
+    assert sight_of(condition).whole == whole
 
 
 @pytest.mark.parametrize(
@@ -193,5 +225,6 @@ def test_a_resource_used_in_another_way_is_seen_whole(tmp_path: Path) -> None:
     ],
 )
 def test_a_policy_that_looks_into_an_entity_it_names_is_refused(condition: str, tmp_path: Path) -> None:
+    policy = f'@id("p") permit (principal, action == Action::"app:read", resource is App) {condition};'
     with pytest.raises(BadConfiguration, match=r"only\.cedar:1:\d+: .* only who asks and what is asked of are known"):
-        sight_of(tmp_path, condition)
+        read_policies(write_policies(tmp_path, policy))
