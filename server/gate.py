@@ -190,6 +190,10 @@ class Gate:
         """Whether there can be anything on which this caller may do this."""
         return CallerPolicy(self._engine(), caller, self._acr_values).would(action)
 
+    def clean(self, text: str) -> str:
+        """The text as it may go back to its sender by other ways than an answer."""
+        return self._cleaner.clean_text(text)
+
     def _find(self, call: _Call) -> AnyTool:
         tool = self._tools.get(call.name)
         if tool is None:
@@ -335,6 +339,7 @@ def _clean_error(error: ArborgateError, cleaner: Cleaner) -> ArborgateError:
     told = copy.copy(error)
     told.message = cleaner.clean_text(error.message)
     told.args = (told.message,)
+    told.field = cleaner.clean_text(error.field) if error.field else error.field
     told.hint = cleaner.clean_text(error.hint) if error.hint else None
     told.detail = ""
     return told

@@ -278,3 +278,6 @@ class Limited:
 
     def could(self, caller: Caller, action: Action) -> bool:
         return self._gate.could(caller, action)
+
+    def clean(self, text: str) -> str:
+        return self._gate.clean(text)

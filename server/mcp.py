@@ -75,6 +75,8 @@ class Calls(Protocol):
 
     def could(self, caller: Caller, action: Action) -> bool: ...
 
+    def clean(self, text: str) -> str: ...
+
 
 def describe(tool: AnyTool) -> types.Tool:
     """A tool as a client receives it."""
@@ -148,7 +150,11 @@ class Doors:
         elif match := _PROPOSAL_URI.match(uri):
             answer = await self._call(ctx, "proposal_get", {"proposal": match[1]})
         else:
-            raise MCPError(code=types.INVALID_PARAMS, message="uri: no resource has this form", data={"uri": uri[:200]})
+            raise MCPError(
+                code=types.INVALID_PARAMS,
+                message="uri: no resource has this form",
+                data={"uri": self._gate.clean(uri)[:200]},
+            )
         text = orjson.dumps(_structured(answer)).decode()
         return types.ReadResourceResult(
             contents=[types.TextResourceContents(uri=uri, mime_type="application/json", text=text)]
@@ -165,7 +171,8 @@ class Doors:
     async def get_prompt(self, ctx: RequestContext, params: types.GetPromptRequestParams) -> types.GetPromptResult:
         prompt = self._prompt(ctx, params.name)
         try:
-            text = prompt.fill(params.arguments or {})
+            clean = self._gate.clean
+            text = prompt.fill({clean(name): clean(value) for name, value in (params.arguments or {}).items()})
         except ArborgateError as error:
             raise _protocol_error(error) from error
         message = types.PromptMessage(role="user", content=types.TextContent(text=text))
@@ -197,6 +204,21 @@ class Doors:
         if wanted.name in place:
             return sorted(parts[place[wanted.name]] for parts in ids)
         return sorted(parts[2] for parts in ids)
+
+    async def tell_nothing(self, ctx: RequestContext, call_next: CallNext) -> HandlerResult:
+        """The last resort, for what fails outside the gate: the SDK tells clients of the older eras an exception's text,
+        and all of them the method that it does not know."""
+        try:
+            return await call_next(ctx)
+        except ValidationError:
+            raise
+        except MCPError as error:
+            if isinstance(error.data, str):
+                raise MCPError(code=error.code, message=error.message, data=self._gate.clean(error.data)) from error
+            raise
+        except Exception as error:
+            logger.exception("%s failed", ctx.method)
+            raise MCPError(code=types.INTERNAL_ERROR, message="Something failed inside Arborgate.") from error
 
     def _prompt(self, ctx: RequestContext, name: str) -> Prompt:
         caller = self._caller_of(ctx)
@@ -236,19 +258,8 @@ def build_server(gate: Calls, tools: Sequence[AnyTool], caller_of: CallerOf) -> 
     )
     if isinstance(get_tracer_provider(), ProxyTracerProvider):
         server.middleware.clear()  # nobody collects the spans that the SDK would make of every request
-    server.middleware.append(_tell_nothing)
+    server.middleware.append(doors.tell_nothing)
     return server
-
-
-async def _tell_nothing(ctx: RequestContext, call_next: CallNext) -> HandlerResult:
-    """The last resort, for what fails outside the gate: the SDK tells clients of the older eras an exception's text."""
-    try:
-        return await call_next(ctx)
-    except (MCPError, ValidationError):
-        raise
-    except Exception as error:
-        logger.exception("%s failed", ctx.method)
-        raise MCPError(code=types.INTERNAL_ERROR, message="Something failed inside Arborgate.") from error
 
 
 def _structured(answer: Answer) -> Mapping[str, Any]:
