@@ -91,6 +91,9 @@ class Calls:
     def could(self, caller: Caller, action: object) -> bool:
         raise NotImplementedError
 
+    def clean(self, text: str) -> str:
+        raise NotImplementedError
+
 
 class Walk:
     """One request into a shortcut, and the body that the SDK's application was left, if any."""
