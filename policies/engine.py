@@ -26,7 +26,7 @@ from .model import (
 from .parts import Part
 from .places import Place, Places, lists
 from .recent import Recent
-from .statements import Location
+from .statements import Location, Statement
 from .surroundings import Surroundings
 
 __all__ = ["NEVER", "Engine", "LoadedPolicies", "Posed"]
@@ -34,13 +34,14 @@ __all__ = ["NEVER", "Engine", "LoadedPolicies", "Posed"]
 
 @dataclass(frozen=True, slots=True)
 class LoadedPolicies:
-    """A checked set of policies; `load_policies` makes it. `fits` says what can be asked of which type of resource,
-    `digest` is hexadecimal SHA-256 over all of its files."""
+    """A checked set of policies; `load_policies` makes it. `statements` are the policies by their `@id`, in the order of
+    the files, `fits` says what can be asked of which type of resource, `digest` is hexadecimal SHA-256 over all files."""
 
     parts: Mapping[Action, Part]
     schema: cedarpy.Schema
     fits: Collection[tuple[Action, ResourceType]]
     digest: str
+    statements: Mapping[str, Statement]
     locations: Mapping[str, Location]
 
     def location(self, policy_id: str) -> tuple[str, int]:
@@ -60,11 +61,22 @@ class Engine:
     ) -> None:
         self._loaded = loaded
         self._clock = clock
+        self._surroundings = surroundings
         self._calendar = surroundings.calendar
         self._callers = Askers(surroundings.agents, loaded.parts)
         self._places = Places()
         self._decisions: Recent[Hashable, Decision] = Recent(65_536)
         self._possible: Recent[Hashable, bool] = Recent(16_384)
+
+    @property
+    def loaded(self) -> LoadedPolicies:
+        """The set that it decides by."""
+        return self._loaded
+
+    @property
+    def surroundings(self) -> Surroundings:
+        """What the settings tell the policies."""
+        return self._surroundings
 
     @property
     def digest(self) -> str:

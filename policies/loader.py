@@ -128,6 +128,7 @@ def assemble(statements: Iterable[Statement], digest: str = "") -> LoadedPolicie
         schema=read_schema(),
         fits=read_fits(),
         digest=digest,
+        statements={statement.id: statement for statement in listed},
         locations={statement.id: statement.location for statement in listed},
     )
 
