@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from .. import cuts
 from ..times import read_time
 from ..tool import Result, Untrusted
 from ..tree import AppSource, Deployed, FindingKind, Freshness, Health, Managed, Node, ParentBy, Sync
@@ -209,8 +210,7 @@ def fresh(freshness: Freshness) -> Fresh:
 
 def shorten(text: str, length: int = _TEXT) -> str | None:
     """The text in at most that many characters; None when there is none."""
-    text = text.strip()
-    return text[: length - 1] + "…" if len(text) > length else text or None
+    return cuts.shorten(text.strip(), length) or None
 
 
 def show_moment(text: str) -> str:

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from ...policies.errors import Invalid, Refused
 from ...policies.model import Resource, ResourceType
 from ..argocd.find import find_app
+from ..cuts import LONGEST_WORD, shorten
+from ..secrets import holds_secret, redact
+from ..text import disarm
 from ..tool import Context
 
 _GLOB = re.compile(rb"([*?\[\]\\^-])")
@@ -77,9 +80,13 @@ def match_prefix(prefix: bytes) -> bytes:
 
 
 def show_key(key: bytes) -> str:
-    """The key as text that `find_key` understands: itself, or `hex:…` where that would not be printable."""
+    """The key as text that `find_key` understands: itself, or `hex:…` where that would not be printable. Of one that
+    holds a secret only the rest is told."""
     text = _decode(key)
-    return text if text is not None and text.isprintable() else f"{_HEX}{key.hex()}"
+    if text is not None and text.isprintable():
+        return text
+    plain, secrets = redact(disarm(key.decode("utf-8", "replace")))
+    return plain if secrets else f"{_HEX}{key.hex()}"  # in hexadecimal, nobody would know a secret for one
 
 
 def show_value(value: bytes | str | float, limit: int) -> str:
@@ -88,8 +95,10 @@ def show_value(value: bytes | str | float, limit: int) -> str:
         return str(value)
     text = _decode(value)
     if text is None or any(char < " " and char not in "\t\r\n" for char in text):
+        if holds_secret(disarm(value.decode("latin-1"))):
+            return f"(binary, {len(value)} bytes)"
         return f"(binary, {len(value)} bytes: {value[:16].hex(' ')}{' …' if len(value) > 16 else ''})"
-    return text if len(text) <= limit else f"{text[:limit]} … ({len(value)} bytes)"
+    return text if len(text) <= limit + LONGEST_WORD else f"{shorten(text, limit + 1)} ({len(value)} bytes)"
 
 
 def _make_keyspace(source: str, prefix: str, app: Resource) -> Keyspace:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...policies.errors import Invalid
+from ..cuts import AROUND, take_part
 from .source import Command, RedisState
 
 LENGTHS: Mapping[str, str] = {
@@ -26,6 +27,9 @@ _MOST_BYTES = 1_048_576
 _MOST_PASSED_OVER = 16 * _MOST_BYTES
 _PASSED_OVER = frozenset({"hash", "set", "stream"})
 """Types in which an offset is reached only by reading what comes before it."""
+
+_CONTINUED = bytes(range(0x80, 0xC0))
+"""What a character of UTF-8 can go on with, and none begins with."""
 
 _SCAN_COUNT = 100
 _SCAN_ROUNDS = 200
@@ -112,8 +116,13 @@ async def read_groups(redis: RedisState, source: str, key: Key) -> list[Group]:
 
 
 async def _read_string(redis: RedisState, source: str, key: Key, offset: int, _: int) -> list[Item]:
-    (part,) = await redis.ask(source, [("GETRANGE", key.name, offset, offset + STRING_WINDOW - 1)])
-    return [Item(_bytes(part))] if part else []
+    begin, end = max(0, offset - AROUND), offset + STRING_WINDOW + AROUND
+    (part,) = await redis.ask(source, [("GETRANGE", key.name, begin, end - 1)])
+    around, start = _bytes(part or b""), offset - begin
+    window = around[start : start + STRING_WINDOW]
+    if not window:
+        return []
+    return [Item(take_part(around, start, start + STRING_WINDOW) if _is_text(around) else window)]
 
 
 async def _read_list(redis: RedisState, source: str, key: Key, offset: int, count: int) -> list[Item]:
@@ -180,6 +189,16 @@ def _pairs(value: Any) -> list[tuple[Any, Any]]:
     if items and isinstance(items[0], list | tuple):
         return [(one, other) for one, other in items]
     return list(zip(items[::2], items[1::2], strict=True))
+
+
+def _is_text(part: bytes) -> bool:
+    """Whether it is UTF-8, but for the characters that its ends cut in two."""
+    whole = part.lstrip(_CONTINUED)
+    try:
+        whole.decode()
+    except UnicodeDecodeError as error:
+        return error.reason == "unexpected end of data"
+    return True
 
 
 def _text(value: Any) -> str:
