@@ -124,7 +124,7 @@ class Engine:
         asker = self._callers.describe(standing, action, place)
         moment = self._find_moment(names_of(action), caller, place, context, at)
         strict = place.strict and not lists(action, resource)
-        return pose_whole(asker, resource, place.stem.above, {**asker.context, **tell(moment), "strict": strict})
+        return pose_whole(asker, resource, place.stem.above, {**tell(moment), **asker.context, "strict": strict})
 
     def visible(
         self, caller: Caller, action: Action, resources: Sequence[Resource], context: Attributes = ()

@@ -159,6 +159,11 @@ def surroundings_from(told: Json) -> Surroundings:
         raise Unreadable("the settings of then are not what this version reads") from error
 
 
+def above_of(told: Json) -> tuple[str, ...]:
+    """The digests of the resources right above the one that facts tell of."""
+    return _texts(told, "in")
+
+
 def altered(told: Json) -> tuple[str, ...]:
     """The fields or attributes that were redacted before they were noted."""
     return _texts(told, "altered")

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..policies.engine import Engine, LoadedPolicies
+from ..policies.engine import Engine
 from ..policies.errors import BadConfiguration
-from ..policies.loader import load_policies
-from ..policies.model import COUNTED, INSTALLATION, Action, Basis, Binding, Channel, Resource
+from ..policies.loader import assemble, read_folder
+from ..policies.model import COUNTED, INSTALLATION, Action, Binding, Channel, Question
 from ..policies.world import App, Person, Proposal, person_key
 from .cli_policy_question import imagine, parse_grants, parse_uid, refuse
-
-_BASIS = {
-    Basis.ERROR: "deciding failed, and that is a denial",
-    Basis.FORBID: "forbidden by",
-    Basis.NO_PERMIT: "no policy permits it",
-    Basis.PERMIT: "permitted by",
-}
+from .cli_policy_record import Wanted, explain_record
+from .cli_policy_words import look_closer, name_reasons, read_when, say_decision
+from .replay import name_places
 
 
 def explain(
-    action: Annotated[Action, typer.Option(help="What is asked.")],
+    action: Annotated[Action | None, typer.Option(help="What is asked.")] = None,
     resource: Annotated[str, typer.Option(help="What it is asked of, TYPE::ID.")] = INSTALLATION.uid,
     person: Annotated[
         str, typer.Option(help="Who asks: a name, or a key as in records (issuer#subject).")
@@ -52,11 +47,30 @@ def explain(
     risk: Annotated[str, typer.Option(help="The proposal's risk.")] = "low",
     applied_today: Annotated[int, typer.Option(min=0, help="Changes of the app in 24 hours, before this one.")] = 0,
     unreviewed: Annotated[int, typer.Option(min=0, help="Seconds since they broke a glass not reviewed yet.")] = 0,
-    policies: Annotated[Path | None, typer.Option(help="The folder of policies; default: the shipped ones.")] = None,
+    policies: Annotated[
+        Path | None,
+        typer.Option(help="The folder of policies; default: the shipped ones, with --record those of the settings."),
+    ] = None,
+    record: Annotated[str, typer.Option(help="A decision on record: replica:number, a trace id, or `latest`.")] = "",
+    caller: Annotated[str, typer.Option(help="With --record latest: a person's name or key.")] = "",
+    tool: Annotated[str, typer.Option(help="With --record latest: a tool.")] = "",
+    since: Annotated[str, typer.Option(help="With --record latest: not before then; RFC 3339, or ago: 24h, 7d.")] = "",
+    directory: Annotated[
+        Path | None, typer.Option("--dir", help="A log, or the folder of all logs; default: that of the settings.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="The settings, for --record.")] = None,
 ) -> None:
-    """Says how a question is decided, by which policies, and where they stand."""
+    """Says how a question is decided, by which policies, where they stand, and what a denial hangs on.
+
+    With --record, of what was decided once: why, and whether it would be decided the same today."""
+    if record or caller or tool or since:
+        wanted = Wanted(record or "latest", caller, tool, read_when(since, "--since"))
+        explain_record(wanted, directory=directory, config=config, policies=policies)
+        return
+    if action is None:
+        raise typer.BadParameter("say what is asked, or give --record", param_hint="--action")
     try:
-        loaded = load_policies(policies)
+        folder = read_folder(policies)
     except BadConfiguration as error:
         raise refuse(error.message) from error
     kind, name = parse_uid(resource)
@@ -78,27 +92,16 @@ def explain(
     )
     counts = {"applied_today": applied_today, "unreviewed": unreviewed}
     context = tuple((name, counts[name]) for name in COUNTED.get(action, ()))
-    decision = Engine(loaded).decide(who.caller(person, now), action, asked, context, at=now)
+    loaded = assemble(folder.statements, folder.digest)
+    engine, question = Engine(loaded), Question(who.caller(person, now), action, (asked,), (context,), now)
+    decision = engine.answer(question)
 
     typer.echo(f"who      {person_key(person)}, roles: {', '.join(sorted(roles)) or 'none'}")
     typer.echo(f"through  {channel}, {agent or 'an unknown agent'}, logged in {login_age} s ago")
     typer.echo(f"what     {action} ({action.group})")
-    typer.echo(f"of       {' in '.join(_chain(asked))}")
-    typer.echo(
-        f"answer   {'allowed' if decision.allowed else 'denied'}: {_BASIS[decision.basis]}{decision.error and ':'}"
-    )
-    for line in (*_reasons(loaded, decision.policies), decision.error):
-        if line:
-            typer.echo(f"         {line}")
-
-
-def _chain(resource: Resource) -> Iterator[str]:
-    yield resource.uid
-    for parent in resource.parents[:1]:
-        yield from _chain(parent)
-
-
-def _reasons(loaded: LoadedPolicies, policies: tuple[str, ...]) -> Iterator[str]:
-    for policy in policies:
-        file, line = loaded.location(policy)
-        yield f"{policy}  {file}:{line}"
+    typer.echo(f"of       {name_places(asked)}")
+    typer.echo(f"answer   {say_decision(decision)}")
+    for line in name_reasons(loaded, decision):
+        typer.echo(f"         {line}")
+    for line in look_closer(engine, folder.statements, question):
+        typer.echo(line)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from heapq import nlargest
 from pathlib import Path
@@ -28,7 +28,7 @@ _POLL_SECONDS = 0.25
 def verify_logs(log: Log) -> None:
     """Checks every line of every chain; exits 1 and names the first bad line when one was changed."""
     whole = True
-    for path in _files(log):
+    for path in find_logs(log):
         found = verify(path)
         if found.whole:
             typer.echo(f"{path.name}: whole, {found.lines} records, head {found.head}")
@@ -49,13 +49,13 @@ def tail_logs(
     """Shows the last records, oldest first."""
     ends: dict[Path, _End] = {}
     last: list[Record] = []
-    for path in _files(log):
-        last += deque(_read_on(path, ends), maxlen=lines)
+    for path in find_logs(log):
+        last += deque(_tell(_read_on(path, ends)), maxlen=lines)
     for record in nlargest(lines, last, key=_order)[::-1]:
         _show(record, as_json)
     while follow:
-        for path in _files(log):
-            for record in _read_on(path, ends):
+        for path in find_logs(log):
+            for record in _tell(_read_on(path, ends)):
                 _show(record, as_json)
         time.sleep(_POLL_SECONDS)
 
@@ -65,7 +65,7 @@ def search_logs(
     log: Log,
     person: Annotated[str, typer.Option(help="A person's name or key (issuer#subject).")] = "",
     agent: Annotated[str, typer.Option(help="An agent's client id.")] = "",
-    event: Annotated[str, typer.Option(help="An event, as proposal:approved.")] = "",
+    event: Annotated[str, typer.Option(help="An event, as proposal:approved; facts: what decisions rest on.")] = "",
     tool: Annotated[str, typer.Option(help="A tool's name.")] = "",
     resource: Annotated[str, typer.Option(help="A part of a resource, as an app's name.")] = "",
     proposal: Annotated[str, typer.Option(help="A proposal's id.")] = "",
@@ -74,7 +74,7 @@ def search_logs(
 ) -> None:
     """Shows the records that match all that is given, oldest first."""
     query = RecordQuery(caller=person, agent=agent, event=event, tool=tool, resource=resource, proposal=proposal)
-    found = (record for path in _files(log) for record in _read_on(path, {}) if matches(record, query))
+    found = (record for path in find_logs(log) for record in _read_on(path, {}) if matches(record, query))
     for record in nlargest(limit, found, key=_order)[::-1]:
         _show(record, as_json)
 
@@ -95,6 +95,11 @@ class _End:
     inode: int
     lines: int = 0
     offset: int = 0
+
+
+def _tell(records: Iterable[Record]) -> Iterator[Record]:
+    """The records without the facts that they rest on."""
+    return (record for record in records if matches(record, RecordQuery()))
 
 
 def _order(record: Record) -> tuple[str, str, int]:
@@ -118,7 +123,8 @@ def _read_on(path: Path, ends: dict[Path, _End]) -> Iterator[Record]:
         raise typer.Exit(1) from error
 
 
-def _files(log: Path) -> list[Path]:
+def find_logs(log: Path) -> list[Path]:
+    """The log, or all logs of a folder; ends the command where there is none."""
     files = sorted(log.glob("*.jsonl")) if log.is_dir() else [log]
     if not files or not all(path.is_file() for path in files):
         typer.echo(
