@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,33 @@ Directory = Annotated[
     Path | None,
     typer.Argument(help="The folder of *.cedar and cases/*.yaml; default: the shipped policies.", show_default=False),
 ]
+
+PoliciesOption = Annotated[Path | None, typer.Option(help="The folder of policies; default: the shipped ones.")]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="The settings: which groups have a role, which agents are trusted."),
+]
+WorldOption = Annotated[Path | None, typer.Option(help="A case file, or another that declares a `world`.")]
+PeopleOption = Annotated[Path | None, typer.Option(help="A case file, or another that declares `people`.")]
+
+AppOption = Annotated[str, typer.Option(help="The app that a workload, keyspace or proposal is of.")]
+EnvironmentOption = Annotated[str, typer.Option(help="The environment of the app; none counts as strict.")]
+LabelOption = Annotated[list[str] | None, typer.Option(help="A label of the app, key=value; may be repeated.")]
+ParentOption = Annotated[str, typer.Option(help="The parent app.")]
+ProjectOption = Annotated[str, typer.Option(help="The app's project.")]
+RequesterOption = Annotated[str, typer.Option(help="Who made the proposal: a name or a key.")]
+RiskOption = Annotated[str, typer.Option(help="The proposal's risk.")]
+StrictOption = Annotated[bool, typer.Option("--strict", help="That environment is strict.")]
+
+
+class Format(StrEnum):
+    """How an answer is written: for people or for programs."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="For people or for programs.")]
 
 
 def refuse(problems: str) -> typer.Exit:
@@ -67,3 +95,15 @@ def imagine(kind: ResourceType, name: str, app: str, place: App, strict: bool, p
         raise typer.BadParameter(shape, param_hint="--resource") from error
     except (KeyError, Misplaced) as error:
         raise typer.BadParameter(f"there is no such thing: {error}", param_hint="--resource") from error
+
+
+def chain(resource: Resource) -> str:
+    """The resource and what it is in, up to the installation."""
+    above = f" in {chain(resource.parents[0])}" if resource.parents else ""
+    return f"{resource.uid}{above}"
+
+
+def apps_above(resource: Resource) -> frozenset[str]:
+    """The ids of the apps that the resource is or lies in: where a role at an app holds for it."""
+    own = {resource.id} if resource.type is ResourceType.APP else set[str]()
+    return frozenset(own).union(*(apps_above(parent) for parent in resource.parents))
