@@ -6,6 +6,7 @@ import typer
 
 from ..policies.errors import BadConfiguration
 from ..policies.loader import load_policies
+from .cli_policy_diff import diff
 from .cli_policy_explain import explain
 from .cli_policy_question import Directory, refuse
 from .cli_policy_test import run_cases
@@ -26,6 +27,7 @@ def check(directory: Directory = None) -> None:
 
 
 commands.command("test")(run_cases)
+commands.command()(diff)
 commands.command()(explain)
 commands.command("what-can")(show_what_can)
 commands.command("who-can")(show_who_can)
