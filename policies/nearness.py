@@ -65,17 +65,17 @@ class Weighed:
         return tuple(condition for condition in self.conditions if not condition.met)
 
 
-def weigh(engine: Engine, statements: Sequence[Statement], question: Question) -> list[Weighed]:
+def weigh(engine: Engine, question: Question) -> list[Weighed]:
     """All policies about the action, each held against the first resource that is denied, or all of them where none is.
 
-    `statements` are those of the engine's set. Raises what the engine's answer tells as an error."""
+    Raises what the engine's answer tells as an error."""
     resources = list(question.each())
     denied = [
         each
         for each in resources
         if not engine.decide(question.caller, question.action, *each, at=question.at or None).allowed
     ]
-    about = [one for one in statements if takes_in(one.policy.action, question.action)]
+    about = [one for one in engine.loaded.statements.values() if takes_in(one.policy.action, question.action)]
     return [
         weighed
         for resource, context in (denied[:1] or resources)

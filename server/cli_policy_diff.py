@@ -15,12 +15,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..policies.casebook import judge
+from ..policies.casebook import Case, judge
 from ..policies.engine import LoadedPolicies
 from ..policies.errors import BadConfiguration
-from ..policies.loader import Folder, assemble, read_folder
+from ..policies.loader import read_policies
 from ..policies.model import Caller, Decision, Resource
-from ..policies.nearness import find_attributes
 from ..tools.text import quote_name
 from .cli_policy_words import name_reasons, read_when, say_decision, say_door, say_person
 from .cli_record import find_logs
@@ -75,12 +74,10 @@ def diff(
     """Shows every decision that differs between two sets of policies: in the cases of both, and in real records.
 
     Exits 1 when there is one, and 2 when a set can't be loaded or a log can't be read."""
-    folders = _read_folders(old, new)
-    before, after = (assemble(folder.statements, folder.digest) for folder in folders)
-    asked, cases = compare_cases(before, after, [case for folder in folders for case in folder.cases])
-    failing = sum(bool(answer.problem) for answer in judge(after, folders[-1].cases))
-    attributes = find_attributes(statement for folder in folders for statement in folder.statements)
-    past = Comparison(before, after, read_settings(config).surroundings, attributes=attributes)
+    (before, old_cases), (after, new_cases) = _read_sets(old, new)
+    asked, cases = compare_cases(before, after, [*old_cases, *new_cases])
+    failing = sum(bool(answer.problem) for answer in judge(after, new_cases))
+    past = Comparison(before, after, read_settings(config).surroundings)
     if record is not None:
         _replay(past, find_logs(record), read_when(since, "--since"), read_when(until, "--until"))
     found = _Found(before, after, asked, failing, cases, past, past.compare_lists(), record is not None)
@@ -93,17 +90,17 @@ def diff(
         raise typer.Exit(1)
 
 
-def _read_folders(*directories: Path) -> list[Folder]:
-    """What all of them hold; ends the command with the mistakes of all that can't be read."""
-    folders: list[Folder] = []
+def _read_sets(*directories: Path) -> list[tuple[LoadedPolicies, list[Case]]]:
+    """The sets with their cases; ends the command with the mistakes of all that can't be read."""
+    sets: list[tuple[LoadedPolicies, list[Case]]] = []
     for directory in directories:
         try:
-            folders.append(read_folder(directory))
+            sets.append(read_policies(directory))
         except BadConfiguration as error:
             typer.echo(f"{directory} can't be loaded by this version:\n{error.message}", err=True)
-    if len(folders) < len(directories):
+    if len(sets) < len(directories):
         raise typer.Exit(2)
-    return folders
+    return sets
 
 
 def _replay(past: Comparison, paths: Sequence[Path], since: str, until: str) -> None:

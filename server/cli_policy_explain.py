@@ -10,7 +10,7 @@ import typer
 
 from ..policies.engine import Engine
 from ..policies.errors import BadConfiguration
-from ..policies.loader import assemble, read_folder
+from ..policies.loader import read_policies
 from ..policies.model import COUNTED, INSTALLATION, Action, Binding, Channel, Question
 from ..policies.world import App, Person, Proposal, person_key
 from .cli_policy_question import imagine, parse_grants, parse_uid, refuse
@@ -70,7 +70,7 @@ def explain(
     if action is None:
         raise typer.BadParameter("say what is asked, or give --record", param_hint="--action")
     try:
-        folder = read_folder(policies)
+        loaded, _ = read_policies(policies)
     except BadConfiguration as error:
         raise refuse(error.message) from error
     kind, name = parse_uid(resource)
@@ -92,7 +92,6 @@ def explain(
     )
     counts = {"applied_today": applied_today, "unreviewed": unreviewed}
     context = tuple((name, counts[name]) for name in COUNTED.get(action, ()))
-    loaded = assemble(folder.statements, folder.digest)
     engine, question = Engine(loaded), Question(who.caller(person, now), action, (asked,), (context,), now)
     decision = engine.answer(question)
 
@@ -103,5 +102,5 @@ def explain(
     typer.echo(f"answer   {say_decision(decision)}")
     for line in name_reasons(loaded, decision):
         typer.echo(f"         {line}")
-    for line in look_closer(engine, folder.statements, question):
+    for line in look_closer(engine, question):
         typer.echo(line)

@@ -13,7 +13,7 @@ import typer
 from ..policies.engine import Engine, LoadedPolicies
 from ..policies.errors import BadConfiguration
 from ..policies.facts import Unreadable
-from ..policies.loader import Folder, assemble, read_folder
+from ..policies.loader import read_policies
 from ..policies.model import Basis, Decision, Question
 from ..policies.nearness import find_attributes
 from ..policies.surroundings import Surroundings
@@ -78,19 +78,19 @@ def explain_record(wanted: Wanted, *, directory: Path | None, config: Path | Non
         )
         raise typer.Exit(2)
     try:
-        folder = read_folder(policies or settings.policies.dir)
+        loaded, _ = read_policies(policies or settings.policies.dir)
     except BadConfiguration as error:
         raise refuse(error.message) from error
-    for line in _describe(past, archive, folder, settings.surroundings):
+    for line in _describe(past, archive, loaded, settings.surroundings):
         typer.echo(line)
 
 
-def _describe(past: Past, archive: Archive, folder: Folder, today: Surroundings) -> Iterator[str]:
-    record, loaded = past.record, assemble(folder.statements, folder.digest)
+def _describe(past: Past, archive: Archive, loaded: LoadedPolicies, today: Surroundings) -> Iterator[str]:
+    record = past.record
     yield f"record   {record.replica}:{record.seq}, {record.event}, {record.time}"
     try:
         question = archive.question(record)
-        redacted = archive.hides(record, find_attributes(folder.statements))
+        redacted = archive.hides(record, find_attributes(loaded.statements.values()))
     except Unreadable as error:
         yield from _describe_barely(record, loaded, str(error))
         return
@@ -113,9 +113,9 @@ def _describe(past: Past, archive: Archive, folder: Folder, today: Surroundings)
         yield f"today    {say_decision(current)}"
         yield from (f"         {line}" for line in name_reasons(loaded, current))
         yield "         with today's calendar and agents, and a login as old as it was then"
-    yield from look_closer(engine, folder.statements, question)
-    for statement in folder.statements:
-        if statement.id in again.policies:
+    yield from look_closer(engine, question)
+    for policy in again.policies:
+        if statement := loaded.statements.get(policy):
             yield f"policy   {place(statement.location)}"
             yield from (f"         {line}" for line in statement.text.splitlines())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,8 +15,7 @@ from ..policies.errors import Invalid
 from ..policies.locations import Location
 from ..policies.model import NO_SCOPE, OUTSIDE, Basis, Caller, Decision, Question
 from ..policies.nearness import Condition, find_nearest, weigh
-from ..policies.statements import Statement
-from ..tools.text import quote_name
+from ..tools.text import neutralise, quote_name
 from ..tools.times import read_moment
 
 _BASIS = {
@@ -26,6 +25,9 @@ _BASIS = {
     Basis.PERMIT: "permitted by",
 }
 
+
+_SEEN = 300
+"""Characters of a value that a condition looked at."""
 
 _OWN = frozenset({*OUTSIDE.policies, *NO_SCOPE.policies})
 
@@ -46,13 +48,13 @@ def name_reasons(loaded: LoadedPolicies, decision: Decision) -> Iterator[str]:
         yield decision.error
 
 
-def look_closer(engine: Engine, statements: Sequence[Statement], question: Question) -> Iterator[str]:
+def look_closer(engine: Engine, question: Question) -> Iterator[str]:
     """Why it is denied: by what in the policies that forbid it, or what the nearest permits lack; nothing for what is
     allowed or fails."""
     decision = engine.answer(question)
     if decision.basis not in (Basis.FORBID, Basis.NO_PERMIT) or _OWN & {*decision.policies}:
         return
-    weighed = weigh(engine, statements, question)
+    weighed = weigh(engine, question)
     if decision.basis is Basis.FORBID:
         for each in weighed:
             if each.statement.id in decision.policies:
@@ -73,7 +75,7 @@ def _show_parts(conditions: Iterable[Condition]) -> Iterator[str]:
         yield "         it has no conditions"
     for part in parts:
         holds = {True: "holds", False: "does not hold", None: "fails"}[part.holds]
-        seen = f": {', '.join(quote_name(each) for each in part.seen)}" if part.seen else ""
+        seen = f": {', '.join(neutralise(each, _SEEN) for each in part.seen)}" if part.seen else ""
         yield f"         {place(part.passage.location)}: {holds}{seen}"
         yield from (f"         {line}" for line in part.passage.show().split("\n"))
 

@@ -19,6 +19,7 @@ from ..policies.model import (
     Resource,
     ResourceType,
 )
+from ..policies.nearness import find_attributes
 from ..policies.recent import Recent
 from ..policies.surroundings import Surroundings
 from ..tools.record import Record
@@ -90,13 +91,10 @@ class Comparison:
     """Takes records one by one. What is asked again on the same facts is decided once; nothing is kept of a record but
     what it adds to the numbers."""
 
-    def __init__(
-        self, old: LoadedPolicies, new: LoadedPolicies, today: Surroundings, *, attributes: frozenset[str]
-    ) -> None:
-        """`today`: what the settings say, for records that do not tell what they said then. `attributes` are those that
-        the policies of either set read."""
+    def __init__(self, old: LoadedPolicies, new: LoadedPolicies, today: Surroundings) -> None:
+        """`today`: what the settings say, for records that do not tell what they said then."""
         self._sets = old, new
-        self._attributes = attributes
+        self._attributes = find_attributes([*old.statements.values(), *new.statements.values()])
         self._today = today
         self._archive = Archive()
         self._engines: Recent[Surroundings, tuple[Engine, Engine]] = Recent(8)
