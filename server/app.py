@@ -91,7 +91,7 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
         audit, state, policies, argocd = base.audit, base.state, base.policies, base.argocd
         redis = open_redis_state(settings.redis)
         stack.push_async_callback(redis.close)
-        proposals = ProposalBook(state, audit, settings.proposals)
+        proposals = ProposalBook(state, audit, settings.proposals, count_broken=metrics.count_broken_glass)
         cursors = await Cursors.shared(state)
         fingerprints = await Fingerprints.shared(state, settings.redaction.fingerprint_key_file)
         sources: Mapping[type[Any], Any] = {ArgoCD: argocd, Clusters: base.clusters, RedisState: redis}
@@ -114,6 +114,7 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
                 now=time.time(),
                 pages=settings.http.url if settings.identity.pages else "",
                 rehearsal_wait=settings.proposals.rehearsal_wait,
+                calendar=settings.calendar,
             )
 
         gate = Gate(
@@ -157,7 +158,7 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
             denied=denied,
             own_keys=own,
             children=children,
-            readiness=Readiness(argocd, state, policies, metrics),
+            readiness=Readiness(argocd, proposals, policies, metrics),
             web=web,
         )
 

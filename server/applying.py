@@ -7,17 +7,20 @@ themselves (each patch leaves the mark of its change on the object it patches), 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 
-from ..policies.errors import Refused, Stale, Unavailable
+from ..policies.errors import Busy, Refused, Stale, Unavailable
 from ..tools.app import AppId
 from ..tools.argocd.changes import API
 from ..tools.change import Change, JsonObject, Target, Writer, fields_digest, merge
 from ..tools.kubernetes.changes import MARK
 from ..tools.proposal import Proposal, ProposalState, Step, StepState
+from .counts import Counts
 from .leases import Lease
 from .progress import Progress, judge_progress, operation_digest, writes_operation
+from .proposal_store import Outpaced
 from .proposals import ProposalBook
 
 _ATTEMPTS = 8
@@ -36,7 +39,8 @@ class Pace:
 
 
 class Applying:
-    """One proposal at work under one lease. `permit` raises when a change may not be started (any more)."""
+    """One proposal at work under one lease. `permit` raises when a change may not be started (any more), and else says by
+    which counts it was judged."""
 
     def __init__(
         self,
@@ -45,7 +49,7 @@ class Applying:
         proposal: Proposal,
         lease: Lease,
         pace: Pace,
-        permit: Callable[[], None],
+        permit: Callable[[], Awaitable[Counts]],
     ) -> None:
         self._book = book
         self._writer = writer
@@ -58,10 +62,13 @@ class Applying:
 
     async def run(self) -> None:
         """From where it stands to its end; raises `Unavailable`, `Unrecorded` or `LostLease` when that must wait."""
-        if self._proposal.state is ProposalState.APPROVED and not await self._begin():
+        resumed = self._proposal.state is not ProposalState.APPROVED
+        if not resumed and not await self._begin():
             return
         if self._proposal.state is ProposalState.APPLYING:
             try:
+                if resumed:
+                    await self._require_begun()
                 await self._apply_all()
             except (Refused, Stale) as error:
                 await self._finish(ProposalState.FAILED, error.message)
@@ -71,7 +78,8 @@ class Applying:
             await self._undo_all()
 
     async def _begin(self) -> bool:
-        """Checks every precondition before anything is changed; False when a target has moved."""
+        """Checks every precondition before anything is changed; False when a target has moved, or when it may not be
+        begun after all."""
         try:
             for index, change in enumerate(self._changes):
                 live = await self._read(change.target)
@@ -81,8 +89,27 @@ class Applying:
         except Stale as error:
             await self._book.close(self._proposal.id, ProposalState.STALE, error.message)
             return False
-        self._proposal = await self._book.begin(self._proposal.id, self._lease)
-        return True
+        for _ in range(_ATTEMPTS):
+            try:
+                counts = await self._permit()
+            except Refused as error:
+                await self._book.close(self._proposal.id, ProposalState.REJECTED, error.message)
+                return False
+            with suppress(Outpaced):  # another took a place in the same budget: is there still one for this?
+                self._proposal = await self._book.begin(self._proposal.id, self._lease, counts)
+                return True
+        raise Busy("Other changes of the same apps are begun all the time.")
+
+    async def _require_begun(self) -> None:
+        """Broken glass that has lapsed serves only what was begun in time, which the objects themselves must show."""
+        glass = self._proposal.glass
+        if glass is None or self._pace.clock() < glass.until:
+            return
+        for index in self._order:
+            live = await self._writer.read(self._changes[index].target)
+            if live is not None and self._took(index, live):
+                return
+        raise Refused("The broken glass had lapsed before anything was begun.")
 
     async def _apply_all(self) -> None:
         for _, group in groupby(self._order, key=lambda index: self._changes[index].wave):
@@ -108,7 +135,7 @@ class Applying:
                 await self._keep_applied(index, live, "found done")
                 return
             _require_precondition(change, live)
-            self._permit()
+            await self._permit()
             if self._step(index).state is StepState.PENDING:
                 await self._keep(index, state=StepState.STARTED, seen=operation_digest(live))
             try:

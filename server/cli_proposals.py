@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from ..policies.errors import ArborgateError, Conflict, Denied, Unavailable
 from ..tools.change import Change, Rehearsed
-from ..tools.proposal import Proposal, ProposalState, Requester, Verdict
+from ..tools.proposal import Finding, Proposal, ProposalState, Requester, Verdict
 from ..tools.times import write_time
 from .connect.asking import LoginAsked
 from .connect.authorization import Authorization
@@ -26,7 +26,7 @@ from .connect.session import Session
 from .connect.web import LOOPBACK_DIRECT
 from .terminal_login import open_approvals
 from .web.proposal_page import SHORT_DIGEST
-from .web.terminal import Listed, Shown
+from .web.terminal import Listed, RulingBody, Shown
 from .web.words import Mark, read_diff, reveal, reveal_line, show_distance
 
 commands = typer.Typer(help="Proposals: list, read, approve, reject.", no_args_is_help=True)
@@ -43,14 +43,16 @@ _LOCAL = "http://127.0.0.1:8484"
 def list_proposals(
     url: Url = _LOCAL,
     state: Annotated[str, typer.Option(help="A state, or all.")] = ProposalState.PROPOSED,
+    unreviewed: Annotated[bool, typer.Option("--unreviewed", help="Only broken glass nobody has reviewed.")] = False,
     device: Device = False,
 ) -> None:
     """Lists proposals, newest first, and which of them you may approve."""
     with _connect(url, device) as server:
-        listed = server.list(state)
+        listed = server.list({"unreviewed": "1"} if unreviewed else {"state": state})
     for shown in listed.proposals:
         content = shown.proposal.content
         waits = "  you may approve" if shown.approve.allowed or shown.approve.login_helps else ""
+        waits += "  GLASS BROKEN, not reviewed" if shown.proposal.unreviewed else ""
         typer.echo(
             f"{shown.proposal.id}  {_state(shown.proposal)}  {content.risk} risk  {reveal_line(content.title)}{waits}"
         )
@@ -77,11 +79,7 @@ def approve(
 ) -> None:
     """Approves exactly what is shown: its digest has to be typed, or given by --digest."""
     with _connect(url, device) as server:
-        shown = server.show(proposal)
-        if shown.approve.login_helps:
-            typer.echo(shown.approve.why)
-            server.log_in(Asked(again=True, acr_values=" ".join(shown.approve.acr_values)))
-            shown = server.show(proposal)
+        shown = server.show_for(proposal, lambda shown: shown.approve)
         _print(shown)
         if not shown.approve.allowed:
             raise Denied(shown.approve.why)
@@ -90,6 +88,44 @@ def approve(
         if len(typed) < SHORT_DIGEST or not shown.proposal.digest.startswith(typed.strip().lower()):
             raise Conflict("That is not the digest of what is there now, so nothing was approved.")
         _report(server.decide(shown, Verdict.APPROVE, comment))
+
+
+@commands.command("break-glass")
+def break_glass(
+    proposal: Id,
+    url: Url = _LOCAL,
+    reason: Annotated[str, typer.Option("--reason", "-m", help="Why now, and why not with a second person.")] = "",
+    app: Annotated[str, typer.Option(help="The name of the app that is changed, instead of typing it.")] = "",
+    device: Device = False,
+) -> None:
+    """Approves alone in an emergency, past freezes, windows and budgets; somebody else reviews it afterwards."""
+    with _connect(url, device) as server:
+        shown = server.show_for(proposal, lambda shown: shown.break_glass)
+        _print(shown)
+        if not shown.break_glass.allowed:
+            raise Denied(shown.break_glass.why)
+        name = shown.proposal.content.changes[0].target.app.rpartition("/")[2]
+        typer.secho("\nThis approves it by you alone. Everybody is told, and somebody else reviews it.", bold=True)
+        reason = reason or typer.prompt("Why now, and why not with a second person")
+        typed = app or typer.prompt(f"To break the glass, type the name of the app ({reveal_line(name)})", default="")
+        _report(server.break_glass(shown, reason, typed.strip()))
+
+
+@commands.command()
+def review(
+    proposal: Id,
+    finding: Annotated[Finding, typer.Option(help="What you find.")],
+    comment: Annotated[str, typer.Option("--comment", "-m", help="Why you find so; kept with the review.")],
+    url: Url = _LOCAL,
+    device: Device = False,
+) -> None:
+    """Reviews broken glass: whether it was justified."""
+    with _connect(url, device) as server:
+        shown = server.show_for(proposal, lambda shown: shown.review)
+        if not shown.review.allowed:
+            raise Denied(shown.review.why)
+        server.review(shown, finding, comment)
+    typer.echo(f"{shown.proposal.id}: reviewed, {finding.replace('_', ' ')}.")
 
 
 @commands.command()
@@ -124,15 +160,33 @@ class _Server:
     def log_out(self) -> None:
         self.runner.run(self.session.log_out())
 
-    def list(self, state: str) -> Listed:
-        return _parse(Listed, self._send("GET", "", params={"state": state}))
+    def list(self, query: dict[str, str]) -> Listed:
+        return _parse(Listed, self._send("GET", "", params=query))
 
     def show(self, proposal_id: str) -> Shown:
         return _parse(Shown, self._send("GET", f"/{quote(proposal_id, safe='')}"))
 
+    def show_for(self, proposal_id: str, ruling: Callable[[Shown], RulingBody]) -> Shown:
+        """The proposal, after the login that would do where one would."""
+        shown = self.show(proposal_id)
+        if (needed := ruling(shown)).login_helps:
+            typer.echo(needed.why)
+            self.log_in(Asked(again=True, acr_values=" ".join(needed.acr_values)))
+            shown = self.show(proposal_id)
+        return shown
+
     def decide(self, shown: Shown, verdict: Verdict, comment: str) -> Proposal:
-        path = f"/{quote(shown.proposal.id, safe='')}/{verdict}"
-        return _parse(Proposal, self._send("POST", path, json={"digest": shown.proposal.digest, "comment": comment}))
+        return self._post(shown, verdict, {"digest": shown.proposal.digest, "comment": comment})
+
+    def break_glass(self, shown: Shown, reason: str, app: str) -> Proposal:
+        body = {"digest": shown.proposal.digest, "comment": reason, "app": app}
+        return self._post(shown, Verdict.BREAK_GLASS, body)
+
+    def review(self, shown: Shown, finding: Finding, comment: str) -> Proposal:
+        return self._post(shown, "review", {"finding": finding, "comment": comment})
+
+    def _post(self, shown: Shown, what: str, body: dict[str, str]) -> Proposal:
+        return _parse(Proposal, self._send("POST", f"/{quote(shown.proposal.id, safe='')}/{what}", json=body))
 
     def _send(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         answer = self.runner.run(self._ask(method, path, options))
@@ -200,10 +254,23 @@ def _print(shown: Shown) -> None:
     say("")
     for approval in proposal.approvals:
         comment = f": {reveal_line(approval.comment)}" if approval.comment else ""
-        say(f"{approval.verdict} by {reveal_line(approval.approver.name)}, {show_distance(approval.at, now)}{comment}")
-    for verdict, ruling in ((Verdict.APPROVE, shown.approve), (Verdict.REJECT, shown.reject)):
+        verdict = approval.verdict.replace("_", " ")
+        say(f"{verdict} by {reveal_line(approval.approver.name)}, {show_distance(approval.at, now)}{comment}")
+    if proposal.review:
+        found = proposal.review
+        finding = f"{found.finding.replace('_', ' ')}, by {reveal_line(found.reviewer.name)}"
+        say(f"Glass reviewed: {finding}, {show_distance(found.at, now)}: {reveal_line(found.comment)}")
+    elif proposal.unreviewed:
+        say("The glass was broken for this, and nobody has reviewed that yet.")
+    for budget in shown.budgets:
+        most = "" if budget.most is None else f" of {budget.most}"
+        say(f"{reveal_line(budget.app)}: {budget.applied}{most} changes in the last 24 hours")
+    rulings = {"approve": shown.approve, "reject": shown.reject}
+    rulings |= {"break the glass": shown.break_glass} if shown.break_glass.policies else {}
+    rulings |= {"review": shown.review} if proposal.unreviewed else {}
+    for what, ruling in rulings.items():
         by = f" ({', '.join(ruling.policies)})" if ruling.policies else ""
-        say(f"May you {verdict}? {'Yes' if ruling.allowed else 'No'}. {ruling.why}{by}")
+        say(f"May you {what}? {'Yes' if ruling.allowed else 'No'}. {ruling.why}{by}")
     say(f"Digest: {proposal.digest or 'after the dry run'}")
 
 

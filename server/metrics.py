@@ -23,6 +23,8 @@ class Metrics:
         self._refused = Counter("arborgate_tokens_refused", "Refused tokens by flaw", ("flaw",), registry=own)
         self._age = Gauge("arborgate_source_age_seconds", "Age of what a source said last", ("source",), registry=own)
         self._up = Gauge("arborgate_source_ready", "1 when a source answers", ("source",), registry=own)
+        self._broken = Counter("arborgate_glass_broken", "Glass that was broken here", registry=own)
+        self._unreviewed = Gauge("arborgate_glass_unreviewed", "Broken glass that nobody has reviewed", registry=own)
         self.in_flight = Gauge("arborgate_requests_in_flight", "Requests being served", registry=own)
 
     def observe_call(self, tool: str, outcome: str, took_us: int) -> None:
@@ -37,6 +39,12 @@ class Metrics:
         self._up.labels(source).set(1 if ready else 0)
         if age_seconds is not None:
             self._age.labels(source).set(age_seconds)
+
+    def count_broken_glass(self) -> None:
+        self._broken.inc()
+
+    def observe_unreviewed(self, count: int) -> None:
+        self._unreviewed.set(count)
 
     def render(self) -> bytes:
         """The text exposition format, version 0.0.4."""

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from ..policies.errors import NotThere, Refused
-from ..tools.proposal import Approval, Content, Proposal, ProposalPage, ProposalQuery, ProposalState, Step
+from ..policies.errors import Conflict, NotThere, Refused
+from ..tools.proposal import (
+    Approval,
+    Content,
+    GlassReview,
+    Proposal,
+    ProposalPage,
+    ProposalQuery,
+    ProposalState,
+    Step,
+)
+from .counts import DAY, Begun, Counts
 from .leases import Lease, LostLease, read_script
 from .state import State, reaching_state
 
@@ -18,6 +29,8 @@ EXPIRING = frozenset({ProposalState.DRAFTED, ProposalState.PROPOSED, ProposalSta
 """The states that end by themselves when their time is up."""
 
 _EVENTS_KEPT = 10_000
+_LEDGER_KEPT = 30 * DAY
+"""How long a ledger remembers: an approval is judged again as of when it was given, and the day before."""
 _CHUNK = 50
 _SCANNED = 1_000
 """How many proposals one page looks at, at most: a rare filter goes on from `next`."""
@@ -34,6 +47,10 @@ class Kept:
 
     proposal: Proposal
     fields: Mapping[str, str]
+
+
+class Outpaced(Conflict):
+    """Another proposal of the same app was begun since its changes were counted: count again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +74,8 @@ class ProposalStore:
         self._events = state.key("events")
         self._all = state.key("proposals")
         self._expiring = state.key("expiring")
+        self._glass = state.key("glass")
+        self._known = state.key("known")
         self.work = state.key("work")
 
     async def read(self, proposal_id: str) -> Kept:
@@ -68,24 +87,64 @@ class ProposalStore:
         return _parse(fields)
 
     async def swap(
-        self, before: Kept | None, after: Proposal, *, by: str, lease: Lease | None = None, wake: bool = False
+        self,
+        before: Kept | None,
+        after: Proposal,
+        *,
+        by: str,
+        lease: Lease | None = None,
+        wake: bool = False,
+        counts: Counts | None = None,
     ) -> bool:
         """Puts `after` in place of `before`; False when that is no longer what is there, and then nothing changes.
 
-        `wake` hands the proposal to the applier. Raises `LostLease` when `lease` is no longer held."""
+        `wake` hands the proposal to the applier. With `counts` its changes are entered as begun, into the ledgers of
+        their apps. Raises `LostLease` when `lease` is no longer held, `Outpaced` when `counts` are no longer right."""
         fields = _dump(after)
         old = before.fields if before else {}
         changed = [part for name, value in fields.items() if old.get(name) != value for part in (name, value)]
-        expires = str(after.content.expires_at) if after.state in EXPIRING else ""
+        apps = Counter(change.target.app for change in after.content.changes) if counts else {}
         keys = [self._state.key("proposal", after.id), self._events, self.work, self._all, self._expiring]
+        keys += [self._glass, self._known, *(lease.keys if lease else ()), *map(self._ledger, apps)]
         arguments = [after.id, old.get("version", ""), old.get("state", ""), secrets.token_hex(8)]
-        arguments += [lease.fence if lease else "", after.state, str(after.state_at), by, expires]
-        arguments += ["1" if wake else "", str(_EVENTS_KEPT), "state", after.state, *changed]
+        arguments += [lease.fence if lease else "", after.state, str(after.state_at), by]
+        arguments += [str(after.ends_at) if after.state in EXPIRING else "", "1" if wake else "", str(_EVENTS_KEPT)]
+        arguments += [str(after.glass.at) if after.glass and after.unreviewed else ""]
+        arguments += [after.content.requester.key if after.state is ProposalState.APPLIED else ""]
+        arguments += [str(len(lease.keys) if lease else 0), str(after.state_at - _LEDGER_KEPT)]
+        for app, changes in apps.items():
+            arguments += [str(changes), counts.newest(app) if counts else ""]
+        arguments += ["state", after.state, *changed]
         with reaching_state():
-            answer = await self._transition(keys=[*keys, *(lease.keys if lease else ())], args=arguments)
-        if answer == -1:
-            raise LostLease("Another applier has taken this proposal over.")
-        return bool(answer)
+            answer = await self._transition(keys=keys, args=arguments)
+        match answer:
+            case -1:
+                raise LostLease("Another applier has taken this proposal over.")
+            case -2:
+                raise Outpaced("Another change of the same app was begun.")
+            case _:
+                return bool(answer)
+
+    async def counts(self, apps: Iterable[str]) -> Counts:
+        """What was begun of these apps, and which broken glass is unreviewed; raises `Unavailable`."""
+        names = list(dict.fromkeys(apps))
+        with reaching_state():
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.zrange(self._glass, 0, -1)
+                for name in names:
+                    pipe.zrange(self._ledger(name), 0, -1, withscores=True)
+                ids, *ledgers = cast("tuple[list[str], *tuple[list[Begun], ...]]", await pipe.execute())
+        begun = {name: [(each, when) for each, when in ledger] for name, ledger in zip(names, ledgers, strict=True)}
+        return Counts(begun, await self._unreviewed(ids))
+
+    async def unreviewed(self) -> Sequence[Proposal]:
+        """The proposals with broken glass that nobody has reviewed, the longest waiting first."""
+        return (await self.counts(())).unreviewed
+
+    async def has_applied(self, requester: str) -> bool:
+        """Whether any proposal of that person was ever applied."""
+        with reaching_state():
+            return bool(await self._redis.sismember(self._known, requester))
 
     async def page(self, query: ProposalQuery) -> ProposalPage:
         """Newest first."""
@@ -133,6 +192,13 @@ class ProposalStore:
             if not streams:
                 yield None
 
+    async def _unreviewed(self, ids: Sequence[str]) -> Sequence[Proposal]:
+        found = [_parse_or_skip(fields) for fields in await self._fields(ids)] if ids else []
+        return tuple(one for one in found if one is not None and one.unreviewed)
+
+    def _ledger(self, app: str) -> str:
+        return self._state.key("ledger", app)
+
     async def _ids(self, before: str) -> list[str]:
         with reaching_state():
             ids = await self._redis.zrevrangebylex(self._all, f"({before}" if before else "+", "-", start=0, num=_CHUNK)
@@ -159,6 +225,7 @@ def _dump(proposal: Proposal) -> dict[str, str]:
         "state_note": proposal.state_note,
         "approvals": _approvals.dump_json(proposal.approvals).decode(),
         "steps": _steps.dump_json(proposal.steps).decode(),
+        "review": proposal.review.model_dump_json() if proposal.review else "",
     }
 
 
@@ -172,6 +239,7 @@ def _parse(fields: Mapping[str, str]) -> Kept:
             state_note=fields["state_note"],
             approvals=_approvals.validate_json(fields["approvals"]),
             steps=_steps.validate_json(fields["steps"]),
+            review=GlassReview.model_validate_json(review) if (review := fields.get("review")) else None,
         )
     except (KeyError, ValueError, ValidationError) as error:
         raise Refused("This proposal can't be read: something else than Arborgate has changed it.") from error

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 import secrets
 import struct
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,21 +16,24 @@ from ..policies.errors import ArborgateError, Conflict, Denied, Invalid, NotTher
 from ..policies.model import Action, Binding, Caller, Channel
 from ..tools.change import Rehearsal
 from ..tools.proposal import (
+    GLASS_REASON_LEAST,
     Approval,
     Content,
     Draft,
+    GlassReview,
     Proposal,
     ProposalPage,
     ProposalQuery,
     ProposalState,
     Requester,
-    Risk,
     Step,
     StepState,
     Verdict,
     digest_content,
 )
 from ..tools.record import Entry, Event
+from ..tools.risk import Risk
+from .counts import Counts
 from .leases import Lease
 from .proposal_store import EXPIRING, ProposalEvent, ProposalStore
 from .settings import ProposalSettings
@@ -65,6 +69,13 @@ TRANSITIONS: Mapping[ProposalState, frozenset[ProposalState]] = {
 }
 """Where each state may go; one that is not here goes nowhere."""
 
+VERDICT_ACTIONS: Mapping[Verdict, Action] = {
+    Verdict.APPROVE: Action.PROPOSAL_APPROVE,
+    Verdict.BREAK_GLASS: Action.PROPOSAL_BREAK_GLASS,
+    Verdict.REJECT: Action.PROPOSAL_REJECT,
+}
+"""What policy is asked about each verdict."""
+
 APPLIER = Caller(
     issuer="arborgate",
     subject="applier",
@@ -95,6 +106,8 @@ _ACTIONS: Mapping[ProposalState, Action] = {
 }
 _ATTEMPTS = 5
 
+log = logging.getLogger(__name__)
+
 Actor = Caller | Requester
 Rule = Callable[[Proposal], Proposal]
 """What a proposal becomes; raises when it must not."""
@@ -105,26 +118,37 @@ class ProposalBook:
     recorded is not done. A move that lost a race is judged again by what is there now."""
 
     def __init__(
-        self, state: State, audit: Recorder, settings: ProposalSettings, clock: Callable[[], float] = time.time
+        self,
+        state: State,
+        audit: Recorder,
+        settings: ProposalSettings,
+        clock: Callable[[], float] = time.time,
+        *,
+        count_broken: Callable[[], None] = lambda: None,
+        clean: Callable[[str], str] = str,
     ) -> None:
+        """`count_broken` is called for each glass that is broken here. `clean` takes secrets out of what agents and
+        systems say before it is kept, so that it is never kept anywhere and an approval is of what is shown."""
         self.store = ProposalStore(state)
         self._audit = audit
         self._settings = settings
         self._clock = clock
+        self._count_broken = count_broken
+        self._clean = clean
 
     async def draft(self, caller: Caller, draft: Draft) -> Proposal:
         """Keeps a new proposal (`drafted`) and hands it to the applier for rehearsal."""
         now = round(self._clock(), 3)
         content = Content(
             id=_new_id(now),
-            title=draft.title,
-            reason=draft.reason,
+            title=self._clean(draft.title),
+            reason=self._clean(draft.reason),
             requester=Requester.of(caller),
             created_at=now,
             expires_at=round(now + self._settings.expire_after, 3),
             environments=draft.environments,
             risk=draft.risk,
-            risk_reasons=draft.risk_reasons,
+            factors=draft.factors,
             approvals_needed=approvals_needed(self._settings, draft.risk),
             changes=draft.changes,
         )
@@ -154,6 +178,18 @@ class ProposalBook:
         """Newest first; `before` and `next` are ids."""
         return await self.store.page(query)
 
+    async def counts(self, *proposals: Proposal) -> Counts:
+        """What policy has to be told about deciding on these proposals; raises `Unavailable`."""
+        return await self.store.counts(change.target.app for one in proposals for change in one.content.changes)
+
+    async def unreviewed(self) -> Sequence[Proposal]:
+        """The proposals with broken glass that nobody has reviewed, the longest waiting first."""
+        return await self.store.unreviewed()
+
+    async def has_applied(self, requester: str) -> bool:
+        """Whether any proposal of the person with this key was ever applied."""
+        return await self.store.has_applied(requester)
+
     async def events(self, after: str = "") -> AsyncIterator[ProposalEvent]:
         """What happens to proposals behind a position (default: from now on), as it happens, without end."""
         async for event in self.store.events(after or await self.store.last_event()):
@@ -165,16 +201,43 @@ class ProposalBook:
         return await self._move(proposal_id, self._to(ProposalState.WITHDRAWN), caller)
 
     async def decide(self, approval: Approval) -> Proposal:
-        """Counts a signed vote on exactly one digest: enough approvals make it `approved`, one rejection `rejected`.
+        """Counts a signed vote on exactly one digest: enough approvals make it `approved`, as does broken glass alone;
+        one rejection makes it `rejected`.
 
         Raises `Denied` for the requester's own vote, `Conflict` for a second vote, another digest or a state that is
-        past deciding, and `Refused` once it has expired (which it then has, whoever noticed first)."""
+        past deciding, `Invalid` for broken glass without a reason or an end, and `Refused` once the proposal has expired
+        (which it then has, whoever noticed first)."""
         if not approval.signature:
             raise Invalid("An approval has to be signed.", field="signature")
         decided = await self._move(approval.proposal, self._vote(approval), approval.approver)
         if decided.state is ProposalState.EXPIRED:
             raise Refused("This proposal has expired.", hint="Propose it again.")
+        if approval.verdict is Verdict.BREAK_GLASS:
+            self._count_broken()
+            told = (decided.id, approval.approver.key, approval.comment)
+            log.warning("the glass was broken for proposal %s by %r, and has to be reviewed: %r", *told)
         return decided
+
+    async def review(self, proposal_id: str, review: GlassReview) -> Proposal:
+        """Keeps what somebody found about broken glass, once.
+
+        Raises `Denied` for who broke it or asked for the change, `Conflict` while it is not over or when it was reviewed
+        before, `Refused` where no glass was broken."""
+
+        def rule(proposal: Proposal) -> Proposal:
+            if proposal.glass is None:
+                raise Refused("The glass was not broken for this.")
+            if review.reviewer.key in (proposal.breaker, proposal.content.requester.key):
+                raise Denied(
+                    "Who broke the glass or asked for the change does not review it.", hint="Ask somebody else."
+                )
+            if proposal.review is not None:
+                raise Conflict("It has been reviewed already.")
+            if not (proposal.state.final or proposal.state is ProposalState.FAILED):
+                raise _conflict(proposal, "be reviewed yet")
+            return proposal.model_copy(update={"review": review})
+
+        return await self._move(proposal_id, rule, review.reviewer)
 
     async def rehearsed(self, proposal_id: str, rehearsal: Rehearsal, note: str = "") -> Proposal:
         """`drafted` to `proposed`, or to `refused` when a dry run failed or `note` says why it can't be proposed.
@@ -184,7 +247,7 @@ class ProposalBook:
         def rule(proposal: Proposal) -> Proposal:
             refused = bool(note) or not rehearsal.ok
             after = self._to(ProposalState.REFUSED if refused else ProposalState.PROPOSED, note)(proposal)
-            content = proposal.content.model_copy(update={"rehearsal": rehearsal})
+            content = proposal.content.model_copy(update={"rehearsal": self._clean_rehearsal(rehearsal)})
             return after.model_copy(update={"content": content, "digest": digest_content(content)})
 
         return await self._move(proposal_id, rule, APPLIER)
@@ -193,14 +256,16 @@ class ProposalBook:
         """Ends a proposal that the applier finds stale, expired or not validly approved."""
         return await self._move(proposal_id, self._to(state, note), APPLIER)
 
-    async def begin(self, proposal_id: str, lease: Lease) -> Proposal:
-        """`approved` to `applying`, every change pending."""
+    async def begin(self, proposal_id: str, lease: Lease, counts: Counts) -> Proposal:
+        """`approved` to `applying`, every change pending, and all of them counted as begun.
+
+        Raises `Outpaced` when something of the same apps was begun after `counts` were read."""
 
         def rule(proposal: Proposal) -> Proposal:
             steps = tuple(Step() for _ in proposal.content.changes)
             return self._to(ProposalState.APPLYING)(proposal).model_copy(update={"steps": steps})
 
-        return await self._move(proposal_id, rule, APPLIER, lease)
+        return await self._move(proposal_id, rule, APPLIER, lease, counts)
 
     async def step(self, proposal_id: str, index: int, step: Step, lease: Lease) -> Proposal:
         """Keeps how far one change has come, recorded first. Raises `LostLease` when it is no longer ours to say."""
@@ -216,7 +281,7 @@ class ProposalBook:
             await self._audit.write(
                 replace(entry, resource=f"App::{change.target.app}", outcome=outcome, detail=detail)
             )
-        step = step.model_copy(update={"at": step.at or self._clock()})
+        step = step.model_copy(update={"at": step.at or self._clock(), "message": self._clean(step.message)})
         after = proposal.model_copy(update={"steps": (*proposal.steps[:index], step, *proposal.steps[index + 1 :])})
         if not await self.store.swap(before, after, by=APPLIER.key, lease=lease):
             raise Conflict("Somebody else has changed this proposal while it was being applied.")
@@ -232,7 +297,7 @@ class ProposalBook:
         def rule(proposal: Proposal) -> Proposal:
             if proposal.state is not ProposalState.FAILED:
                 raise _conflict(proposal, "be remarked on")
-            return proposal.model_copy(update={"state_note": note})
+            return proposal.model_copy(update={"state_note": self._clean(note)})
 
         return await self._move(proposal_id, rule, APPLIER, lease)
 
@@ -249,11 +314,20 @@ class ProposalBook:
                 await self.store.forget_expiry(proposal_id)
         return expired
 
+    def _clean_rehearsal(self, rehearsal: Rehearsal) -> Rehearsal:
+        changes = [
+            one.model_copy(
+                update={"warnings": tuple(map(self._clean, one.warnings)), "refusal": self._clean(one.refusal)}
+            )
+            for one in rehearsal.changes
+        ]
+        return rehearsal.model_copy(update={"changes": tuple(changes)})
+
     def _to(self, state: ProposalState, note: str = "") -> Rule:
         def rule(proposal: Proposal) -> Proposal:
             if state not in TRANSITIONS.get(proposal.state, frozenset()):
                 raise _conflict(proposal, f"become {state}")
-            update = {"state": state, "state_at": round(self._clock(), 3), "state_note": note}
+            update = {"state": state, "state_at": round(self._clock(), 3), "state_note": self._clean(note)}
             return proposal.model_copy(update=update)
 
         return rule
@@ -263,12 +337,16 @@ class ProposalBook:
             content = proposal.content
             if approval.approver.key == content.requester.key:
                 raise Denied("Who asked for a change never decides on it.", hint="Withdraw it, or ask somebody else.")
-            if proposal.state in EXPIRING and self._clock() >= content.expires_at:
+            if proposal.state in EXPIRING and self._clock() >= proposal.ends_at:
                 return self._to(ProposalState.EXPIRED)(proposal)
-            if approval.verdict is Verdict.REJECT:
-                after = self._to(ProposalState.REJECTED, approval.comment)(proposal)
-            else:
-                after = self._approve(proposal, approval)
+            match approval.verdict:
+                case Verdict.APPROVE:
+                    after = self._approve(proposal, approval)
+                case Verdict.BREAK_GLASS:
+                    check_glass(approval, self._settings.break_glass_lasts)
+                    after = self._to(ProposalState.APPROVED)(proposal)
+                case Verdict.REJECT:
+                    after = self._to(ProposalState.REJECTED, approval.comment)(proposal)
             if not approval.digest == proposal.digest == digest_content(content):
                 raise Conflict("What was decided on is not what this proposal says.", field="digest")
             return after.model_copy(update={"approvals": (*proposal.approvals, approval)})
@@ -293,11 +371,15 @@ class ProposalBook:
         await self._audit.write(replace(entry, outcome="ok"))
         return proposal
 
-    async def _move(self, proposal_id: str, rule: Rule, by: Actor, lease: Lease | None = None) -> Proposal:
+    async def _move(
+        self, proposal_id: str, rule: Rule, by: Actor, lease: Lease | None = None, counts: Counts | None = None
+    ) -> Proposal:
         """Once begun, a move is finished even when its caller goes away: its outcome belongs on the record."""
-        return await asyncio.shield(self._move_now(proposal_id, rule, by, lease))
+        return await asyncio.shield(self._move_now(proposal_id, rule, by, lease, counts))
 
-    async def _move_now(self, proposal_id: str, rule: Rule, by: Actor, lease: Lease | None) -> Proposal:
+    async def _move_now(
+        self, proposal_id: str, rule: Rule, by: Actor, lease: Lease | None, counts: Counts | None
+    ) -> Proposal:
         entry: Entry | None = None
         try:
             for _ in range(_ATTEMPTS):
@@ -307,7 +389,7 @@ class ProposalBook:
                     entry = _entry_for(before.proposal, after, by)
                     await self._audit.write(replace(entry, outcome="intended"))
                 wake = after.state in _WAKES and after.state is not before.proposal.state
-                if await self.store.swap(before, after, by=by.key, lease=lease, wake=wake):
+                if await self.store.swap(before, after, by=by.key, lease=lease, wake=wake, counts=counts):
                     break
             else:
                 raise Conflict("Too many decided on this proposal at once.", hint="Try again.")
@@ -324,6 +406,18 @@ def approvals_needed(settings: ProposalSettings, risk: Risk) -> int:
     return settings.approvals_high if risk is Risk.HIGH else settings.approvals_low
 
 
+def check_glass(approval: Approval, lasts: float) -> None:
+    """Raises `Invalid` unless broken glass has a reason, and an end that is at most `lasts` seconds away."""
+    if len(" ".join(approval.comment.split())) < GLASS_REASON_LEAST:
+        raise Invalid(
+            f"Say why the glass is broken, in at least {GLASS_REASON_LEAST} characters.",
+            field="comment",
+            hint="What is failing, for whom, and what this change does about it.",
+        )
+    if not approval.at < approval.until <= approval.at + lasts:
+        raise Invalid("Broken glass does not last that long.", field="until")
+
+
 def _new_id(now: float) -> str:
     """Sorts by the second it was made in; the other 48 bits can't be guessed."""
     raw = struct.pack(">I", int(now)) + secrets.token_bytes(6)
@@ -332,6 +426,11 @@ def _new_id(now: float) -> str:
 
 def _entry_for(before: Proposal, after: Proposal, by: Actor) -> Entry:
     """The record of a move; a vote that is not yet enough is recorded as an approval too."""
+    if after.glass and not before.glass:
+        return replace(_entry(after, Event.GLASS_BROKEN, by, Action.PROPOSAL_BREAK_GLASS), detail=after.glass.comment)
+    if after.review and not before.review:
+        detail = f"{after.review.finding.replace('_', ' ')}: {after.review.comment}"
+        return replace(_entry(after, Event.GLASS_REVIEWED, by, Action.PROPOSAL_REVIEW), detail=detail)
     voted = after.state is before.state is ProposalState.PROPOSED
     event = Event.PROPOSAL_APPROVED if voted else Event(f"proposal:{after.state}")
     action = _ACTIONS.get(ProposalState.APPROVED if voted else after.state)

@@ -6,24 +6,23 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from redis.exceptions import RedisError
-
+from ..policies.errors import Unavailable
 from ..policies.loader import Policies
 from ..tools.argocd.source import ArgoCD
 from ..tools.kubernetes.reflector import ReflectorStatus
 from .metrics import Metrics
-from .state import State
+from .proposals import ProposalBook
 
 
 class Readiness:
     """Ready means: every cluster's Applications were listed at least once. A source that is away later makes the calls
     that need it say so, and shows here; taking the whole server out of service for it would hide the rest."""
 
-    def __init__(self, argocd: ArgoCD, state: State, policies: Policies, metrics: Metrics) -> None:
+    def __init__(self, argocd: ArgoCD, proposals: ProposalBook, policies: Policies, metrics: Metrics) -> None:
         self._argocd = argocd
-        self._state = state
         self._policies = policies
         self._metrics = metrics
+        self._proposals = proposals
 
     async def check(self) -> tuple[bool, Mapping[str, Any]]:
         """Whether to send traffic here, and what to show."""
@@ -46,8 +45,8 @@ class Readiness:
 
     async def _answers(self) -> bool:
         try:
-            await self._state.redis.ping()
-        except (RedisError, OSError):
+            self._metrics.observe_unreviewed(len(await self._proposals.unreviewed()))
+        except Unavailable:
             return False
         return True
 

@@ -100,6 +100,9 @@ class ProposalSettings(Section):
     rehearsal_wait: Seconds = Field(default=3.0, description="how long rollout_propose waits for the dry run")
     approvals_low: int = Field(default=1, ge=1)
     approvals_high: int = Field(default=1, ge=1)
+    break_glass_lasts: Seconds = Field(
+        default=900.0, le=3_600.0, description="after breaking the glass, how long until applying must have begun"
+    )
     signing_key_file: Path | None = Field(default=None, description="private JWK (Ed25519) that signs approvals")
     verify_key_file: Path | None = Field(default=None, description="public JWK that the applier checks them with")
 
@@ -124,6 +127,7 @@ class Settings(Section):
             "developer": ("arborgate-developers",),
             "approver": ("arborgate-approvers",),
             "auditor": ("arborgate-auditors",),
+            "responder": ("arborgate-responders",),
         },
         description="role: the groups that have it, everywhere or at one parent app and all below it",
     )

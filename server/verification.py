@@ -9,7 +9,7 @@ from joserfc.jwk import OKPKey
 
 from ..policies.engine import Engine
 from ..policies.errors import Invalid, Refused, Unavailable
-from ..policies.model import Action, Caller, Channel, Resource
+from ..policies.model import Action, Caller, Channel, Decision, Resource
 from ..tools.app import AppId
 from ..tools.argocd.changes import app_target
 from ..tools.change import Change
@@ -20,17 +20,20 @@ from ..tools.proposal import (
     Content,
     Proposal,
     Requester,
-    Risk,
     Verdict,
     digest_content,
     proposal_resources,
 )
+from ..tools.risk import Risk, find_factors, rate
 from ..tools.rollouts.changes import workload_target
 from ..tools.tree import AppTree, Node
 from .approvals import verify_approval
+from .counts import Counts
 from .identity.roles import grants_of, roles_of
-from .proposals import APPLIER, approvals_needed
+from .proposals import APPLIER, VERDICT_ACTIONS, approvals_needed, check_glass
 from .settings import Settings
+
+_DOES = {Verdict.APPROVE: "approve this", Verdict.BREAK_GLASS: "break the glass for this"}
 
 
 class Verifier:
@@ -57,7 +60,8 @@ class Verifier:
 
     def check_content(self, content: Content) -> None:
         """The changes are what they claim to be: each of an object of its app, touching only what its precondition
-        watches, none touching what another relies on; and the requester may ask for them."""
+        watches, none touching what another relies on; they tell all of their risk that can be seen from here; and the
+        requester may ask for them."""
         if not content.changes:
             raise Refused("The proposal changes nothing.")
         for change in content.changes:
@@ -65,6 +69,7 @@ class Verifier:
             _check_fields(change)
         for one, other in combinations(content.changes, 2):
             _check_apart(one, other)
+        self._check_risk(content)
         requester = self._caller(content.requester, Channel.MCP, content.requester.authenticated_at)
         for app in self._apps(content):
             decision = self._engine().decide(requester, Action.ROLLOUT_PROPOSE, app, at=content.created_at)
@@ -72,8 +77,9 @@ class Verifier:
                 raise Refused(f"Policy does not let {content.requester.name} propose changes of {app.id}.")
 
     def check_approvals(self, proposal: Proposal) -> Sequence[Approval]:
-        """The content is what was approved, by enough people other than the requester, each by a valid signature.
-        Says nothing about whether policy still lets them. Returns the approvals that count, one per person."""
+        """The content is what was approved, by enough people other than the requester, each by a valid signature; or one
+        of them broke the glass. Says nothing about whether policy still lets them. Returns the approvals that count: one
+        per person, or the one that broke the glass."""
         content = proposal.content
         digest = digest_content(content)
         rehearsal = content.rehearsal
@@ -84,39 +90,69 @@ class Verifier:
         for approval in proposal.approvals:
             self._check_approval(approval, content, digest)
             counted[approval.approver.key] = approval
+        if proposal.glass:
+            return (proposal.glass,)
         needed = self._needed(content)
         if len(counted) < needed:
             raise Refused(f"It has {len(counted)} of the {needed} approvals that it needs.")
         return tuple(counted.values())
 
-    def check_policy(self, proposal: Proposal, approvals: Sequence[Approval]) -> None:
-        """Policy still lets the approvers approve (as of when they did) and the applier apply."""
-        engine = self._engine()
-        for resource in proposal_resources(proposal, self._apps(proposal.content)):
+    def check_policy(self, proposal: Proposal, approvals: Sequence[Approval], counts: Counts, at: float) -> None:
+        """Policy still lets the approvers approve, as of when they did, and the applier apply at the moment `at`."""
+        engine, apps = self._engine(), self._apps(proposal.content)
+        unbroken = proposal.model_copy(update={"approvals": ()})
+        for app, now, then in zip(
+            apps, proposal_resources(proposal, apps), proposal_resources(unbroken, apps), strict=True
+        ):
             for approval in approvals:
-                approver = self._caller(approval.approver, Channel.PAGES, int(approval.authenticated_at))
-                if not engine.decide(approver, Action.PROPOSAL_APPROVE, resource, at=approval.at).allowed:
-                    raise Refused(f"Policy does not let {approval.approver.name} approve this.")
-            if not engine.decide(APPLIER, Action.PROPOSAL_APPLY, resource).allowed:
-                raise Refused("Policy does not let the applier apply this.")
+                who = approval.approver
+                approver = self._caller(who, Channel.PAGES, int(approval.authenticated_at))
+                action = VERDICT_ACTIONS[approval.verdict]
+                context = counts.context(action, proposal, app.id, who.key, approval.at, past=True)
+                decision = engine.decide(approver, action, then, context, at=approval.at)
+                if not decision.allowed:
+                    raise Refused(
+                        f"Policy does not let {who.name} {_DOES[approval.verdict]}{_name_policies(decision)}."
+                    )
+            context = counts.context(Action.PROPOSAL_APPLY, proposal, app.id, APPLIER.key, at)
+            decision = engine.decide(APPLIER, Action.PROPOSAL_APPLY, now, context, at=at)
+            if not decision.allowed:
+                raise Refused(f"Policy does not let the applier apply this{_name_policies(decision)}.")
+
+    def _check_risk(self, content: Content) -> None:
+        """An approver must not have been shown, nor policy been told, less than there is."""
+        told = {each.factor for each in content.factors}
+        untold = [
+            each for each in find_factors(content.changes, self._tree, self._environments) if each.factor not in told
+        ]
+        if untold:
+            raise Refused(f"It does not tell all of its risk: {untold[0].why}")
+        if rate(content.factors) is Risk.HIGH and content.risk is not Risk.HIGH:
+            raise Refused("It tells less risk than it has.")
 
     def _check_approval(self, approval: Approval, content: Content, digest: str) -> None:
         verify_approval(approval, self._key)
         name = approval.approver.name
         if approval.proposal != content.id or approval.digest != digest:
             raise Refused(f"The approval by {name} is about something else.")
-        if approval.verdict is not Verdict.APPROVE:
+        if approval.verdict is Verdict.REJECT:
             raise Refused(f"{name} has rejected it.")
         if approval.approver.key == content.requester.key:
             raise Refused("It was approved by the one who asked for it.")
         if not content.created_at <= approval.at < content.expires_at:
             raise Refused(f"The approval by {name} was given outside the time for it.")
+        if approval.verdict is Verdict.BREAK_GLASS:
+            try:
+                check_glass(approval, self._settings.proposals.break_glass_lasts)
+            except Invalid as error:
+                raise Refused(f"{name} has not validly broken the glass: {error.message}") from error
 
     def _needed(self, content: Content) -> int:
-        """By what the applier itself knows of the environments, never less than what the approvers were shown."""
-        nodes = [self._node(change.target.app) for change in content.changes]
-        strict = any(self._environments.strict(node.app.environment) for node in nodes)
-        risk = Risk.HIGH if strict else content.risk
+        """By what the applier itself knows of the apps, never less than what the approvers were shown."""
+        for change in content.changes:
+            self._node(change.target.app)
+        found = find_factors(content.changes, self._tree, self._environments)
+        risk = Risk.HIGH if rate((*found, *content.factors)) is Risk.HIGH else content.risk
         return max(content.approvals_needed, approvals_needed(self._settings.proposals, risk))
 
     def _check_target(self, change: Change) -> None:
@@ -168,6 +204,10 @@ class Verifier:
             acr=who.acr,
             grants=grants_of(who.groups, roles),
         )
+
+
+def _name_policies(decision: Decision) -> str:
+    return f" ({', '.join(decision.policies)})" if decision.policies else ""
 
 
 def _check_fields(change: Change) -> None:

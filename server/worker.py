@@ -19,6 +19,7 @@ from ..policies.errors import ArborgateError, NotThere, Refused, Unavailable, Un
 from ..tools.change import JsonObject, Rehearsal, Rehearsed, Target, Writer
 from ..tools.proposal import Proposal, ProposalState
 from .applying import Applying, Pace, mark_patch
+from .counts import Counts
 from .leases import Lease, Leases, LostLease
 from .proposals import ProposalBook
 from .state import State, reaching_state
@@ -125,15 +126,14 @@ class Worker:
     async def _believe(self, proposal: Proposal, lease: Lease) -> bool:
         """Whether people approved exactly this. If not, nothing at all is done about it, not even an undo."""
         try:
-            approvals = self._verifier.check_approvals(proposal)
+            self._verifier.check_approvals(proposal)
             if proposal.state is not ProposalState.APPROVED and len(proposal.steps) != len(proposal.content.changes):
                 raise Refused("How far it has come can't be told.")
             if proposal.state is ProposalState.APPROVED:
-                if self._pace.clock() >= proposal.content.expires_at:
+                if self._pace.clock() >= proposal.ends_at:
                     await self._book.close(proposal.id, ProposalState.EXPIRED, "")
                     return False
-                self._verifier.check_content(proposal.content)
-                self._verifier.check_policy(proposal, approvals)
+                await self._permit(proposal)
         except Refused as error:
             log.warning("proposal %s is not applied: %s %s", proposal.id, error.message, error.detail)
             if proposal.state is ProposalState.APPROVED:
@@ -145,12 +145,14 @@ class Worker:
             return False
         return True
 
-    def _permit(self, proposal: Proposal) -> None:
+    async def _permit(self, proposal: Proposal) -> Counts:
         """Each change is started under the policies of that moment, and never after the approval's time."""
-        if self._pace.clock() >= proposal.content.expires_at:
+        counts, now = await self._book.counts(proposal), self._pace.clock()
+        if now >= proposal.content.expires_at:
             raise Refused("The approval had expired before this change was started.")
         self._verifier.check_content(proposal.content)
-        self._verifier.check_policy(proposal, self._verifier.check_approvals(proposal))
+        self._verifier.check_policy(proposal, self._verifier.check_approvals(proposal), counts, now)
+        return counts
 
     async def _hold(self, lease: Lease, applying: Applying) -> None:
         """Runs it as long as the lease is held, and not a moment longer."""

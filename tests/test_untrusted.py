@@ -20,6 +20,7 @@ from arborgate.tools.fields import Fields, find_fields, join_path
 from arborgate.tools.proposal import Proposal
 from arborgate.tools.record import Event, Record
 from arborgate.tools.redis.source import RedisState
+from arborgate.tools.risk import Factor, RiskFactor
 from arborgate.tools.text import disarm, margin, quote
 from arborgate.tools.tool import AnyTool, Mark
 from arborgate.tools.tree import AppSource, Health, Owned, Sync
@@ -141,7 +142,7 @@ def hostile_proposal() -> Proposal:
             "title": HOSTILE,
             "reason": HOSTILE,
             "requester": named,
-            "risk_reasons": (HOSTILE,),
+            "factors": (RiskFactor.of(Factor.DOWNGRADE, HOSTILE),),
             "rehearsal": content.rehearsal.model_copy(update={"changes": (refused,)}),
         }
     )
@@ -255,7 +256,9 @@ def test_a_terminal_shows_a_proposal_with_nothing_in_it_that_passes_for_ours(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     ruling = {"allowed": False, "why": "No.", "policies": [], "login_helps": False, "acr_values": []}
-    shown = Shown.model_validate({"proposal": hostile_proposal(), "approve": ruling, "reject": ruling})
+    rulings = dict.fromkeys(("approve", "reject", "break_glass", "review"), ruling)
+    budgets = [{"app": HOSTILE, "applied": 1, "most": 6}]
+    shown = Shown.model_validate({"proposal": hostile_proposal(), "budgets": budgets, **rulings})
     _print(shown)
     text = re.sub(r"⟨U\+[0-9A-F]{4,6}⟩", "", capsys.readouterr().out)
     assert MARK in text

@@ -10,16 +10,18 @@ from typing import Any
 from ..policies.errors import Refused
 from .change import Change, ChangeKind, Check, JsonObject, Precondition, Target, fields_digest, merge
 from .diff import diff_objects, find_secret, list_fields, overlap
+from .risk import RiskFactor
 
-_VERSION = re.compile(r"v?(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?(?:[-+.].*)?")
+_VERSION = re.compile(r"v?(\d{1,9}(?:\.\d{1,9}){1,3})(?:-([0-9A-Za-z.-]+))?(?:[+@].*)?")
+_PRERELEASE = re.compile(r"(?:alpha|beta|dev|m|milestone|pre|preview|rc|snapshot)(?![a-z])", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One planned change, and in our words what makes it risky beyond where it happens."""
+    """One planned change, and what makes it risky that only its planner knows."""
 
     change: Change
-    risks: tuple[str, ...] = ()
+    risks: tuple[RiskFactor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +121,34 @@ def invert(live: JsonObject, patch: JsonObject) -> dict[str, Any]:
 
 
 def goes_back(old: str, new: str) -> bool:
-    """Whether both are version numbers (`1.4`, `v1.4.2-rc1`) and the new one is the lower."""
+    """Whether both are version numbers (`1.4`, `v1.4.2-rc.1`, `16.2-alpine3.19`) and the new one is the lower.
+
+    What comes before a release is lower than it (Semantic Versioning 2.0.0, section 11); variants such as `alpine` are
+    compared only among themselves, by their numbers."""
     was, will_be = _VERSION.fullmatch(old), _VERSION.fullmatch(new)
     if was is None or will_be is None:
         return False
-    return [int(part or 0) for part in will_be.groups()] < [int(part or 0) for part in was.groups()]
+    before, after = _numbers(was[1]), _numbers(will_be[1])
+    if before != after:
+        return after < before
+    return _precedes(will_be[2] or "", was[2] or "")
+
+
+def _precedes(one: str, other: str) -> bool:
+    """Whether of two suffixes of the same version the first means an earlier state."""
+    if bool(_PRERELEASE.match(one)) != bool(_PRERELEASE.match(other)):
+        return bool(_PRERELEASE.match(one))
+    if _PRERELEASE.match(one):
+        return _ordered(one) < _ordered(other)
+    return re.sub(r"\d+", "", one) == re.sub(r"\d+", "", other) and _ordered(one) < _ordered(other)
+
+
+def _numbers(version: str) -> list[int]:
+    numbers = [int(part) for part in version.split(".")]
+    return numbers + [0] * (4 - len(numbers))
+
+
+def _ordered(suffix: str) -> list[tuple[bool, int, str]]:
+    """Its parts in the order of section 11: numbers by value, before words."""
+    parts = re.findall(r"\d+|[A-Za-z]+", suffix)
+    return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]

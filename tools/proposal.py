@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ..policies.model import Binding, Caller, Resource, ResourceType
 from .change import Change, Rehearsal, digest_json
+from .risk import Risk, RiskFactor
 
 
 class _Closed(BaseModel):
@@ -51,13 +52,6 @@ _FINAL = frozenset(
 )
 
 
-class Risk(StrEnum):
-    """How much can go wrong; sets how many approvals, by whom, how fresh."""
-
-    LOW = "low"
-    HIGH = "high"
-
-
 class Requester(_Closed):
     """Who asked: the person (`key`, `name`), what they may be judged by again later, and the agent acting for them.
 
@@ -94,6 +88,10 @@ class Requester(_Closed):
         )
 
 
+GLASS_REASON_LEAST = 20
+"""The fewest characters that a reason for breaking the glass has."""
+
+
 class Draft(_Closed):
     """What a tool asks to have kept: the changes in order, the reason in the agent's words, the environments."""
 
@@ -102,7 +100,7 @@ class Draft(_Closed):
     changes: tuple[Change, ...]
     environments: tuple[str, ...]
     risk: Risk
-    risk_reasons: tuple[str, ...] = ()
+    factors: tuple[RiskFactor, ...] = ()
 
 
 class Content(_Closed):
@@ -118,10 +116,14 @@ class Content(_Closed):
     expires_at: float
     environments: tuple[str, ...]
     risk: Risk
-    risk_reasons: tuple[str, ...]
+    factors: tuple[RiskFactor, ...] = ()
     approvals_needed: int
     changes: tuple[Change, ...]
     rehearsal: Rehearsal | None = None
+
+    @property
+    def risk_reasons(self) -> tuple[str, ...]:
+        return tuple(each.why for each in self.factors)
 
 
 def digest_content(content: Content) -> str:
@@ -130,14 +132,17 @@ def digest_content(content: Content) -> str:
 
 
 class Verdict(StrEnum):
-    """What an approver says of a digest."""
+    """What an approver says of a digest. Breaking the glass is to approve alone, in an emergency."""
 
     APPROVE = "approve"
+    BREAK_GLASS = "break_glass"
     REJECT = "reject"
 
 
 class Approval(_Closed):
-    """A statement about one digest by someone entitled to make it. `signature` is a compact JWS over the rest."""
+    """A statement about one digest by someone entitled to make it. `signature` is a compact JWS over the rest.
+
+    Times are seconds since the epoch. Broken glass lapses at `until`, unless applying has begun; 0 for other verdicts."""
 
     proposal: str
     digest: str
@@ -147,7 +152,24 @@ class Approval(_Closed):
     at: float
     authenticated_at: float
     session: str
+    until: float = 0.0
     signature: str = ""
+
+
+class Finding(StrEnum):
+    """What a review says of broken glass."""
+
+    JUSTIFIED = "justified"
+    NOT_JUSTIFIED = "not_justified"
+
+
+class GlassReview(_Closed):
+    """What somebody who was not part of it found afterwards about broken glass; `at` is seconds since the epoch."""
+
+    finding: Finding
+    reviewer: Requester
+    comment: str
+    at: float
 
 
 class StepState(StrEnum):
@@ -183,10 +205,31 @@ class Proposal(_Closed):
     state_note: str = ""
     approvals: tuple[Approval, ...] = ()
     steps: tuple[Step, ...] = ()
+    review: GlassReview | None = None
 
     @property
     def id(self) -> str:
         return self.content.id
+
+    @property
+    def glass(self) -> Approval | None:
+        """The approval that broke the glass, if any did."""
+        return next((one for one in self.approvals if one.verdict is Verdict.BREAK_GLASS), None)
+
+    @property
+    def breaker(self) -> str:
+        """The key of the person who broke the glass; `""` where nobody did."""
+        return self.glass.approver.key if self.glass else ""
+
+    @property
+    def unreviewed(self) -> bool:
+        """Whether the glass was broken and nobody has reviewed that."""
+        return self.glass is not None and self.review is None
+
+    @property
+    def ends_at(self) -> float:
+        """When it can no longer be begun, in seconds since the epoch."""
+        return min(self.content.expires_at, self.glass.until) if self.glass else self.content.expires_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,12 +272,16 @@ class Proposals(Protocol):
         """`drafted`, `proposed` or `approved` to `withdrawn`."""
         ...
 
+    async def has_applied(self, requester: str) -> bool:
+        """Whether any proposal of the person with this key was ever applied."""
+        ...
+
 
 def proposal_resources(proposal: Proposal, apps: Sequence[Resource]) -> tuple[Resource, ...]:
     """The proposal as policy resources, one per app it touches: a grant on one app must not reach into another."""
     attributes = (
-        ("breaker", ""),
-        ("factors", ()),
+        ("breaker", proposal.breaker),
+        ("factors", tuple(sorted({str(each.factor) for each in proposal.content.factors}))),
         ("requester", proposal.content.requester.key),
         ("risk", str(proposal.content.risk)),
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from ...policies.errors import ArborgateError, Reason
+from ...policies.model import Caller
 from ...tools.record import Entry, Event, name_caller
 from ..gate import Recorder
 from .browsers import read_browser
@@ -52,6 +53,7 @@ class Entrance:
     sessions: Sessions
     recorder: Recorder
     render: Renderer
+    count_unreviewed: Callable[[Caller], Awaitable[int]]
 
     def open(self, handler: Endpoint) -> Endpoint:
         """For everybody."""
@@ -73,6 +75,7 @@ class Entrance:
                 session = await self.find_session(request)
                 if session is None:
                     return self._ask_to_log_in(request)
+                session = replace(session, unreviewed=await self.count_unreviewed(session.caller))
                 return await handler(request, session)
             except ArborgateError as error:
                 return self.explain(error, session)

@@ -46,7 +46,8 @@ class Pages:
     `terminal` finds the caller of a request by a token whose audience is `<url>/approvals`, or says what to answer.
     `clean` takes secrets out of text. `on_logout` is called with issuer and subject when the provider logs somebody out;
     their sessions here end without it. Who is on the list `denied` has no session. `acr_values` are the provider's kinds
-    of login, the weakest first. `clock` is seconds since the epoch.
+    of login, the weakest first. `glass_lasts` is how many seconds after breaking the glass applying must have begun.
+    `clock` is seconds since the epoch.
     """
 
     settings: PagesSettings
@@ -69,6 +70,7 @@ class Pages:
     identify: Callable[[Mapping[str, Any], IssuerSettings], Identified] = identify
     on_logout: LogoutHook | None = None
     denied: DenyList | None = None
+    glass_lasts: float = 900.0
 
     def routes(self) -> list[BaseRoute]:
         """What to mount at `/`. Raises `BadConfiguration` when the public URL is plain http beyond this machine."""
@@ -81,12 +83,17 @@ class Pages:
             self.sign,
             self.clock,
             acr_values=self.acr_values,
+            glass_lasts=self.glass_lasts,
         )
         sessions = Sessions(self.settings, self.state, self.roles, self.audit, clock=self.clock, denied=self.denied)
         provider = Provider(self.settings, self.client, clock=self.clock)
         attempts = Attempts(self.state, clock=self.clock)
         entrance = Entrance(
-            Origin.of(self.url), sessions, self.audit, Renderer(clean=self.clean, clock=self.clock, demo=self.demo)
+            Origin.of(self.url),
+            sessions,
+            self.audit,
+            Renderer(clean=self.clean, clock=self.clock, demo=self.demo),
+            review.count_unreviewed,
         )
         account = Account(
             entrance,

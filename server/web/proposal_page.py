@@ -10,8 +10,10 @@ from ...policies.model import Caller
 from ...tools.change import Change, Rehearsed
 from ...tools.proposal import Proposal, ProposalState, Step, StepState, Verdict
 from ...tools.record import Record
+from ...tools.risk import weigh
 from ...tools.tree import AppId, Node
-from .review import Review, Seen, touched
+from .review import Review, touched
+from .rulings import Seen
 from .words import DiffLine, Mark, read_diff
 
 SHORT_DIGEST = 12
@@ -69,6 +71,11 @@ class ProposalView:
     @property
     def approvals(self) -> int:
         return sum(one.verdict is Verdict.APPROVE for one in self.proposal.approvals)
+
+    @property
+    def weight(self) -> int:
+        """The weights of all that makes it risky, together."""
+        return weigh(self.proposal.content.factors)
 
     @property
     def started(self) -> bool:

@@ -3,51 +3,40 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ...policies.engine import Engine
 from ...policies.errors import ArborgateError, Conflict, Denied, Invalid, LoginNeeded, NotThere, Reason, Refused
-from ...policies.model import (
-    INSTALLATION,
-    Action,
-    Basis,
-    Caller,
-    Decision,
-    Resource,
-    ResourceType,
-)
+from ...policies.model import INSTALLATION, Action, Basis, Caller, Decision, Resource, ResourceType
+from ...tools.cuts import shorten
 from ...tools.proposal import (
     Approval,
+    Finding,
+    GlassReview,
     Proposal,
     ProposalPage,
     ProposalQuery,
-    ProposalState,
     Requester,
     Verdict,
     proposal_resources,
 )
 from ...tools.record import Entry, Event, Record, RecordQuery, Records, name_caller
 from ...tools.tree import AppId, AppTree, Node
+from ..counts import Counts
 from ..gate import Recorder
+from ..proposals import APPLIER, VERDICT_ACTIONS, check_glass
 from ..step_up import find_login
+from .rulings import Budget, Ruling, Seen, explain, find_obstacle, rule
 
 COMMENT_LIMIT = 2_000
 """The most characters of an approver's comment."""
 
 _RECORDS_SHOWN = 100
-_ACTIONS = {Verdict.APPROVE: Action.PROPOSAL_APPROVE, Verdict.REJECT: Action.PROPOSAL_REJECT}
-_OPEN_TO = {
-    Verdict.APPROVE: frozenset({ProposalState.PROPOSED}),
-    Verdict.REJECT: frozenset({ProposalState.PROPOSED, ProposalState.APPROVED}),
-}
-_STANDING = {state: str(state).replace("_", " ") for state in ProposalState} | {ProposalState.APPLYING: "being applied"}
-_DENIALS = {
-    Basis.ERROR: "Policy could not be decided, which counts as no.",
-    Basis.FORBID: "Policy forbids it.",
-    Basis.NO_PERMIT: "No policy allows you to.",
-}
+_MOST_CHANGES = 1_024
+"""More changes of an app in 24 hours than any budget allows."""
 
 
 class Book(Protocol):
@@ -59,31 +48,11 @@ class Book(Protocol):
 
     async def decide(self, approval: Approval) -> Proposal: ...
 
+    async def review(self, proposal_id: str, review: GlassReview) -> Proposal: ...
 
-@dataclass(frozen=True, slots=True)
-class Ruling:
-    """Whether the caller may give this verdict now: `why` in words, and the ids of the policies that decided.
+    async def counts(self, *proposals: Proposal) -> Counts: ...
 
-    `login` is what would do where a more recent or a stronger login of the same person would be allowed."""
-
-    verdict: Verdict
-    allowed: bool
-    why: str
-    policies: tuple[str, ...] = ()
-    login: LoginNeeded | None = None
-
-    @property
-    def login_helps(self) -> bool:
-        return self.login is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A proposal that the caller may see, with what they may do about it."""
-
-    proposal: Proposal
-    approve: Ruling
-    reject: Ruling
+    async def unreviewed(self) -> Sequence[Proposal]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +68,8 @@ class Review:
     clock: Callable[[], float]
     acr_values: tuple[str, ...] = ()
     """What a stronger login can be, the weakest first (RFC 9470)."""
+    glass_lasts: float = 900.0
+    """How many seconds after breaking the glass applying must have begun."""
 
     async def find(self, caller: Caller, query: ProposalQuery) -> tuple[list[Seen], str]:
         """The proposals that the caller may see, newest first, and the position to go on from (`""` at the end).
@@ -113,60 +84,102 @@ class Review:
             proposal for proposal in page.proposals if self._decide(caller, Action.PROPOSAL_READ, proposal).allowed
         ]
         await self._record(Event.CALL_ANSWERED, caller, Action.PROPOSAL_LIST, INSTALLATION.uid, decision)
-        return [self._seen(caller, proposal) for proposal in visible], page.next
+        counts = await self.book.counts(*visible)
+        return [self._seen(caller, proposal, counts) for proposal in visible], page.next
 
     async def get(self, caller: Caller, proposal_id: str) -> Seen:
         """One proposal. Raises `NotThere` when it does not exist and, in the same words, when it may not be seen."""
         proposal = await self._find(caller, proposal_id)
+        counts = await self.book.counts(proposal)
         decision = self._decide(caller, Action.PROPOSAL_READ, proposal)
         await self._record(Event.CALL_ANSWERED, caller, Action.PROPOSAL_READ, _uid(proposal), decision)
-        return self._seen(caller, proposal)
+        return replace(self._seen(caller, proposal, counts), budgets=self._budgets(proposal, counts))
 
     async def decide(
-        self, caller: Caller, proposal_id: str, verdict: Verdict, *, digest: str, comment: str = ""
+        self, caller: Caller, proposal_id: str, verdict: Verdict, *, digest: str, comment: str = "", app: str = ""
     ) -> Proposal:
         """Gives the caller's verdict on exactly the content that `digest` stands for; returns the proposal after it.
 
+        To break the glass takes a reason (`comment`) and, typed out, the name of the `app` (the first it touches).
         Raises `NotThere`, `Denied` (`LoginNeeded` where another login would do), `Refused` (not in a state to be decided,
         or asked for by the caller), `Conflict` (the digest shown is not the digest now, or somebody was first), `Invalid`
-        (comment) or `Unrecorded`."""
-        if len(comment) > COMMENT_LIMIT:
-            raise Invalid(f"A comment has at most {COMMENT_LIMIT} characters.", field="comment")
+        (comment, app), `Unavailable` or `Unrecorded`."""
+        _check_comment(comment)
         proposal = await self._find(caller, proposal_id)
-        action, uid = _ACTIONS[verdict], _uid(proposal)
-        decision = self._decide(caller, action, proposal)
-        try:
-            self._check(caller, proposal, verdict, decision, digest)
-        except ArborgateError as error:
-            event = Event.CALL_FAILED if decision.allowed else Event.CALL_DENIED
-            await self._record(event, caller, action, uid, decision, error=error)
-            raise
-        await self._record(Event.CALL_INTENDED, caller, action, uid, decision)
+        counts = await self.book.counts(proposal)
+        action, uid = VERDICT_ACTIONS[verdict], _uid(proposal)
+        decision = self._decide(caller, action, proposal, counts)
+        now, breaking = self.clock(), verdict is Verdict.BREAK_GLASS
         approval = Approval(
             proposal=proposal.id,
             digest=proposal.digest,
             verdict=verdict,
             approver=Requester.of(caller),
             comment=comment.strip(),
-            at=self.clock(),
+            at=now,
             authenticated_at=caller.authenticated_at,
             session=caller.session,
+            until=round(now + self.glass_lasts, 3) if breaking else 0.0,
         )
         try:
-            return await self.book.decide(self.sign(approval))
+            self._check(caller, proposal, action, decision, counts)
+            _check_digest(proposal, digest)
+            if breaking:
+                check_glass(approval, self.glass_lasts)
+                _check_app(proposal, app)
         except ArborgateError as error:
-            await self._record(Event.CALL_FAILED, caller, action, uid, decision, error=error)
+            event = Event.CALL_FAILED if decision.allowed else Event.CALL_DENIED
+            await self._record(event, caller, action, uid, decision, error=error)
             raise
+        await self._record(Event.CALL_INTENDED, caller, action, uid, decision)
+        return await self._do(caller, action, uid, decision, self.book.decide(self.sign(approval)))
 
-    def rule(self, caller: Caller, proposal: Proposal, verdict: Verdict) -> Ruling:
-        """Whether the caller may give this verdict now, in words that say why."""
-        if obstacle := self._obstacle(caller, proposal, verdict):
-            return Ruling(verdict, False, obstacle)
-        decision = self._decide(caller, _ACTIONS[verdict], proposal)
-        if decision.allowed:
-            return Ruling(verdict, True, "Policy allows it.", decision.policies)
-        login = self._find_login(caller, proposal, verdict)
-        return Ruling(verdict, False, _say_login(login) or _DENIALS[decision.basis], decision.policies, login)
+    async def review_glass(self, caller: Caller, proposal_id: str, finding: Finding, *, comment: str) -> Proposal:
+        """Keeps what the caller finds about broken glass; returns the proposal after it.
+
+        Raises `NotThere`, `Denied` (`LoginNeeded`), `Refused` (nothing to review, not over, or the caller had a part in
+        it), `Conflict` (somebody was first), `Invalid` (comment), `Unavailable` or `Unrecorded`."""
+        _check_comment(comment)
+        proposal = await self._find(caller, proposal_id)
+        counts = await self.book.counts(proposal)
+        action, uid = Action.PROPOSAL_REVIEW, _uid(proposal)
+        decision = self._decide(caller, action, proposal, counts)
+        try:
+            self._check(caller, proposal, action, decision, counts)
+            if not comment.strip():
+                raise Invalid("Say what you found.", field="comment")
+        except ArborgateError as error:
+            event = Event.CALL_FAILED if decision.allowed else Event.CALL_DENIED
+            await self._record(event, caller, action, uid, decision, error=error)
+            raise
+        await self._record(Event.CALL_INTENDED, caller, action, uid, decision)
+        review = GlassReview(
+            finding=finding, reviewer=Requester.of(caller), comment=comment.strip(), at=round(self.clock(), 3)
+        )
+        return await self._do(caller, action, uid, decision, self.book.review(proposal.id, review))
+
+    async def unreviewed(self, caller: Caller) -> list[Seen]:
+        """The proposals with broken glass that nobody has reviewed, as far as the caller may see them, the longest
+        waiting first. Raises `Denied` for a caller who may not list at all."""
+        decision = self.engine().decide(caller, Action.PROPOSAL_LIST, INSTALLATION)
+        event = Event.CALL_ANSWERED if decision.allowed else Event.CALL_DENIED
+        await self._record(event, caller, Action.PROPOSAL_LIST, INSTALLATION.uid, decision)
+        if not decision.allowed:
+            raise Denied("You may not see proposals.", hint="Ask the platform team which group you need.")
+        visible = await self._find_unreviewed(caller)
+        counts = await self.book.counts(*visible)
+        return [self._seen(caller, proposal, counts) for proposal in visible]
+
+    async def count_unreviewed(self, caller: Caller) -> int:
+        """How many of them the caller may see, for what every page says; a page is on record by itself."""
+        return len(await self._find_unreviewed(caller))
+
+    def rule(self, caller: Caller, proposal: Proposal, action: Action, counts: Counts) -> Ruling:
+        """Whether the caller may do this about the proposal now, in words that say why."""
+        if obstacle := find_obstacle(caller, proposal, action, self.clock()):
+            return Ruling(False, obstacle)
+        decision = self._decide(caller, action, proposal, counts)
+        return rule(decision, None if decision.allowed else self._find_login(caller, proposal, action, counts))
 
     async def records_of(self, caller: Caller, proposal: Proposal) -> Sequence[Record]:
         """What was done about the proposal, oldest first: by everyone, or as policy may have it by the caller alone.
@@ -206,7 +219,7 @@ class Review:
         return [node for node, seen in zip(nodes, answers, strict=True) if seen]
 
     async def _find(self, caller: Caller, proposal_id: str) -> Proposal:
-        uid = f"{ResourceType.PROPOSAL}::{proposal_id[:64]}"
+        uid = f"{ResourceType.PROPOSAL}::{shorten(proposal_id, 64)}"
         try:
             proposal = await self.book.get(proposal_id)
         except NotThere as error:
@@ -218,60 +231,71 @@ class Review:
             raise _not_there()
         return proposal
 
-    def _seen(self, caller: Caller, proposal: Proposal) -> Seen:
-        approve, reject = (self.rule(caller, proposal, verdict) for verdict in (Verdict.APPROVE, Verdict.REJECT))
-        return Seen(proposal, approve, reject)
+    async def _find_unreviewed(self, caller: Caller) -> list[Proposal]:
+        broken = await self.book.unreviewed()
+        return [one for one in broken if self._decide(caller, Action.PROPOSAL_READ, one).allowed]
 
-    def _decide(self, caller: Caller, action: Action, proposal: Proposal) -> Decision:
+    async def _do(
+        self, caller: Caller, action: Action, uid: str, decision: Decision, doing: Awaitable[Proposal]
+    ) -> Proposal:
+        try:
+            return await doing
+        except ArborgateError as error:
+            await self._record(Event.CALL_FAILED, caller, action, uid, decision, error=error)
+            raise
+
+    def _seen(self, caller: Caller, proposal: Proposal, counts: Counts) -> Seen:
+        return Seen(
+            proposal,
+            approve=self.rule(caller, proposal, Action.PROPOSAL_APPROVE, counts),
+            reject=self.rule(caller, proposal, Action.PROPOSAL_REJECT, counts),
+            break_glass=self.rule(caller, proposal, Action.PROPOSAL_BREAK_GLASS, counts),
+            review=self.rule(caller, proposal, Action.PROPOSAL_REVIEW, counts),
+        )
+
+    def _decide(self, caller: Caller, action: Action, proposal: Proposal, counts: Counts | None = None) -> Decision:
         """The decision over the proposal under each app it touches: every one must allow."""
         engine, now = self.engine(), self.clock()
         policies: dict[str, None] = {}
-        for resource in proposal_resources(proposal, self._apps(proposal)):
-            decision = engine.decide(caller, action, resource, at=now)
+        apps = self._apps(proposal)
+        for app, resource in zip(apps, proposal_resources(proposal, apps), strict=True):
+            context = counts.context(action, proposal, app.id, caller.key, now) if counts else ()
+            decision = engine.decide(caller, action, resource, context, at=now)
             if not decision.allowed:
                 return decision
             policies.update(dict.fromkeys(decision.policies))
         # A proposal without changes touches nothing that anybody could be allowed to decide on.
         return Decision(bool(policies), Basis.PERMIT if policies else Basis.NO_PERMIT, tuple(policies))
 
-    def _find_login(self, caller: Caller, proposal: Proposal, verdict: Verdict) -> LoginNeeded | None:
-        action = _ACTIONS[verdict]
-
+    def _find_login(self, caller: Caller, proposal: Proposal, action: Action, counts: Counts) -> LoginNeeded | None:
         def allows(other: Caller) -> bool:
-            return self._decide(other, action, proposal).allowed
+            return self._decide(other, action, proposal, counts).allowed
 
         return find_login(caller, action, allows, acr_values=self.acr_values, now=self.clock())
+
+    def _budgets(self, proposal: Proposal, counts: Counts) -> tuple[Budget, ...]:
+        """Per app, how much of its budget is used; what it is, is found by asking policy what the applier could apply."""
+        engine, now, apps = self.engine(), self.clock(), self._apps(proposal)
+        budgets = []
+        for app, resource in zip(apps, proposal_resources(proposal, apps), strict=True):
+
+            def denies(count: int, resource: Resource = resource) -> bool:
+                context = (("applied_today", count),)
+                return not engine.decide(APPLIER, Action.PROPOSAL_APPLY, resource, context, at=now).allowed
+
+            most = bisect_left(range(_MOST_CHANGES), True, key=denies)
+            known = 0 < most < _MOST_CHANGES
+            budgets.append(Budget(app.id.rpartition("/")[2], counts.applied(app.id, now), most if known else None))
+        return tuple(budgets)
 
     def _apps(self, proposal: Proposal) -> list[Resource]:
         return [self.tree.resource(app_id) for app_id in touched(proposal)]
 
-    def _obstacle(self, caller: Caller, proposal: Proposal, verdict: Verdict) -> str:
-        """What stands in the way of this verdict now, whatever policy says; `""` when nothing does."""
-        content = proposal.content
-        if proposal.state not in _OPEN_TO[verdict]:
-            if proposal.state is ProposalState.DRAFTED:
-                return "Its dry run is not done yet."
-            return f"It is {_STANDING[proposal.state]}, so there is nothing to {verdict} any more."
-        if content.expires_at <= self.clock():
-            return "It has expired. Ask for it to be proposed again."
-        if verdict is Verdict.APPROVE:
-            if caller.key == content.requester.key:
-                return "You asked for this yourself; somebody else has to approve it."
-            if any(one.approver.key == caller.key for one in proposal.approvals):
-                return "You have approved it already."
-        return ""
-
-    def _check(self, caller: Caller, proposal: Proposal, verdict: Verdict, decision: Decision, digest: str) -> None:
-        if obstacle := self._obstacle(caller, proposal, verdict):
+    def _check(self, caller: Caller, proposal: Proposal, action: Action, decision: Decision, counts: Counts) -> None:
+        if obstacle := find_obstacle(caller, proposal, action, self.clock()):
             raise Refused(obstacle)
         if not decision.allowed:
-            raise self._find_login(caller, proposal, verdict) or Denied(explain(decision))
-        if not secrets.compare_digest(digest.encode(), proposal.digest.encode()):
-            raise Conflict(
-                "What you saw is not what this proposal says now, so nothing was decided.",
-                field="digest",
-                hint="Read it again, then decide.",
-            )
+            raise self._find_login(caller, proposal, action, counts) or Denied(explain(decision))
 
     async def _record(
         self,
@@ -306,16 +330,24 @@ def touched(proposal: Proposal) -> list[AppId]:
     return list(dict.fromkeys(AppId(*change.target.app.split("/", 2)) for change in proposal.content.changes))
 
 
-def explain(decision: Decision) -> str:
-    """Why not, in words that name the policies."""
-    named = f" Decided by {', '.join(decision.policies)}." if decision.policies else ""
-    return _DENIALS[decision.basis] + named
+def _check_comment(comment: str) -> None:
+    if len(comment) > COMMENT_LIMIT:
+        raise Invalid(f"A comment has at most {COMMENT_LIMIT} characters.", field="comment")
 
 
-def _say_login(login: LoginNeeded | None) -> str:
-    if login is None:
-        return ""
-    return "This needs a stronger login than yours." if login.acr_values else "Your login is too old for this."
+def _check_digest(proposal: Proposal, digest: str) -> None:
+    if not secrets.compare_digest(digest.encode(), proposal.digest.encode()):
+        raise Conflict(
+            "What you saw is not what this proposal says now, so nothing was decided.",
+            field="digest",
+            hint="Read it again, then decide.",
+        )
+
+
+def _check_app(proposal: Proposal, typed: str) -> None:
+    name = touched(proposal)[0].name
+    if typed.strip() != name:
+        raise Invalid(f"To break the glass, type the name of the app: {name}.", field="app")
 
 
 def _uid(proposal: Proposal) -> str:

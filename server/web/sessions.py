@@ -101,7 +101,8 @@ class _Stored:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One login in one browser. `caller` has the roles that the settings give today; `csrf` goes into every form."""
+    """One login in one browser. `caller` has the roles that the settings give today; `csrf` goes into every form.
+    `unreviewed` is how much broken glass every page has to tell of."""
 
     caller: Caller
     csrf: str
@@ -109,6 +110,7 @@ class Session:
     sub: str = ""
     shortfall: Shortfall | None = None
     draft: Draft | None = None
+    unreviewed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,16 +13,18 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from ...policies.errors import ArborgateError
+from ...policies.errors import ArborgateError, Invalid
 from ...policies.model import Caller
-from ...tools.proposal import ProposalQuery, ProposalState, Verdict
+from ...tools.proposal import GLASS_REASON_LEAST, Finding, ProposalQuery, ProposalState, Verdict
+from ...tools.risk import HIGH_FROM
 from .account import Account
 from .entrance import Entrance, FormHandler, redirect
 from .guard import HEADERS
 from .login import Wanted
 from .proposal_page import view_proposal
 from .render import STATIC
-from .review import COMMENT_LIMIT, Review, Seen, touched
+from .review import COMMENT_LIMIT, Review, touched
+from .rulings import Seen
 from .sessions import Draft, Session
 from .tree_page import TreeFilter, environments_of, view_tree
 
@@ -55,7 +57,10 @@ class Site:
             Route("/proposals/{id}", entrance.closed(self._proposal)),
             Route("/proposals/{id}/approve", entrance.form(self._decide(Verdict.APPROVE)), methods=["POST"]),
             Route("/proposals/{id}/reject", entrance.form(self._decide(Verdict.REJECT)), methods=["POST"]),
+            Route("/proposals/{id}/break-glass", entrance.form(self._decide(Verdict.BREAK_GLASS)), methods=["POST"]),
+            Route("/proposals/{id}/review", entrance.form(self._review), methods=["POST"]),
             Route("/proposals/{id}/login", entrance.form(self._log_in_again), methods=["POST"]),
+            Route("/glass", entrance.closed(self._glass)),
             Route("/apps", entrance.closed(self._apps)),
             Mount("/static", _Static(directory=STATIC)),
         ]
@@ -70,7 +75,7 @@ class Site:
         if not query:
             proposed = ProposalQuery(states=(ProposalState.PROPOSED,), limit=_WAITING_SHOWN)
             found, _ = await self.review.find(caller, proposed)
-            waiting = [seen for seen in found if seen.approve.allowed or seen.approve.login_helps]
+            waiting = [seen for seen in found if seen.approve.open]
         shown = {seen.proposal.id for seen in waiting}
         rest, position = await self.review.find(caller, wanted)
         more = f"/proposals?{urlencode({**query, 'before': position})}" if position else ""
@@ -101,13 +106,25 @@ class Site:
         seen = await self.review.get(session.caller, request.path_params["id"])
         view = await view_proposal(self.review, session.caller, seen, self.clean)
         draft = session.draft.comment if session.draft and session.draft.proposal == seen.proposal.id else ""
-        return self.entrance.render.page("proposal.html", session, view=view, comment_limit=COMMENT_LIMIT, draft=draft)
+        return self.entrance.render.page(
+            "proposal.html",
+            session,
+            view=view,
+            comment_limit=COMMENT_LIMIT,
+            reason_least=GLASS_REASON_LEAST,
+            lasts=self.review.glass_lasts,
+            high_from=HIGH_FROM,
+            draft=draft,
+        )
 
     def _decide(self, verdict: Verdict) -> FormHandler:
         async def answer(request: Request, session: Session, form: dict[str, str]) -> Response:
-            proposal_id, digest, comment = request.path_params["id"], form.get("digest", ""), form.get("comment", "")
+            proposal_id, digest = request.path_params["id"], form.get("digest", "")
+            comment = self.clean(form.get("comment", ""))
             try:
-                await self.review.decide(session.caller, proposal_id, verdict, digest=digest, comment=comment)
+                await self.review.decide(
+                    session.caller, proposal_id, verdict, digest=digest, comment=comment, app=form.get("app", "")
+                )
             except ArborgateError:
                 # What was typed waits on the page of the proposal, for when what was in the way is gone.
                 await self._keep(session, proposal_id, comment)
@@ -117,12 +134,34 @@ class Site:
 
         return answer
 
+    async def _review(self, request: Request, session: Session, form: dict[str, str]) -> Response:
+        """What somebody finds about broken glass, afterwards."""
+        proposal_id, comment = request.path_params["id"], self.clean(form.get("comment", ""))
+        try:
+            finding = Finding(form.get("finding", ""))
+        except ValueError as error:
+            raise Invalid("Say whether it was justified.", field="finding") from error
+        try:
+            await self.review.review_glass(session.caller, proposal_id, finding, comment=comment)
+        except ArborgateError:
+            await self._keep(session, proposal_id, comment)
+            raise
+        await self.entrance.sessions.keep(session, None)
+        return redirect(_page_of(proposal_id))
+
+    async def _glass(self, _request: Request, session: Session) -> Response:
+        broken = await self.review.unreviewed(session.caller)
+        return self.entrance.render.page("glass.html", session, broken=broken, touched=touched)
+
     async def _log_in_again(self, request: Request, session: Session, form: dict[str, str]) -> Response:
         """To the provider for the login that policy asks for, and back to the proposal."""
         proposal_id = request.path_params["id"]
         seen = await self.review.get(session.caller, proposal_id)
-        await self._keep(session, proposal_id, form.get("comment", ""))
-        page, needed = _page_of(proposal_id), seen.approve.login or seen.reject.login
+        await self._keep(session, proposal_id, self.clean(form.get("comment", "")))
+        rulings = {"break_glass": seen.break_glass, "review": seen.review}
+        wanted_for = rulings.get(form.get("for", ""))
+        needed = wanted_for.login if wanted_for else seen.approve.login or seen.reject.login
+        page = _page_of(proposal_id)
         if needed is None:
             return redirect(page)
         wanted = Wanted(page, again=True, max_age=needed.max_age, acr_values=needed.acr_values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,19 +15,21 @@ from starlette.types import Scope
 
 from ...policies.errors import ArborgateError, Denied, Invalid
 from ...policies.model import Caller, Channel
-from ...tools.proposal import Proposal, ProposalQuery, ProposalState, Verdict
+from ...tools.proposal import Finding, Proposal, ProposalQuery, ProposalState, Verdict
 from ...tools.record import Entry, Event
 from ..errors import as_json, explain_validation
 from ..identity.settings import PagesSettings
 from ..scope import NONCE
 from .entrance import STATUS
-from .review import COMMENT_LIMIT, Review, Ruling, Seen
-from .words import reveal
+from .review import COMMENT_LIMIT, Review
+from .rulings import Budget, Ruling, Seen
+from .words import reveal_clean
 
 METADATA_PATH = "/.well-known/arborgate-terminal"
 _PAGE = 20
 
 Handler = Callable[[Request, Caller], Awaitable[BaseModel]]
+M = TypeVar("M", bound=BaseModel)
 
 
 class VerdictBody(BaseModel):
@@ -37,6 +39,21 @@ class VerdictBody(BaseModel):
 
     digest: str = Field(pattern=r"^[0-9a-f]{64}$")
     comment: str = Field(default="", max_length=COMMENT_LIMIT)
+
+
+class GlassBody(VerdictBody):
+    """What breaking the glass takes: `comment` is why, `app` the name of the first app that is touched, typed out."""
+
+    app: str = Field(max_length=253)
+
+
+class ReviewBody(BaseModel):
+    """What somebody finds about broken glass."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    finding: Finding
+    comment: str = Field(max_length=COMMENT_LIMIT)
 
 
 class RulingBody(BaseModel):
@@ -65,10 +82,20 @@ class Shown(BaseModel):
     proposal: Proposal
     approve: RulingBody
     reject: RulingBody
+    break_glass: RulingBody
+    review: RulingBody
+    budgets: tuple[Budget, ...]
 
     @classmethod
     def of(cls, seen: Seen) -> Shown:
-        return cls(proposal=seen.proposal, approve=RulingBody.of(seen.approve), reject=RulingBody.of(seen.reject))
+        return cls(
+            proposal=seen.proposal,
+            approve=RulingBody.of(seen.approve),
+            reject=RulingBody.of(seen.reject),
+            break_glass=RulingBody.of(seen.break_glass),
+            review=RulingBody.of(seen.review),
+            budgets=seen.budgets,
+        )
 
 
 class Listed(BaseModel):
@@ -105,6 +132,8 @@ class Terminal:
             Route("/approvals/{id}", self._endpoint(self._show)),
             Route("/approvals/{id}/approve", self._endpoint(self._decide(Verdict.APPROVE)), methods=["POST"]),
             Route("/approvals/{id}/reject", self._endpoint(self._decide(Verdict.REJECT)), methods=["POST"]),
+            Route("/approvals/{id}/break_glass", self._endpoint(self._break_glass), methods=["POST"]),
+            Route("/approvals/{id}/review", self._endpoint(self._review), methods=["POST"]),
         ]
 
     def _endpoint(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
@@ -146,7 +175,7 @@ class Terminal:
     def _clean(self, value: Any) -> Any:
         """The JSON value with its texts as the pages show them: line by line, so that a long diff is not cut."""
         if isinstance(value, str):
-            return "\n".join(self.clean(reveal(line)) for line in value.split("\n"))
+            return "\n".join(reveal_clean(line, self.clean) for line in value.split("\n"))
         if isinstance(value, dict):
             return {name: self._clean(inner) for name, inner in value.items()}
         return [self._clean(inner) for inner in value] if isinstance(value, list) else value
@@ -162,6 +191,8 @@ class Terminal:
         return _json(door.model_dump())
 
     async def _list(self, request: Request, caller: Caller) -> BaseModel:
+        if "unreviewed" in request.query_params:
+            return Listed(proposals=tuple(map(Shown.of, await self.review.unreviewed(caller))), next="")
         state = request.query_params.get("state", ProposalState.PROPOSED)
         if state not in {*ProposalState, "all"}:
             raise Invalid("There is no such state.", field="state", hint=f"One of: all, {', '.join(ProposalState)}.")
@@ -175,15 +206,35 @@ class Terminal:
 
     def _decide(self, verdict: Verdict) -> Handler:
         async def answer(request: Request, caller: Caller) -> BaseModel:
-            try:
-                body = VerdictBody.model_validate_json(await request.body())
-            except ValidationError as error:
-                raise explain_validation(error, VerdictBody) from error
+            body = _parse(VerdictBody, await request.body())
             return await self.review.decide(
-                caller, request.path_params["id"], verdict, digest=body.digest, comment=body.comment
+                caller, request.path_params["id"], verdict, digest=body.digest, comment=self.clean(body.comment)
             )
 
         return answer
+
+    async def _break_glass(self, request: Request, caller: Caller) -> BaseModel:
+        body = _parse(GlassBody, await request.body())
+        return await self.review.decide(
+            caller,
+            request.path_params["id"],
+            Verdict.BREAK_GLASS,
+            digest=body.digest,
+            comment=self.clean(body.comment),
+            app=body.app,
+        )
+
+    async def _review(self, request: Request, caller: Caller) -> BaseModel:
+        body = _parse(ReviewBody, await request.body())
+        comment = self.clean(body.comment)
+        return await self.review.review_glass(caller, request.path_params["id"], body.finding, comment=comment)
+
+
+def _parse(model: type[M], body: bytes) -> M:
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise explain_validation(error, model) from error
 
 
 def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -95,6 +95,17 @@ def test_a_patch_with_a_secret_is_refused_and_not_told() -> None:
         ("v2.0", "v1.9.9-rc1", True),
         ("1.4", "1.4.0", False),
         ("main", "1.0.0", False),
+        ("1.4.0", "1.4.0-rc.1", True),
+        ("1.4.0-rc.1", "1.4.0", False),
+        ("1.4.0-rc.10", "1.4.0-rc.9", True),
+        ("1.4.0-beta", "1.4.0-alpha", True),
+        ("1.4.0-rc.1", "1.4.0-rc.1.2", False),
+        ("1.4.0+build.9", "1.4.0+build.8", False),
+        ("16.2-alpine3.19", "16.2-alpine3.18", True),
+        ("16.2-alpine3.19", "16.2-bookworm", False),
+        ("16.2", "16.2-alpine", False),
+        ("1.2.3.4", "1.2.3.3", True),
+        ("2026.11.02", "2026.10.30", True),
     ],
 )
 def test_a_version_goes_back_only_when_both_are_versions(old: str, new: str, back: bool) -> None:

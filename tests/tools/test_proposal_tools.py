@@ -14,11 +14,11 @@ from arborgate.tools.proposal import (
     Proposal,
     ProposalState,
     Requester,
-    Risk,
     Step,
     StepState,
     Verdict,
 )
+from arborgate.tools.risk import Risk
 from tests.tools.world import ADA, AUDITOR, NOW, World, make_app, make_caller
 
 pytestmark = pytest.mark.anyio
@@ -64,7 +64,6 @@ def make_proposal(
         expires_at=NOW + 3_600,
         environments=("staging",),
         risk=Risk.LOW,
-        risk_reasons=(),
         approvals_needed=needed,
         changes=changes,
         rehearsal=Rehearsal(changes=tuple(Rehearsed(ok=True, warnings=("slow",)) for _ in changes), at=NOW),

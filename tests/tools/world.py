@@ -175,6 +175,9 @@ class MemoryProposals:
                     return ProposalPage(found, proposal.id)
         return ProposalPage(found, "")
 
+    async def has_applied(self, requester: str) -> bool:
+        return any(one.content.requester.key == requester and one.state == "applied" for one in self.kept)
+
     async def withdraw(self, proposal_id: str, caller: Caller) -> Proposal:
         proposal = await self.get(proposal_id)
         if proposal.state.final:

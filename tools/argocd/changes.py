@@ -26,8 +26,9 @@ from typing import Any
 from ...policies.errors import Invalid, Refused
 from ..change import Change, ChangeKind, Check, JsonObject, Target, merge
 from ..plan import Plan, Undo, goes_back, make_change
+from ..risk import Factor, RiskFactor
 from ..tree import App, Node
-from .images import ImageEdit, edit_helm, edit_kustomize, parse_image
+from .images import ImageEdit, edit_helm, edit_kustomize, find_running, parse_image
 
 API = "argoproj.io/v1alpha1"
 INITIATOR = "arborgate"
@@ -37,6 +38,8 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _GOING = frozenset({"Running", "Terminating"})
 _DECLARED = ("/spec/source", "/spec/sources", "/spec/syncPolicy")
 _LATER = "; it runs once the app is synced"
+_ABBREVIATED = 7
+"""From how many characters on the beginning of a commit names it, as in Git."""
 _NO_WAIT = 60
 """Seconds for a change that nothing rolls out yet."""
 
@@ -88,7 +91,8 @@ def plan_sync(node: Node, live: JsonObject, *, revision: str = "", source: int =
             wave=app.wave,
             depends_on=("/operation", *_DECLARED),
             undo=_undo_by_operation(live),
-        )
+        ),
+        _deployed_before(app, revision) if revision else (),
     )
 
 
@@ -131,7 +135,6 @@ def plan_rollback(node: Node, live: JsonObject, *, history_id: int) -> Plan:
             depends_on=("/operation", "/spec/syncPolicy"),
             undo=_undo_by_operation(live),
         ),
-        ("It goes back to an earlier deployment; data that was migrated since does not go back with it.",),
     )
 
 
@@ -154,7 +157,7 @@ def plan_set_revision(node: Node, live: JsonObject, *, revision: str, source: in
         sources.patch(at, {"targetRevision": revision}),
         f"Set the target revision of {app.id.name}{sources.label(at)} to {_shorten(revision)}",
     )
-    return Plan(change, _going_back(app, was, revision))
+    return Plan(change, _going_back(app, was, revision) or _deployed_before(app, revision))
 
 
 def plan_set_image(
@@ -185,7 +188,9 @@ def plan_set_image(
         sources.patch(at, edit.patch),
         f"Set {edit.place} of {app.id.name}{sources.label(at)} to {edit.image}",
     )
-    return Plan(change, _going_back(app, edit.was, edit.now))
+    found = find_running(edit.image.name, app.images)
+    running = found.version if found else ""
+    return Plan(change, _going_back(app, edit.was, edit.now) or _going_back(app, running, edit.now))
 
 
 def combine_images(node: Node, live: JsonObject, first: Plan, second: Plan) -> Plan:
@@ -369,5 +374,19 @@ def _shorten(revision: str) -> str:
     return revision[:10] if _COMMIT.fullmatch(revision) else revision if _REVISION.fullmatch(revision) else "HEAD"
 
 
-def _going_back(app: App, was: str, now: str) -> tuple[str, ...]:
-    return (f"{app.id.name} goes back to an earlier version ({now}).",) if goes_back(was, now) else ()
+def _going_back(app: App, was: str, now: str) -> tuple[RiskFactor, ...]:
+    if not goes_back(was, now):
+        return ()
+    return (RiskFactor.of(Factor.DOWNGRADE, f"{app.id.name} goes back to an earlier version ({now})."),)
+
+
+def _deployed_before(app: App, revision: str) -> tuple[RiskFactor, ...]:
+    """Whether the app has left the revision (a commit, or a tag that Argo CD kept as such) behind."""
+    *earlier, current = [entry.revision for entry in app.history] or [""]
+    if _names(revision, app.revision or current) or not any(_names(revision, one) for one in earlier):
+        return ()
+    return (RiskFactor.of(Factor.DOWNGRADE, f"{app.id.name} ran {_shorten(revision)} before what it runs now."),)
+
+
+def _names(revision: str, commit: str) -> bool:
+    return revision == commit or (len(revision) >= _ABBREVIATED and commit.startswith(revision))

@@ -62,6 +62,11 @@ def split_image(text: str) -> Image:
     return Image(f"{path}{slash}{last}", tag, digest, alias if equals else "")
 
 
+def find_running(name: str, running: Iterable[str]) -> Image | None:
+    """The image of this name among those that an app runs."""
+    return next((image for image in map(split_image, running) if image.name == name), None)
+
+
 def parse_image(text: str) -> Image:
     """An image that can be rolled out; raises `Invalid` (field `image`) for any other text."""
     image = split_image(text)
@@ -83,7 +88,7 @@ def edit_kustomize(source: JsonObject, image: Image, running: Sequence[str]) -> 
     overrides = [split_image(entry) for entry in entries]
     index = next((at for at, known in enumerate(overrides) if _same(known, image) and _is_well_formed(known)), None)
     if index is None:
-        was = _find_running(image.name, running)
+        was = find_running(image.name, running)
         if was is None and not image.alias:
             raise _unknown_image(image, running)
         return _edit_kustomize([*entries, _write_override(image)], image, was.version if was else "")
@@ -146,10 +151,6 @@ def _write_override(image: Image) -> str:
     return f"{image.alias}={image}" if image.alias else str(image)
 
 
-def _find_running(name: str, running: Iterable[str]) -> Image | None:
-    return next((image for image in map(split_image, running) if image.name == name), None)
-
-
 def _unknown_image(image: Image, running: Sequence[str]) -> Invalid:
     known = sorted({name for one in running if _NAME.fullmatch(name := split_image(one).name)})
     told = f"It runs {', '.join(known[:_SHOWN])}. " if known else ""
@@ -198,7 +199,7 @@ def _choose_parameter(values: Mapping[str, str], image: Image, running: Sequence
 def _fits(name: str, value: str, values: Mapping[str, str], image: Image, running: Sequence[str]) -> bool:
     if _is_tag(name):
         repository = _repository(name, values)
-        return repository == image.name if repository else _find_running(image.name, running) is not None
+        return repository == image.name if repository else find_running(image.name, running) is not None
     held = split_image(value)
     return bool(held.version) and held.name == image.name
 
@@ -220,7 +221,7 @@ def _write_value(parameter: str, current: str, values: Mapping[str, str], image:
             hint=f"The chart takes {repository if _NAME.fullmatch(repository) else 'another repository'} there; give "
             "that name, or another parameter.",
         )
-    if not repository and _find_running(image.name, running) is None:
+    if not repository and find_running(image.name, running) is None:
         raise _unknown_image(image, running)
     if not image.tag:
         raise Invalid(f"{parameter} takes a tag.", field="image", hint="Give name:tag or name:tag@sha256:….")

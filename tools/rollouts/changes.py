@@ -18,6 +18,7 @@ from typing import Any
 from ...policies.errors import Invalid, Refused
 from ..change import ChangeKind, Check, JsonObject, Target
 from ..plan import Plan, Undo, make_change
+from ..risk import Factor, RiskFactor, names_secrets
 from ..tree import App, Managed, Node
 
 WORKLOADS = frozenset(
@@ -81,7 +82,8 @@ def plan_restart(node: Node, target: Target, live: JsonObject, *, now: float) ->
             check=Check(app=target.app),
             wave=node.app.wave,
             undo=Undo(None, "A restart leaves nothing to undo: the pods run what they ran before."),
-        )
+        ),
+        _reading_secrets(node, target, live),
     )
 
 
@@ -103,7 +105,6 @@ def plan_scale(node: Node, target: Target, live: JsonObject, *, replicas: int, i
     was = live["spec"].get("replicas", 1)
     if was == replicas:
         raise Invalid(f"{target.kind} {target.name} has {was} replicas already.", field="replicas")
-    risks = (f"{target.kind} {target.name} of {app.id.name} stops running.",) if replicas == 0 else ()
     return Plan(
         make_change(
             ChangeKind.SCALE,
@@ -114,9 +115,16 @@ def plan_scale(node: Node, target: Target, live: JsonObject, *, replicas: int, i
             "an autoscaler, if it has one, may change that again",
             check=Check(app=target.app),
             wave=app.wave,
-        ),
-        risks,
+        )
     )
+
+
+def _reading_secrets(node: Node, target: Target, live: JsonObject) -> tuple[RiskFactor, ...]:
+    """New pods take what Secrets hold now, which may be another thing than what the old ones were started with."""
+    if not names_secrets(live["spec"].get("template")):
+        return ()
+    why = f"New pods of {target.kind} {target.name} of {node.app.id.name} take what its Secrets hold now."
+    return (RiskFactor.of(Factor.SECRETS_TOUCHED, why),)
 
 
 def ignores_replicas(application: JsonObject, target: Target) -> bool:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
 from ...policies.errors import ArborgateError, Invalid, Refused
-from ...policies.model import Action, Resource
+from ...policies.model import Action, Resource, ResourceType
 from ..argocd.changes import (
     app_target,
     combine_images,
@@ -24,14 +24,15 @@ from ..argocd.find import find_app, keep_visible
 from ..change import Change, ChangeKind, JsonObject, Target, merge
 from ..kubernetes.source import Clusters
 from ..plan import Plan, follow
-from ..proposal import Draft, Proposal, ProposalState, Risk
+from ..proposal import Draft, Proposal, ProposalState
+from ..risk import Factor, Risk, RiskFactor, find_factors, rate
 from ..text import margin, quote
 from ..tool import AnyTool, Context, Effect, Params, Result, Tool, Untrusted, join_lines
 from ..tree import Node
 from .changes import ignores_replicas, plan_restart, plan_scale, workload_target
 
-MANY_APPS = 3
-"""More apps than this in one proposal make it risky."""
+_NAMED = 3
+"""How many apps a title names."""
 
 _DIFF_LINES = 60
 
@@ -109,7 +110,7 @@ async def _name_targets(ctx: Context, params: ProposeParams) -> Sequence[Resourc
 async def _propose(ctx: Context, params: ProposeParams) -> Proposed:
     nodes = _find_apps(ctx, params)
     plans = await _plan_all(ctx, params.changes, nodes)
-    reasons = _find_risks(ctx, nodes, plans)
+    factors = await _find_risks(ctx, nodes, plans)
     kept = await ctx.proposals.draft(
         ctx.caller,
         Draft(
@@ -117,8 +118,8 @@ async def _propose(ctx: Context, params: ProposeParams) -> Proposed:
             reason=params.reason,
             changes=tuple(plan.change for plan in plans),
             environments=tuple(sorted({node.app.environment for node in nodes})),
-            risk=Risk.HIGH if reasons else Risk.LOW,
-            risk_reasons=reasons,
+            risk=rate(factors),
+            factors=factors,
         ),
     )
     return _answer(ctx, await ctx.proposals.settle(kept.id, ctx.rehearsal_wait))
@@ -235,22 +236,33 @@ def _locate(error: ArborgateError, index: int) -> ArborgateError:
     return error
 
 
-def _find_risks(ctx: Context, nodes: Sequence[Node], plans: Sequence[Plan]) -> tuple[str, ...]:
-    strict = sorted({node.app.environment for node in nodes if ctx.environments.strict(node.app.environment)})
-    apps = {node.app.id for node in nodes}
-    reasons = [f"The environment {name} is strict." for name in strict]
-    if len(apps) > MANY_APPS:
-        reasons.append(f"It changes {len(apps)} apps.")
-    reasons += [risk for plan in plans for risk in plan.risks]
-    return tuple(dict.fromkeys(reasons))
+async def _find_risks(ctx: Context, nodes: Sequence[Node], plans: Sequence[Plan]) -> tuple[RiskFactor, ...]:
+    found = [*find_factors([plan.change for plan in plans], ctx.tree, ctx.environments)]
+    found += [risk for plan in plans for risk in plan.risks]
+    if any(_is_off_hours(ctx, node) for node in nodes):
+        found.append(RiskFactor.of(Factor.OFF_HOURS, "It is proposed outside the working hours."))
+    if not await ctx.proposals.has_applied(ctx.caller.key):
+        found.append(RiskFactor.of(Factor.NEW_REQUESTER, "Nothing that this person proposed was applied before."))
+    return tuple(dict.fromkeys(found))
+
+
+def _is_off_hours(ctx: Context, node: Node) -> bool:
+    apps = frozenset(each.id for each in _list_above(node.resource) if each.type is ResourceType.APP)
+    return ctx.calendar.season(node.app.environment, apps, ctx.now).off_hours
+
+
+def _list_above(resource: Resource) -> Iterator[Resource]:
+    yield resource
+    for parent in resource.parents:
+        yield from _list_above(parent)
 
 
 def _title(plans: Sequence[Plan], nodes: Sequence[Node]) -> str:
     if len(plans) == 1:
         return plans[0].change.summary
     names = list(dict.fromkeys(node.app.id.name for node in nodes))
-    more = f" and {len(names) - MANY_APPS} more" if len(names) > MANY_APPS else ""
-    return f"{len(plans)} changes to {', '.join(names[:MANY_APPS])}{more}"
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{len(plans)} changes to {', '.join(names[:_NAMED])}{more}"
 
 
 def _answer(ctx: Context, proposal: Proposal) -> Proposed:
@@ -349,5 +361,6 @@ TOOLS: tuple[AnyTool, ...] = (
         run=_propose,
         render=_render,
         effect=Effect.PROPOSES,
+        narrower="its id to proposal_get",
     ),
 )

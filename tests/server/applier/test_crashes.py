@@ -14,7 +14,7 @@ from arborgate.server.leases import Leases, LostLease
 from arborgate.tools.change import Target
 from arborgate.tools.plan import follow
 from arborgate.tools.proposal import Proposal, StepState
-from tests.server.applier.world import World, until
+from tests.server.applier.world import APPS, CLUSTER, World, until
 
 pytestmark = pytest.mark.anyio
 
@@ -256,6 +256,7 @@ async def test_another_proposal_waits_until_an_interrupted_one_is_done_with_its_
 
 async def keys_of(redis: Redis) -> list[str]:
     """Every key of ours, without a SCAN (which the user may not run)."""
-    known = ["events", "work", "proposals", "expiring", "fence"]
+    known = ["events", "work", "proposals", "expiring", "fence", "glass", "known"]
+    known += [f"ledger:{CLUSTER}/argocd/{name}" for name in APPS]
     ids = cast("list[str]", await redis.zrange("{arborgate}:proposals", 0, -1))
     return [f"{{arborgate}}:{name}" for name in known] + [f"{{arborgate}}:proposal:{one}" for one in ids]

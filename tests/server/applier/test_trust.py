@@ -14,7 +14,8 @@ from arborgate.policies.errors import Refused, Unavailable
 from arborgate.policies.loader import SHIPPED, read_policies
 from arborgate.server.approvals import new_signing_key
 from arborgate.tools.kubernetes.changes import MARK
-from arborgate.tools.proposal import Approval, Proposal, Risk, Step, StepState, Verdict, digest_content
+from arborgate.tools.proposal import Approval, Proposal, Step, StepState, Verdict, digest_content
+from arborgate.tools.risk import Risk
 from arborgate.tools.tree import AppTree
 from tests.policies.writing import TRUSTING
 from tests.server.applier.world import CLUSTER, DEV, World, make_person
@@ -376,5 +377,6 @@ async def test_policy_may_keep_the_applier_from_applying(world: World, tmp_path:
     engine = Engine(read_policies(policies)[0], surroundings=TRUSTING)
     proposal = await world.approved(world.scale("api"))
     verifier = world.make_verifier(engine)
+    counts = await world.book.counts(proposal)
     with pytest.raises(Refused, match="does not let the applier apply"):
-        verifier.check_policy(proposal, verifier.check_approvals(proposal))
+        verifier.check_policy(proposal, verifier.check_approvals(proposal), counts, world.clock())

@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict
 from functools import cache
+from typing import Any
 
 import orjson
 from joserfc.jwk import OKPKey
@@ -14,7 +15,7 @@ from redis.asyncio import Redis
 from arborgate.policies.engine import Engine
 from arborgate.policies.errors import Unrecorded
 from arborgate.policies.loader import read_policies
-from arborgate.policies.model import Caller, Channel
+from arborgate.policies.model import Binding, Caller, Channel
 from arborgate.server.applying import Pace
 from arborgate.server.approvals import new_signing_key, sign_approval
 from arborgate.server.identity.roles import roles_of
@@ -28,8 +29,9 @@ from arborgate.tools.argocd.changes import app_target, plan_set_revision, plan_s
 from arborgate.tools.argocd.parse import AppParser
 from arborgate.tools.change import Change
 from arborgate.tools.environments import EnvironmentRule, Environments
-from arborgate.tools.proposal import Approval, Draft, Proposal, Requester, Risk, Verdict
+from arborgate.tools.proposal import Approval, Draft, Proposal, Requester, Verdict
 from arborgate.tools.record import Entry, Record
+from arborgate.tools.risk import Risk, find_factors
 from arborgate.tools.rollouts.changes import plan_scale, workload_target
 from arborgate.tools.tree import AppId, AppTree, Node
 from tests.policies.writing import TRUSTING
@@ -40,6 +42,7 @@ CLUSTER = "main"
 APPS = {"db": 0, "api": 1, "web": 2}
 LEASE = 0.02
 DEADLINE = 20.0
+EMERGENCY = "Checkout is down for everybody since 02:40."
 
 
 class Clock:
@@ -83,6 +86,7 @@ def make_person(name: str, group: str, *, channel: Channel = Channel.MCP, logged
         roles=roles_of({group}, Settings().roles),
         agent="" if channel is Channel.PAGES else "copilot",
         channel=channel,
+        binding=Binding.SESSION if channel is Channel.PAGES else Binding.BEARER,
         authenticated_at=int(logged_in),
     )
 
@@ -173,7 +177,15 @@ class World:
         return plan_set_revision(node, live, revision=revision).change
 
     async def draft(self, changes: Iterable[Change], *, by: Caller = DEV, risk: Risk = Risk.HIGH) -> Proposal:
-        draft = Draft(title="More", reason="It is slow.", changes=tuple(changes), environments=("x",), risk=risk)
+        planned = tuple(changes)
+        draft = Draft(
+            title="More",
+            reason="It is slow.",
+            changes=planned,
+            environments=("x",),
+            risk=risk,
+            factors=find_factors(planned, self.tree, self.environments),
+        )
         return await self.book.draft(by, draft)
 
     async def propose(self, *changes: Change) -> Proposal:
@@ -190,6 +202,9 @@ class World:
     def approver(self, name: str = "ana") -> Caller:
         return make_person(name, "arborgate-approvers", channel=Channel.PAGES, logged_in=self.clock() - 60)
 
+    def responder(self, name: str = "rita") -> Caller:
+        return make_person(name, "arborgate-responders", channel=Channel.PAGES, logged_in=self.clock() - 60)
+
     def vote(
         self,
         proposal: Proposal,
@@ -197,19 +212,23 @@ class World:
         *,
         by: Caller | None = None,
         key: OKPKey | None = None,
+        **fields: Any,
     ) -> Approval:
-        caller = by or self.approver()
+        """A signed one; `fields` replace any of its own."""
+        breaking = verdict is Verdict.BREAK_GLASS
+        caller = by or (self.responder() if breaking else self.approver())
         approval = Approval(
             proposal=proposal.id,
             digest=proposal.digest,
             verdict=verdict,
             approver=Requester.of(caller),
-            comment="",
+            comment=EMERGENCY if breaking else "",
             at=self.clock(),
             authenticated_at=caller.authenticated_at,
             session="session",
+            until=self.clock() + self.settings.proposals.break_glass_lasts if breaking else 0.0,
         )
-        return sign_approval(approval, key or signing_key())
+        return sign_approval(approval.model_copy(update=fields), key or signing_key())
 
     def replicas(self) -> dict[str, int]:
         return {name: self.cluster.get("Deployment", name)["spec"]["replicas"] for name in APPS}

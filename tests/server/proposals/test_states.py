@@ -46,6 +46,10 @@ async def approve(world: World, proposal: Proposal) -> Proposal:
     return await world.book.decide(world.vote(proposal))
 
 
+async def break_glass(world: World, proposal: Proposal) -> Proposal:
+    return await world.book.decide(world.vote(proposal, Verdict.BREAK_GLASS))
+
+
 async def reject(world: World, proposal: Proposal) -> Proposal:
     return await world.book.decide(world.vote(proposal, Verdict.REJECT))
 
@@ -64,7 +68,7 @@ async def find_stale(world: World, proposal: Proposal) -> Proposal:
 
 async def begin(world: World, proposal: Proposal) -> Proposal:
     lease = await Leases(world.state, "one", 5).acquire(proposal.id, targets(proposal))
-    return await world.book.begin(proposal.id, lease)
+    return await world.book.begin(proposal.id, lease, await world.book.counts(proposal))
 
 
 async def finish(world: World, proposal: Proposal) -> Proposal:
@@ -86,6 +90,7 @@ TRIES: dict[Try, dict[ProposalState, ProposalState]] = {
     rehearse: {S.DRAFTED: S.PROPOSED},
     rehearse_in_vain: {S.DRAFTED: S.REFUSED},
     approve: {S.PROPOSED: S.APPROVED},
+    break_glass: {S.PROPOSED: S.APPROVED},
     reject: {S.PROPOSED: S.REJECTED, S.APPROVED: S.REJECTED},
     withdraw: {S.DRAFTED: S.WITHDRAWN, S.PROPOSED: S.WITHDRAWN, S.APPROVED: S.WITHDRAWN},
     expire: {S.DRAFTED: S.EXPIRED, S.PROPOSED: S.EXPIRED, S.APPROVED: S.EXPIRED},
@@ -123,7 +128,8 @@ async def test_each_state_goes_only_where_it_may(world: World, state: ProposalSt
         return
     assert (await attempt(world, proposal)).state is wanted
     assert (await world.book.get(proposal.id)).state is wanted
-    assert world.audit.told()[-2:] == [(f"proposal:{wanted}", "intended"), (f"proposal:{wanted}", "ok")]
+    event = "glass:broken" if attempt is break_glass else f"proposal:{wanted}"
+    assert world.audit.told()[-2:] == [(event, "intended"), (event, "ok")]
 
 
 def test_the_table_above_is_the_whole_design() -> None:
@@ -276,7 +282,7 @@ async def test_a_move_whose_answer_was_lost_is_not_made_twice(world: World, monk
 async def test_a_step_under_a_lease_that_was_taken_over_is_refused(world: World) -> None:
     proposal = await bring_to(world, S.APPROVED)
     lease = await Leases(world.state, "one", 0.001).acquire(proposal.id, targets(proposal))
-    await world.book.begin(proposal.id, lease)
+    await world.book.begin(proposal.id, lease, await world.book.counts(proposal))
     second = None
     while second is None:
         with suppress(ArborgateError):

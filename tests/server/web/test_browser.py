@@ -114,7 +114,7 @@ async def test_progress_moves_while_the_page_is_open(site: World, page: Page) ->
     lease = await Leases(site.state, "applier-1", 30.0).acquire(
         proposal.id, [change.target for change in proposal.content.changes]
     )
-    await site.book.begin(proposal.id, lease)
+    await site.book.begin(proposal.id, lease, await site.book.counts(proposal))
     await expect(page.get_by_text("Applying: 0 of 1 changes")).to_be_visible()
     await site.book.step(proposal.id, 0, Step(state=StepState.STARTED), lease)
     await expect(page.locator(".steps").get_by_text("started")).to_be_visible()

@@ -7,8 +7,9 @@ import pytest
 from arborgate.policies.errors import Unrecorded
 from arborgate.policies.model import Action
 from arborgate.server.settings import ProposalSettings
-from arborgate.tools.proposal import ProposalState, Risk
+from arborgate.tools.proposal import ProposalState
 from arborgate.tools.record import Entry, Event, Record
+from arborgate.tools.risk import Risk
 from tests.server.web.world import DEV, World, make_caller, make_change, open_world
 
 pytestmark = pytest.mark.anyio

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from arborgate.server.web.words import Mark, read_diff, reveal, show_distance, show_duration
-from arborgate.tools.proposal import Risk
+from arborgate.tools.risk import Risk
 from arborgate.tools.tree import Health
-from tests.server.web.world import World, make_caller, make_change, open_world
+from tests.server.web.world import World, make_caller, make_change, make_factor, open_world
 from tests.tools.world import CLUSTER, make_app
 
 pytestmark = pytest.mark.anyio
@@ -98,7 +98,7 @@ async def test_a_long_list_goes_on_with_the_same_filters(world: World) -> None:
 
 async def test_a_proposal_shows_all_that_is_approved(world: World) -> None:
     change = make_change(undo=None, undo_note="its history was pruned", wave=3)
-    proposal = await world.propose(change, risk_reasons=("production is strict",))
+    proposal = await world.propose(change, factors=(make_factor("production is strict"),))
     html = (await (await world.enter("april", "approver")).get(f"/proposals/{proposal.id}")).text
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", html)).replace("&#39;", "'")
     for fact in (
@@ -136,7 +136,7 @@ async def test_untrusted_text_is_text_wherever_it_appears(world: World) -> None:
     change = make_change(summary=ATTACK, diff=f"@@\n-{ATTACK}\n+{ATTACK}", undo_note=ATTACK)
     requester = make_caller(ATTACK, "developer", agent=ATTACK)
     proposal = await world.propose(
-        change, title=ATTACK, reason=ATTACK, environments=(ATTACK,), risk_reasons=(ATTACK,), caller=requester
+        change, title=ATTACK, reason=ATTACK, environments=(ATTACK,), factors=(make_factor(ATTACK),), caller=requester
     )
     april = await world.enter("april", "approver")
     await april.decide(proposal, comment=ATTACK)

@@ -36,9 +36,10 @@ from arborgate.server.web.browsers import Browser, read_browser
 from arborgate.server.web.pages import Pages
 from arborgate.server.web.sessions import Person, Sessions
 from arborgate.tools.change import Change, ChangeKind, Check, Precondition, Rehearsal, Rehearsed, Target
-from arborgate.tools.proposal import Approval, Draft, Proposal, Risk
+from arborgate.tools.proposal import Approval, Draft, Proposal
 from arborgate.tools.record import Event, Record, RecordQuery
 from arborgate.tools.redis.connection import connect
+from arborgate.tools.risk import Factor, Risk, RiskFactor
 from arborgate.tools.tree import AppId, AppTree, Health, Sync
 from tests.policies.writing import TRUSTING, copy_shipped
 from tests.tools.world import CLUSTER, ENVIRONMENTS, make_app
@@ -89,6 +90,10 @@ def make_change(app: str = "orders-api", **fields: Any) -> Change:
         check=Check(app=app_id),
     )
     return change.model_copy(update=fields)
+
+
+def make_factor(why: str, factor: Factor = Factor.STRICT_ENVIRONMENT) -> RiskFactor:
+    return RiskFactor.of(factor, why)
 
 
 def make_caller(subject: str, role: str, *, agent: str = "", channel: Channel = Channel.MCP, at: int = 0) -> Caller:
@@ -143,7 +148,7 @@ class World:
                 "changes": changes,
                 "environments": ("production",),
                 "risk": Risk.HIGH,
-                "risk_reasons": ("production is strict",),
+                "factors": (make_factor("production is strict"),),
                 **fields,
             }
         )

@@ -14,6 +14,7 @@ from arborgate.tools.argocd.changes import (
 )
 from arborgate.tools.change import JsonObject, fields_digest, merge
 from arborgate.tools.plan import Plan
+from arborgate.tools.risk import Factor
 from tests.tools.rollouts.applications import (
     AUTOMATED,
     COMMIT,
@@ -158,7 +159,6 @@ def test_a_rollback_syncs_to_the_entry_as_argocd_does() -> None:
     assert plan.change.summary == "Roll api back to history entry 1 (0a1b2c3d4e)"
     assert plan.change.undo is not None
     assert plan.change.undo["operation"]["sync"]["revision"] == COMMIT
-    assert plan.risks
 
 
 def test_a_rollback_of_several_sources_takes_all_of_them() -> None:
@@ -214,6 +214,15 @@ def test_a_lower_version_is_a_risk(old: str, new: str, risky: bool) -> None:
     live = make_application(source={**HELM, "targetRevision": old})
     plan = plan_set_revision(make_node(live), live, revision=new)
     assert bool(plan.risks) is risky
+
+
+@pytest.mark.parametrize(("revision", "risky"), [(OLDER, True), (OLDER[:7], True), (OLDER[:6], False), (COMMIT, False)])
+def test_a_commit_that_was_left_behind_is_a_risk(revision: str, risky: bool) -> None:
+    live = make_application()
+    synced = plan_sync(make_node(live), live, revision=revision)
+    assert [risk.factor for risk in synced.risks] == ([Factor.DOWNGRADE] if risky else [])
+    declared = plan_set_revision(make_node(live), live, revision=revision)
+    assert bool(declared.risks) is risky
 
 
 def _set_image(live: JsonObject, kept_by: str) -> Plan:

@@ -8,6 +8,7 @@ from arborgate.policies.errors import Invalid, Refused
 from arborgate.tools.argocd.changes import plan_set_image
 from arborgate.tools.argocd.images import Image, parse_image, split_image
 from arborgate.tools.plan import Plan
+from arborgate.tools.risk import Factor
 from tests.tools.rollouts.applications import AUTOMATED, HELM, KUSTOMIZE, make_application, make_node
 
 API = "registry.example.org/shop/api"
@@ -90,8 +91,15 @@ def test_the_image_it_has_is_no_change() -> None:
 
 
 def test_a_lower_tag_is_a_risk() -> None:
-    assert plan(make_application(), f"{API}:1.4.1").risks == ("api goes back to an earlier version (1.4.1).",)
+    (risk,) = plan(make_application(), f"{API}:1.4.1").risks
+    assert (risk.factor, risk.why) == (Factor.DOWNGRADE, "api goes back to an earlier version (1.4.1).")
     assert plan(make_application(), f"{API}:1.10.0").risks == ()
+
+
+def test_a_lower_tag_than_the_one_that_runs_is_a_risk_whatever_is_declared() -> None:
+    source = {**KUSTOMIZE, "kustomize": {"images": [f"{API}:1.3.0"]}}
+    assert plan(make_application(source=source), f"{API}:1.4.0").risks
+    assert not plan(make_application(source=source), f"{API}:1.4.2").risks
 
 
 def test_the_helm_parameter_beside_the_repository_is_found() -> None:

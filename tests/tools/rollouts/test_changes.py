@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from arborgate.policies.errors import Invalid, Refused
+from arborgate.tools.risk import Factor
 from arborgate.tools.rollouts.changes import ignores_replicas, plan_restart, plan_scale, workload_target
 from tests.tools.rollouts.applications import (
     CLUSTER,
@@ -89,11 +90,24 @@ def test_a_scale_says_from_what_to_what_and_goes_back() -> None:
     assert plan.risks == ()
 
 
-def test_a_scale_to_zero_is_a_risk() -> None:
+@pytest.mark.parametrize(
+    "pod",
+    [
+        {"containers": [{"env": [{"name": "DB", "valueFrom": {"secretKeyRef": {"name": "db", "key": "url"}}}]}]},
+        {"containers": [{"envFrom": [{"secretRef": {"name": "db"}}]}]},
+        {"volumes": [{"name": "tls", "secret": {"secretName": "tls"}}]},
+        {"volumes": [{"name": "all", "projected": {"sources": [{"secret": {"name": "tls"}}]}}]},
+        {"imagePullSecrets": [{"name": "registry"}]},
+        None,
+    ],
+)
+def test_a_restart_that_takes_up_secrets_is_a_risk(pod: dict[str, Any] | None) -> None:
     node = make_node(make_application())
-    target = workload_target(node, "Deployment/api", (CLUSTER,))
-    plan = plan_scale(node, target, make_workload("Deployment", "api"), replicas=0)
-    assert plan.risks == ("Deployment api of api stops running.",)
+    live = make_workload("Deployment", "api")
+    if pod:
+        live["spec"]["template"]["spec"] = pod
+    plan = plan_restart(node, workload_target(node, "Deployment/api", (CLUSTER,)), live, now=NOW)
+    assert [risk.factor for risk in plan.risks] == ([Factor.SECRETS_TOUCHED] if pod else [])
 
 
 @pytest.mark.parametrize("replicas", [-1, 1_001, 2])

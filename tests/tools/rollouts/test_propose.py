@@ -23,8 +23,9 @@ from arborgate.server.state import State
 from arborgate.tools.change import Rehearsal, fields_digest, merge
 from arborgate.tools.kubernetes.changes import ClusterWriter
 from arborgate.tools.kubernetes.source import Clusters, connect
-from arborgate.tools.proposal import Proposal, ProposalQuery, ProposalState, Risk
+from arborgate.tools.proposal import Proposal, ProposalQuery, ProposalState
 from arborgate.tools.record import Event
+from arborgate.tools.risk import Factor, Risk
 from arborgate.tools.rollouts import tools
 from arborgate.tools.tool import Context
 from tests.contract.clusters import Sandbox, run_sandbox
@@ -63,6 +64,9 @@ when { resource.labels.contains("hidden=yes") };
 forbid (principal, action == Action::"rollout:propose", resource is App)
 when { resource.name == "vault" };
 """
+
+
+NEW = "Nothing that this person proposed was applied before."
 
 
 @dataclass
@@ -254,7 +258,7 @@ async def test_what_is_kept_is_what_was_planned_and_asked(bench: Bench) -> None:
     assert [change.kind for change in content.changes] == ["sync", "set_image"]
     assert [change.wave for change in content.changes] == [1, 0]
     assert content.environments == ("staging",)
-    assert (content.risk, content.risk_reasons) == (Risk.LOW, ())
+    assert (content.risk, [each.factor for each in content.factors]) == (Risk.LOW, [Factor.NEW_REQUESTER])
     (intended, *_, answered) = bench.records.written
     assert (intended.event, intended.resource) == (
         Event.CALL_INTENDED,
@@ -310,7 +314,7 @@ async def test_two_images_of_one_app_are_one_change(bench: Bench) -> None:
     assert merge(merge(live, images.patch), images.undo or {}) == live
     assert fields_digest(live, images.precondition.fields) == images.precondition.digest
     assert sync.kind == "sync"
-    assert kept.content.risk_reasons == ("api goes back to an earlier version (1.4.1).",)
+    assert kept.content.risk_reasons == ("api goes back to an earlier version (1.4.1).", NEW)
 
 
 @pytest.mark.parametrize(
@@ -338,7 +342,7 @@ async def test_the_risk_is_high_for_a_reason(
     bench: Bench, changes: Sequence[dict[str, Any]], reasons: list[str]
 ) -> None:
     answer, kept = await bench.propose(*changes)
-    assert answer["risk_reasons"] == reasons
+    assert answer["risk_reasons"] == [*reasons, NEW]
     assert kept.content.risk is (Risk.HIGH if reasons else Risk.LOW)
     assert answer["approvals_needed"] == (2 if reasons else 1)
 
