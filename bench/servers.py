@@ -93,6 +93,7 @@ def write_settings(folder: Path, api: KubeApi, redis: RedisServer, issuer: Issue
             {"name": "staging", "labels": {"env": "staging"}},
             {"name": "development", "labels": {"env": "development"}},
         ],
+        "agents": {"trusted": ["*"]},
         "state": {
             "url": f"redis://{redis.host}:{redis.port}/0",
             "username": "arborgate",

@@ -32,7 +32,7 @@ from UTC, of one case or, at the top, of all cases of the file that have none; w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -215,12 +215,17 @@ def judge(loaded: LoadedPolicies, cases: Iterable[Case]) -> list[Answer]:
     return answers
 
 
-def find_gaps(cases: Sequence[Case], policies: Mapping[str, Location], file: Path) -> list[str]:
-    """What to tell of each policy and each action that no case is about, and of each policy that a case knows alone."""
+def find_gaps(
+    cases: Sequence[Case], policies: Mapping[str, Location], file: Path, covered: Collection[str] = ()
+) -> list[str]:
+    """What to tell of each policy and each action that no case is about, and of each policy that a case knows alone. The
+    policies `covered` have cases elsewhere."""
     named = {policy for case in cases for policy in case.by}
     asked = {case.action for case in cases}
     gaps = [
-        f"{at}: no case is decided by the policy {policy!r}" for policy, at in policies.items() if policy not in named
+        f"{at}: no case is decided by the policy {policy!r}"
+        for policy, at in policies.items()
+        if policy not in named and policy not in covered
     ]
     gaps += [
         case.cited.tell(f"by: there is no policy {policy!r}{suggest(policy, policies)}")

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -40,6 +40,10 @@ SHIPPED = Path(__file__).parent
 
 SCHEMA = SHIPPED / "schema.cedarschema"
 
+ALWAYS = (SHIPPED / "always.cedar", SHIPPED / "cases/always.yaml")
+"""The policies that are in force beside those of any folder, and their cases. They forbid, so they hold whatever is
+permitted."""
+
 _IDENTIFIER = re.compile(r"\b[A-Za-z_]\w*\b")
 
 
@@ -54,7 +58,8 @@ def read_fits() -> frozenset[tuple[Action, ResourceType]]:
     """What the schema lets be asked of which type of resource."""
     pairs = [(action, kind) for action in Action for kind in ResourceType]
     questions = [
-        f'@id("{n}") permit (principal, action == Action::"{a}", resource is {k});' for n, (a, k) in enumerate(pairs)
+        f'@id("{number}") permit (principal, action == Action::"{action}", resource is {kind});'
+        for number, (action, kind) in enumerate(pairs)
     ]
     refused = cedarpy.validate_policies("".join(questions), read_schema()).id_annotations_by_policy_id.values()
     return frozenset(pair for number, pair in enumerate(pairs) if str(number) not in refused)
@@ -93,11 +98,17 @@ def read_folder(directory: Path | None) -> Folder:
     statements: list[Statement] = []
     cases: list[Case] = []
     mistakes: list[str] = []
+    reserved: dict[str, Statement] = {}
     for file, content in files:
         text = _decode(file, content)
         try:
-            if file.suffix == ".cedar":
+            if file == ALWAYS[0]:
                 statements += read_statements(file, text)
+                reserved = {statement.id: statement for statement in statements}
+            elif file.suffix == ".cedar":
+                found = read_statements(file, text)
+                mistakes += _find_impostors(found, reserved)
+                statements += [statement for statement in found if statement.id not in reserved]
             elif file.suffix == ".cedarschema":
                 if text != schema_text:
                     raise BadConfiguration(
@@ -114,6 +125,17 @@ def read_folder(directory: Path | None) -> Folder:
     if mistakes:
         raise BadConfiguration("\n".join(mistakes))
     return Folder(statements, cases, _digest(directory or SHIPPED, [*files, (SCHEMA, schema_text.encode())]))
+
+
+def _find_impostors(statements: Iterable[Statement], reserved: Mapping[str, Statement]) -> Iterator[str]:
+    """What to tell of each policy that has the name of one which is always in force, and is another."""
+    for statement in statements:
+        real = reserved.get(statement.id)
+        if real is not None and replace(statement.policy, id="") != replace(real.policy, id=""):
+            yield statement.passage(f'@id("{statement.id}")').tell(
+                f'@id("{statement.id}") is the name of a policy that is always in force as Arborgate has it; delete this '
+                "one, or give it another @id"
+            )
 
 
 def assemble(statements: Iterable[Statement], digest: str = "") -> LoadedPolicies:
@@ -139,8 +161,12 @@ def check_cases(loaded: LoadedPolicies, cases: Sequence[Case]) -> list[Answer]:
 
 
 def find_missing_cases(loaded: LoadedPolicies, cases: Sequence[Case], directory: Path | None) -> list[str]:
-    """One line for each policy and each action that no case is about."""
-    return find_gaps(cases, loaded.locations, (directory or SHIPPED) / "cases")
+    """One line for each policy and each action that no case is about; in a folder of yours, no case of yours."""
+    folder = directory or SHIPPED
+    always = () if folder == SHIPPED else ALWAYS
+    own = [case for case in cases if case.location.file not in always]
+    ours = {name for name, location in loaded.locations.items() if location.file in always}
+    return find_gaps(own, loaded.locations, folder / "cases", ours)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +230,11 @@ def _list_files(directory: Path) -> list[Path]:
 
 
 def _read_files(directory: Path) -> list[tuple[Path, bytes]]:
-    files = _list_files(directory)
-    if not any(file.suffix == ".cedar" for file in files):
+    """What the folder holds, after what is always in force."""
+    own = [file for file in _list_files(directory) if file not in ALWAYS]
+    if not any(file.suffix == ".cedar" for file in own):
         raise BadConfiguration(f"{directory}: holds no *.cedar file, so nobody could do anything")
+    files = [*ALWAYS, *own]
     try:
         return [(file, file.read_bytes()) for file in files]
     except OSError as error:
@@ -224,8 +252,9 @@ def _decode(file: Path, content: bytes) -> str:
 def _digest(directory: Path, files: Sequence[tuple[Path, bytes]]) -> str:
     """Over names and contents, each with its length, so that nothing can move from one file to another unnoticed."""
     digest = hashlib.sha256()
-    names = {file.relative_to(directory).as_posix() if file != SCHEMA else SCHEMA.name: text for file, text in files}
-    for name, content in sorted(names.items()):
+    own = (*ALWAYS, SCHEMA)
+    named = [(f"/{file.name}" if file in own else file.relative_to(directory).as_posix(), text) for file, text in files]
+    for name, content in sorted(named):
         digest.update(f"{len(name)}:{name}:{len(content)}:".encode() + content)
     return digest.hexdigest()
 

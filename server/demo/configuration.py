@@ -11,6 +11,7 @@ import yaml
 from ..approvals import new_signing_key
 from .listening import LOOPBACK
 from .redis import EmbeddedRedis
+from .running import DEMO_CLIENT, REGISTERED
 
 PAGES, TERMINAL = "arborgate-pages", "arborgate-terminal"
 """The clients of the pages and of the terminal at the issuer."""
@@ -55,6 +56,7 @@ def write_configuration(places: Places, port: int, redis: EmbeddedRedis) -> None
     shared: dict[str, Any] = {
         "replica": "demo",
         "demo": True,
+        "agents": {"trusted": [DEMO_CLIENT, f"{REGISTERED}*"]},
         "environments": [
             {"name": name, "strict": name == "production", "labels": {"environment": name}}
             for name in ("dev", "staging", "production")

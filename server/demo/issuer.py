@@ -43,7 +43,7 @@ from starlette.responses import JSONResponse, Response
 
 from .configuration import PAGES, TERMINAL
 from .logins import AGENT_GRANTS, ALGORITHM, PEOPLE, SCOPES, Client, Code, Session
-from .running import DEMO_CLIENT, ROLE_GRANT
+from .running import DEMO_CLIENT, REGISTERED, ROLE_GRANT
 
 TOKEN_SECONDS = 600
 PROOF_ALGORITHMS: Final = ("ES256", "Ed25519")
@@ -357,7 +357,7 @@ class _Registration(ClientRegistrationEndpoint):  # type: ignore[misc]  # authli
     def generate_client_info(self, request: JsonRequest) -> dict[str, Any]:
         public = request.payload.data.get("token_endpoint_auth_method") == "none"
         secret = {} if public else {"client_secret": secrets.token_urlsafe(32), "client_secret_expires_at": 0}
-        return {"client_id": f"agent-{secrets.token_hex(8)}", "client_id_issued_at": int(time.time()), **secret}
+        return {"client_id": f"{REGISTERED}{secrets.token_hex(8)}", "client_id_issued_at": int(time.time()), **secret}
 
     def save_client(self, info: Mapping[str, Any], metadata: Mapping[str, Any], request: JsonRequest) -> Client:  # noqa: ARG002
         client = Client(

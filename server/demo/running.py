@@ -15,6 +15,9 @@ DEMO_CLIENT = "arborgate-demo"
 ROLE_GRANT = "urn:arborgate:demo:role"
 """The client that the command line is at the issuer, and its grant: a token for a role, for whoever has the secret."""
 
+REGISTERED = "agent-"
+"""What the names of clients that register themselves begin with."""
+
 ROLES = ("viewer", "developer", "approver")
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from arborgate.policies.coverage import Coverage, Mutation, find_survivors, measure_coverage
-from arborgate.policies.loader import Folder, read_folder
-from tests.policies.writing import write_policies
+from arborgate.policies.loader import Folder
+from tests.policies.writing import read_alone, write_policies
 
 WORLD = """\
 world:
@@ -33,7 +33,7 @@ def read(folder: Path, policies: str, *cases: str) -> Folder:
     write_policies(folder, policies)
     (folder / "cases").mkdir(exist_ok=True)
     (folder / "cases/all.yaml").write_text(WORLD + "".join(cases))
-    return read_folder(folder)
+    return read_alone(folder)
 
 
 def covered(folder: Folder) -> list[Coverage]:

@@ -8,7 +8,7 @@ import pytest
 
 from arborgate.policies.calendar import Calendar, Season
 from arborgate.policies.engine import Engine
-from arborgate.policies.loader import load_policies, read_policies
+from arborgate.policies.loader import load_policies
 from arborgate.policies.model import (
     COUNTED,
     INSTALLATION,
@@ -22,7 +22,7 @@ from arborgate.policies.model import (
     ResourceType,
 )
 from arborgate.policies.surroundings import Surroundings
-from tests.policies.writing import TRUSTING, app, environment, keyspace, person, proposal, write_policies
+from tests.policies.writing import TRUSTING, app, environment, keyspace, load_alone, person, proposal
 
 PROD = environment("prod", strict=True)
 DEV = environment("dev", strict=False)
@@ -34,7 +34,7 @@ def shipped() -> Engine:
 
 
 def engine_of(folder: Path, policies: str, now: float = 1_000.0) -> Engine:
-    return Engine(read_policies(write_policies(folder, policies))[0], clock=lambda: now)
+    return Engine(load_alone(folder, policies), clock=lambda: now)
 
 
 class CountedCedar:
@@ -299,7 +299,7 @@ def test_the_calendar_tells_apart_apps_that_no_policy_does(tmp_path: Path) -> No
     @id("propose") permit (principal, action in Action::"propose", resource);
     @id("freeze") forbid (principal, action in Action::"propose", resource) when { context.calendar.frozen };
     """
-    loaded = read_policies(write_policies(tmp_path, policies))[0]
+    loaded = load_alone(tmp_path, policies)
     apps = [app("a", PROD), app("b", PROD), app("c", DEV), app("d", DEV)]
 
     for what, free in (("main/argocd/b", [True, False, True, True]), ("prod", [False, False, True, True])):

@@ -1,13 +1,16 @@
 """The loader: what is wrong in a policy file is refused, with its file and line, its text and what was probably meant."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
+from arborgate.policies.engine import Engine
 from arborgate.policies.errors import BadConfiguration
-from arborgate.policies.loader import SCHEMA, load_policies
-from tests.policies.writing import change, copy_shipped
+from arborgate.policies.loader import SCHEMA, SHIPPED, load_policies, read_policies
+from arborgate.policies.model import Action, Channel
+from tests.policies.writing import TRUSTING, app, change, copy_shipped, environment, person, proposal, write_policies
 
 
 @pytest.fixture
@@ -51,6 +54,7 @@ def test_a_policy_without_a_case_is_refused(folder: Path) -> None:
 
 def test_an_action_without_a_case_is_refused(folder: Path) -> None:
     change(folder / "cases/readers.yaml", lambda text: text.replace("[redis:list, redis:read]", "redis:list"))
+    change(folder / "cases/always.yaml", lambda text: text.replace("redis:read,", ""))
 
     assert refusal(folder) == f"{folder}/cases: no case asks for redis:read"
 
@@ -60,7 +64,7 @@ def test_a_case_that_fails_is_refused_with_its_line_and_what_decided(folder: Pat
 
     told = refusal(folder)
 
-    assert "cases/developers.yaml:32:5: dana (mcp, copilot) may not redis:read_value on Keyspace::main:shop:" in told
+    assert "cases/developers.yaml:31:5: dana (mcp, copilot) may not redis:read_value on Keyspace::main:shop:" in told
     assert "but allowed by developers-read-values" in told
 
 
@@ -75,9 +79,61 @@ def test_a_case_decided_by_another_policy_than_it_says_is_refused(folder: Path) 
 
 
 def test_a_case_that_says_nothing_decides_is_refused_where_a_policy_forbids(folder: Path) -> None:
-    change(folder / "cases/approvers.yaml", lambda text: text.replace("by: only-people-decide", "by: nothing"))
+    change(folder / "cases/always.yaml", lambda text: text.replace("by: only-people-decide", "by: nothing"))
 
     assert "by nothing, but it is by only-people-decide" in refusal(folder)
+
+
+def test_what_is_always_in_force_holds_beside_every_folder(tmp_path: Path) -> None:
+    folder = write_policies(tmp_path, '@id("all") permit (principal, action, resource);')
+    engine = Engine(read_policies(folder)[0], surroundings=TRUSTING)
+    asked = proposal(app("shop", environment("dev", strict=False)), person("dana"))
+
+    assert engine.decide(person("amy"), Action.APP_READ, asked.parents[0]).allowed
+    assert engine.decide(person("amy"), Action.PROPOSAL_APPROVE, asked).policies == ("only-people-decide",)
+    assert engine.decide(person("amy"), Action.PROPOSAL_APPLY, asked).policies == ("only-the-applier-applies",)
+    assert engine.decide(person("amy"), Action.TOKEN_EXCHANGE, asked.parents[0]).policies == ("only-apps-delegate",)
+    assert engine.decide(person("dana", channel=Channel.PAGES), Action.PROPOSAL_REJECT, asked).policies == (
+        "nobody-decides-on-their-own",
+    )
+
+
+def test_a_folder_may_leave_out_what_is_always_in_force_or_hold_a_copy_of_it(folder: Path) -> None:
+    whole = load_policies(folder)
+    change(
+        folder / "always.cedar", lambda text: text.replace("\n", "\n\n").replace("// Separation", "// The separation")
+    )
+    copied = load_policies(folder)
+    (folder / "always.cedar").unlink()
+    (folder / "cases/always.yaml").unlink()
+    bare = load_policies(folder)
+
+    assert whole.locations == copied.locations == bare.locations
+    assert bare.location("only-people-decide")[0] == str(SHIPPED / "always.cedar")
+    assert len({whole.digest, copied.digest, bare.digest}) == 3
+
+
+def test_another_policy_by_the_name_of_one_that_is_always_in_force_is_refused(folder: Path) -> None:
+    change(
+        folder / "always.cedar",
+        lambda text: text.replace("context.interactive && !context.itself", "context.interactive"),
+    )
+
+    told = refusal(folder)
+
+    assert re.match(
+        rf"{folder}/always\.cedar:\d+:1: @id\(\"only-people-decide\"\) is the name of a policy that is", told
+    )
+    assert len(told.splitlines()) == 3
+
+
+def test_a_set_needs_no_cases_for_what_is_always_in_force_but_for_the_actions_that_it_forbids(folder: Path) -> None:
+    (folder / "cases/always.yaml").unlink()
+    load_policies(folder)
+    change(folder / "cases/controllers.yaml", lambda text: text.replace("token:exchange", "app:read"))
+    change(folder / "cases/agents.yaml", lambda text: text.replace("token:exchange", "app:read"))
+
+    assert f"{folder}/cases: no case asks for token:exchange" in refusal(folder)
 
 
 def test_a_folder_without_policies_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from arborgate.policies.errors import BadConfiguration
 from arborgate.policies.loader import Policies, Reload
 from arborgate.policies.model import Action
-from tests.policies.writing import app, change, copy_shipped, environment, keyspace, person
+from tests.policies.writing import TRUSTING, app, change, copy_shipped, environment, keyspace, person
 
 pytestmark = pytest.mark.anyio
 
@@ -32,7 +32,7 @@ def let_auditors_read_values(folder: Path) -> None:
 
 
 async def test_nothing_is_reloaded_when_nothing_changed(folder: Path) -> None:
-    policies = Policies(folder)
+    policies = Policies(folder, surroundings=TRUSTING)
     before = policies.current
 
     assert await policies.reload() is None
@@ -40,7 +40,7 @@ async def test_nothing_is_reloaded_when_nothing_changed(folder: Path) -> None:
 
 
 async def test_a_changed_set_takes_over(folder: Path) -> None:
-    policies = Policies(folder)
+    policies = Policies(folder, surroundings=TRUSTING)
     before = policies.current
     assert not before.decide(AUDITOR, Action.REDIS_READ_VALUE, SECRET).allowed
 
@@ -53,7 +53,7 @@ async def test_a_changed_set_takes_over(folder: Path) -> None:
 
 
 async def test_a_bad_set_keeps_the_old_one_and_says_so_once(folder: Path) -> None:
-    policies = Policies(folder)
+    policies = Policies(folder, surroundings=TRUSTING)
     before = policies.current
 
     change(folder / "readers.cedar", lambda text: text.replace('Action::"read"', 'Action::"raed"'))
@@ -67,7 +67,7 @@ async def test_a_bad_set_keeps_the_old_one_and_says_so_once(folder: Path) -> Non
 
 
 async def test_a_set_that_is_repaired_takes_over(folder: Path) -> None:
-    policies = Policies(folder)
+    policies = Policies(folder, surroundings=TRUSTING)
     good = (folder / "readers.cedar").read_text()
     (folder / "readers.cedar").unlink()
     assert (told := await policies.reload()) is not None
@@ -79,7 +79,7 @@ async def test_a_set_that_is_repaired_takes_over(folder: Path) -> None:
 
 
 async def test_a_folder_that_goes_away_keeps_the_old_set(folder: Path) -> None:
-    policies = Policies(folder)
+    policies = Policies(folder, surroundings=TRUSTING)
     before = policies.current
     await asyncio.to_thread(folder.rename, folder.with_name("elsewhere"))
 
@@ -96,7 +96,7 @@ async def test_the_switch_of_a_link_to_another_folder_is_noticed(folder: Path, t
     let_auditors_read_values(other)
     link = tmp_path / "mounted"
     link.symlink_to(folder)
-    policies = Policies(link)
+    policies = Policies(link, surroundings=TRUSTING)
 
     fresh = tmp_path / "fresh"
     fresh.symlink_to(other)
@@ -107,7 +107,7 @@ async def test_the_switch_of_a_link_to_another_folder_is_noticed(folder: Path, t
 
 
 async def test_the_watch_tells_of_every_reload(folder: Path) -> None:
-    policies = Policies(folder)
+    policies = Policies(folder, surroundings=TRUSTING)
     told: asyncio.Queue[Reload] = asyncio.Queue()
     watch = asyncio.create_task(policies.watch(told.put, interval=0.01))
     try:
@@ -126,4 +126,4 @@ async def test_there_is_no_start_with_a_bad_set(folder: Path) -> None:
     (folder / "own.cedar").write_text("permit")
 
     with pytest.raises(BadConfiguration, match=r"own\.cedar:1"):
-        Policies(folder)
+        Policies(folder, surroundings=TRUSTING)

@@ -15,7 +15,7 @@ from arborgate.policies.errors import BadConfiguration
 from arborgate.policies.loader import SCHEMA, read_policies
 from arborgate.policies.model import INSTALLATION, Action, Caller, Resource
 from arborgate.policies.sight import Equals, Exceeds, Exists, Holds, Matches, Reading, Sight, find_sight
-from tests.policies.writing import app, environment, keyspace, person, write_policies
+from tests.policies.writing import app, environment, keyspace, load_alone, person, write_policies
 
 SCOPES = st.sampled_from(
     [
@@ -138,7 +138,7 @@ def entities_of(resource: Resource) -> Iterator[dict[str, dict[str, str]]]:
 @given(policies=policy_sets(), resources=worlds())
 def test_sharing_decisions_changes_no_answer(policies: str, resources: list[Resource]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        loaded, _ = read_policies(write_policies(Path(folder), policies))
+        loaded = load_alone(Path(folder), policies)
     sharing = Engine(loaded)
     vera = person("vera", "viewer")
     plain = [decide_plainly(policies, vera, action_of(resource), resource) for resource in resources]

@@ -23,7 +23,7 @@ from arborgate.policies.model import (
     Resource,
 )
 from tests.policies.test_sight import CONDITIONS, SCOPES, action_of, decide_plainly, worlds
-from tests.policies.writing import TRUSTING, app, environment, keyspace, person, proposal, write_policies
+from tests.policies.writing import TRUSTING, app, environment, keyspace, load_alone, person, proposal, write_policies
 
 PROD = environment("prod", strict=True)
 DEV = environment("dev", strict=False)
@@ -61,7 +61,7 @@ def test_granted_roles_decide_as_if_the_caller_had_just_those_that_hold_there(
     policies: str, resources: list[Resource], grants: frozenset[tuple[str, str]], roles: frozenset[str]
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        loaded, _ = read_policies(write_policies(Path(folder), policies))
+        loaded = load_alone(Path(folder), policies)
     engine = Engine(loaded)
     caller = replace(person("vera"), roles=roles, grants=grants)
 
@@ -108,7 +108,7 @@ def test_roles_at_two_apps_hold_together_only_below_both(tmp_path: Path) -> None
     policy = (
         '@id("both") permit (principal, action, resource) when { principal in Role::"a" && principal in Role::"b" };'
     )
-    engine = Engine(read_policies(write_policies(tmp_path, policy))[0])
+    engine = Engine(load_alone(tmp_path, policy))
     paul = granted(("a", SHOP), ("b", API))
 
     assert [engine.decide(paul, Action.APP_READ, each).allowed for each in (SHOP, API, BANK)] == [False, True, False]
@@ -138,7 +138,7 @@ def test_more_sets_of_roles_than_can_be_tried_count_as_possible(tmp_path: Path) 
     names = [f"r{number}" for number in range(8)]
     needed = " && ".join(f'principal in Role::"{name}"' for name in [*names, "never"])
     policy = f'@id("all") permit (principal, action, resource) when {{ {needed} }};'
-    engine = Engine(read_policies(write_policies(tmp_path, policy))[0])
+    engine = Engine(load_alone(tmp_path, policy))
 
     assert not engine.could(granted(*((name, app(name)) for name in names[:6])), Action.APP_READ)
     assert engine.could(granted(*((name, app(name)) for name in names)), Action.APP_READ)
@@ -249,7 +249,7 @@ def test_the_way_of_logging_in_counts_for_approvals_and_proposals_and_is_never_r
         '@id("key") permit (principal, action in [Action::"propose", Action::"approve"], resource) '
         'when { context.acr == "key" && context.login_age < 60 };'
     )
-    engine = Engine(read_policies(write_policies(tmp_path, policy))[0], clock=lambda: 1_000)
+    engine = Engine(load_alone(tmp_path, policy), clock=lambda: 1_000)
     weak = replace(person("amy"), acr="pwd", authenticated_at=1_000)
     strong = replace(weak, acr="key")
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from arborgate.policies.agents import Agents
-from arborgate.policies.loader import SHIPPED, read_policies
+from arborgate.policies.engine import LoadedPolicies
+from arborgate.policies.loader import SHIPPED, Folder, assemble, read_folder, read_policies
 from arborgate.policies.model import INSTALLATION, Caller, Channel, Resource, ResourceType
 from arborgate.policies.surroundings import Surroundings
 
@@ -35,6 +36,21 @@ def write_policies(to: Path, policies: str) -> Path:
     to.mkdir(exist_ok=True)
     (to / "only.cedar").write_text(policies)
     return to
+
+
+def read_alone(folder: Path) -> Folder:
+    """What the folder itself holds, without what is always in force."""
+    whole = read_folder(folder)
+    return Folder(
+        [each for each in whole.statements if each.location.file.is_relative_to(folder)],
+        [each for each in whole.cases if each.location.file.is_relative_to(folder)],
+        whole.digest,
+    )
+
+
+def load_alone(to: Path, policies: str) -> LoadedPolicies:
+    """A set of these policies alone, without what is always in force."""
+    return assemble(read_alone(write_policies(to, policies)).statements)
 
 
 def shipped_ids() -> list[str]:

@@ -7,10 +7,10 @@ import pytest
 
 from arborgate.policies.engine import Engine
 from arborgate.policies.errors import LoginNeeded
-from arborgate.policies.loader import load_policies, read_policies
+from arborgate.policies.loader import load_policies
 from arborgate.policies.model import Action, Caller, Channel, Resource
 from arborgate.server.step_up import find_login
-from tests.policies.writing import TRUSTING, app, environment, person, proposal, write_policies
+from tests.policies.writing import TRUSTING, app, environment, load_alone, person, proposal
 
 NOW = 2_000_000_000.0
 PROD = environment("prod", strict=True)
@@ -56,7 +56,7 @@ def test_an_app_that_acts_for_itself_is_never_sent_to_log_in(tmp_path: Path) -> 
     policies = (
         '@id("new") permit (principal, action, resource) when { context has login_age && context.login_age < 9 };'
     )
-    engine = Engine(read_policies(write_policies(tmp_path, policies))[0], surroundings=TRUSTING)
+    engine = Engine(load_alone(tmp_path, policies), surroundings=TRUSTING)
     dana = logged_in(None, channel=Channel.MCP)
 
     assert needed(dana, app("shop"), engine=engine, action=Action.ROLLOUT_PROPOSE) == (0, ())
@@ -71,7 +71,7 @@ unless { ["mfa", "key"].contains(context.acr) && context.login_age <= 3600 };
 
 
 def test_a_stronger_login_is_asked_for_by_the_words_of_the_provider(tmp_path: Path) -> None:
-    engine = Engine(read_policies(write_policies(tmp_path, STRONG))[0], surroundings=TRUSTING)
+    engine = Engine(load_alone(tmp_path, STRONG), surroundings=TRUSTING)
 
     def of(caller: Caller, *acr_values: str) -> tuple[int, tuple[str, ...]] | None:
         return needed(caller, app("shop"), *acr_values, engine=engine, action=Action.ROLLOUT_PROPOSE)
