@@ -91,7 +91,13 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
         audit, state, policies, argocd = base.audit, base.state, base.policies, base.argocd
         redis = open_redis_state(settings.redis)
         stack.push_async_callback(redis.close)
-        proposals = ProposalBook(state, audit, settings.proposals, count_broken=metrics.count_broken_glass)
+        proposals = ProposalBook(
+            state,
+            audit,
+            settings.proposals,
+            count_broken=metrics.count_broken_glass,
+            clean=base.redactor.clean_text,
+        )
         cursors = await Cursors.shared(state)
         fingerprints = await Fingerprints.shared(state, settings.redaction.fingerprint_key_file)
         sources: Mapping[type[Any], Any] = {ArgoCD: argocd, Clusters: base.clusters, RedisState: redis}

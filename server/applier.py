@@ -37,7 +37,7 @@ async def run_applier(settings: Settings, stop: asyncio.Event) -> None:
         await stack.enter_async_context(running(base.argocd.run()))
         worker = Worker(
             state=base.state,
-            book=ProposalBook(base.state, base.audit, settings.proposals),
+            book=ProposalBook(base.state, base.audit, settings.proposals, clean=base.redactor.clean_text),
             leases=Leases(base.state, f"{replica}-{secrets.token_hex(4)}", settings.applier.lease),
             verifier=Verifier(
                 engine=lambda: base.policies.current,
