@@ -16,12 +16,14 @@ from pydantic import ValidationError
 
 from ..policies.engine import Engine
 from ..policies.errors import ArborgateError, DeadlinePassed, Denied, Invalid, LoginNeeded, NotThere, ScopeNeeded
-from ..policies.model import NO_SCOPE, Action, Attribute, Basis, Caller, Decision, Question, Resource
+from ..policies.model import INSTALLATION, NO_SCOPE, Action, Attribute, Basis, Caller, Decision, Question, Resource
+from ..tools.fields import find_fields
 from ..tools.record import Entry, Event, Record, name_caller, name_decision
 from ..tools.text import quote
 from ..tools.tool import AnyTool, Context, Effect, Params, Result
 from .answering import prepare
 from .errors import explain_validation
+from .masking import Masker
 from .metrics import Metrics
 from .step_up import find_login
 
@@ -140,6 +142,7 @@ class Gate:
         metrics: Metrics,
         timeout: float,
         acr_values: Sequence[str] = (),
+        masker: Masker | None = None,
     ) -> None:
         """`acr_values`: what a stronger login can be, the weakest first (RFC 9470)."""
         self._tools = {tool.name: tool for tool in tools}
@@ -150,6 +153,7 @@ class Gate:
         self._metrics = metrics
         self._timeout = timeout
         self._acr_values = acr_values
+        self._masker = masker or Masker()
 
     async def call(self, caller: Caller, name: str, arguments: Arguments, *, trace_id: str = "") -> Answer:
         """One call, start to end. Never raises but for cancellation: every failure is an answer, and on record."""
@@ -209,13 +213,20 @@ class Gate:
         return CallerPolicy(engine, call.caller, self._acr_values)
 
     async def _answer(self, call: _Call, tool: AnyTool, context: Context, params: Params) -> Answer:
-        """Runs the tool; redacts, neutralises and cuts. What leaves fits the result model again, or does not leave."""
+        """Runs the tool; redacts, neutralises, masks and cuts. What leaves fits the result model again, or does not."""
+        fields, own = find_fields(tool.result), _own_words(call.caller)
+
+        def clean(data: dict[str, Any]) -> tuple[dict[str, Any], int]:
+            cleaned, count = self._cleaner.clean(data)
+            if self._masker.suspects(cleaned) and not all(context.policy.visible(Action.PERSONAL_READ, call.resources)):
+                cleaned = self._masker.mask(cleaned, fields, own)
+            return cleaned, count
 
         async def run(asked: Params) -> Result:
             result: Result = await tool.run(context, asked)
             return result
 
-        found = await prepare(tool, params, await run(params), clean=self._cleaner.clean, again=run)
+        found = await prepare(tool, params, await run(params), clean=clean, again=run)
         call.size, call.redactions = found.size, found.redactions
         call.proposal = str(found.data.get("proposal", "")) if tool.effect is Effect.PROPOSES else ""
         return Answer(found.data, found.text)
@@ -225,8 +236,16 @@ class Gate:
         try:
             await self._record(call, event, str(error.reason), error.detail or error.message)
         except ArborgateError as unrecorded:
-            return Answer(None, "", _clean_error(unrecorded, self._cleaner))
-        return Answer(None, "", _clean_error(_same_words(call, error), self._cleaner))
+            return Answer(None, "", _clean_error(unrecorded, self._cleaner.clean_text))
+
+        def clean(text: str) -> str:
+            cleaned = self._cleaner.clean_text(text)
+            masked = self._masker.mask_text(cleaned, _own_words(call.caller))
+            # Asked of everything at once, so that the words do not tell what is there from what is not.
+            shown = masked == cleaned or self._engine().decide(call.caller, Action.PERSONAL_READ, INSTALLATION).allowed
+            return cleaned if shown else masked
+
+        return Answer(None, "", _clean_error(_same_words(call, error), clean))
 
     async def _record(self, call: _Call, event: Event, outcome: str, detail: str = "") -> None:
         call.took_us = int((time.perf_counter() - call.began) * 1e6)
@@ -334,15 +353,20 @@ def _internal(error: Exception) -> ArborgateError:
     )
 
 
-def _clean_error(error: ArborgateError, cleaner: Cleaner) -> ArborgateError:
+def _clean_error(error: ArborgateError, clean: Callable[[str], str]) -> ArborgateError:
     """The error without its detail, its words redacted: what an agent may be told."""
     told = copy.copy(error)
-    told.message = cleaner.clean_text(error.message)
+    told.message = clean(error.message)
     told.args = (told.message,)
-    told.field = cleaner.clean_text(error.field) if error.field else error.field
-    told.hint = cleaner.clean_text(error.hint) if error.hint else None
+    told.field = clean(error.field) if error.field else error.field
+    told.hint = clean(error.hint) if error.hint else None
     told.detail = ""
     return told
+
+
+def _own_words(caller: Caller) -> tuple[str, ...]:
+    """What callers are called themselves, which is never masked for them."""
+    return (caller.subject, caller.name)
 
 
 def _dump_improper(arguments: Arguments) -> bytes:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Annotated
 
 from pydantic import Field
 
 from ...policies.model import INSTALLATION, Action, ActionGroup, Binding, Channel, Resource
 from ..text import quote, quote_name
-from ..tool import AnyTool, Context, Params, Result, Tool, Untrusted, join_lines
+from ..tool import AnyTool, Context, Identity, Mark, Params, Result, Tool, join_lines
 
 _BY_PEOPLE = "No tool approves or applies."
 
@@ -18,14 +19,14 @@ class WhoAmIParams(Params):
 
 
 class WhoAmI(Result):
-    person: Untrusted
-    key: str
+    person: Identity
+    key: Annotated[str, Mark.IDENTITY]
     itself: bool = Field(description="true: an app or agent for itself, no person")
     agent: str
     actors: list[str]
     channel: Channel
     binding: Binding = Field(description="bearer: no key")
-    groups: list[Untrusted]
+    groups: list[Identity]
     roles: list[str]
     roles_at: dict[str, list[str]] | None = Field(default=None, description="by app, and below it")
     within: str | None = Field(default=None, description="the only app")

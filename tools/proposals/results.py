@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..change import Change, ChangeKind
 from ..proposal import Approval, Proposal, ProposalState, Risk, StepState, Verdict
 from ..times import write_time
-from ..tool import Context, Result, Untrusted
+from ..tool import Context, Identity, Result, Untrusted
 
 _DIFFS = 0.5
 """The share of an answer that diffs may have, in characters for bytes."""
@@ -39,7 +39,7 @@ class ProposalRow(_Part):
     title: Untrusted
     state: ProposalState
     risk: Risk
-    requester: Untrusted
+    requester: Identity
     agent: str
     apps: list[str]
     environments: list[str]
@@ -54,7 +54,7 @@ class ProposalRows(Result):
 
 class Vote(_Part):
     verdict: Verdict
-    approver: Untrusted
+    approver: Identity
     comment: Untrusted
     at: str
 
@@ -85,7 +85,7 @@ class ProposalDetail(Result):
     page: str | None = None
     risk: Risk
     risk_reasons: list[Untrusted]
-    requester: Untrusted
+    requester: Identity
     agent: str
     environments: list[str]
     created_at: str
