@@ -40,6 +40,7 @@ from .identity.own_keys import OwnKeys
 from .identity.proofs import Proofs
 from .identity.replays import Replays
 from .limits import Limited, SharedLimits
+from .masking import Masker
 from .mcp import build_server
 from .metrics import Metrics
 from .proposals import ProposalBook
@@ -129,6 +130,7 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
             context=enter,
             recorder=audit,
             cleaner=base.redactor.with_fingerprints(fingerprints),
+            masker=Masker(settings.personal),
             metrics=metrics,
             timeout=settings.http.call_timeout,
             acr_values=settings.identity.step_up.acr_values,

@@ -19,6 +19,7 @@ from ..policies.surroundings import Surroundings
 from ..tools.environments import EnvironmentRule
 from ..tools.tree import Owned
 from .identity.settings import IdentitySettings, Member
+from .masking import PersonalSettings
 from .redaction_settings import RedactionSettings
 from .section import Seconds, Section
 
@@ -141,11 +142,12 @@ class Settings(Section):
     state: StateSettings = StateSettings()
     redis: tuple[RedisSourceSettings, ...] = ()
     record: RecordSettings = RecordSettings()
+    personal: PersonalSettings = PersonalSettings()
+    redaction: RedactionSettings = RedactionSettings()
     proposals: ProposalSettings = ProposalSettings()
     applier: ApplierSettings = ApplierSettings()
     demo: bool = Field(default=False, description="set by `arborgate demo`: every page and banner says it is a demo")
 
-    redaction: RedactionSettings = RedactionSettings()
     @property
     def surroundings(self) -> Surroundings:
         """What the policies are told of the settings."""
