@@ -172,7 +172,7 @@ class Engine:
                 return NO_SCOPE
             asker = self._callers.at(standing, action, place)
         outlook = asker.outlook
-        view = self._places.look(outlook.lens, resource)
+        (view,) = self._places.look(outlook.lens, (resource,))
         key: tuple[Hashable, ...] = (asker, view)
         moment: Mapping[str, Hashable] = {}
         if outlook.moment or given:
@@ -212,18 +212,15 @@ class Engine:
 
     def _sort(self, standing: Standing, action: Action, resources: Sequence[Resource], at: float) -> list[Hashable]:
         """For each resource what it is told apart by."""
-        look = self._places.look
-        asker = self._callers.everywhere(standing, action)
-        if standing.plain and "calendar" not in asker.outlook.moment:
-            lens = asker.outlook.lens
-            seen = self._places.seen(lens)
-            return [seen.get(id(each)) or look(lens, each) for each in resources]
+        outlook = self._callers.everywhere(standing, action).outlook
+        if standing.plain and "calendar" not in outlook.moment:
+            return [*self._places.look(outlook.lens, resources)]
         return [self._tell_apart(standing, action, each, at) for each in resources]
 
     def _tell_apart(self, standing: Standing, action: Action, resource: Resource, at: float) -> Hashable:
         place = self._places.find(resource)
         asker = self._callers.at(standing, action, place)
-        view = self._places.look(asker.outlook.lens, resource)
+        (view,) = self._places.look(asker.outlook.lens, (resource,))
         timed = "calendar" in asker.outlook.moment
         season = self._calendar.season(place.environment, place.apps, at) if timed else None
         return asker, view, season, standing.within(action, place)

@@ -17,7 +17,7 @@ from cedarpy import pst
 from .context import OF_CALLER, names_of
 from .model import Action
 from .narrowing import Narrowing, find_narrowings
-from .places import Lens, find_lens
+from .places import find_lens, limit_to_resources
 from .recent import Recent
 from .sight import Sight, Uid, find_compared, find_sight, merge_sights, read_uid
 
@@ -32,20 +32,23 @@ PERSON_ATTRIBUTES = ("issuer", "key", "name")
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One policy: what it looks at, and of which entities who asks and what is asked of must be or be in one; None where
-    it demands nothing that is known before."""
+    """One policy: what it looks at, of resources and besides, and of which entities who asks and what is asked of must be
+    or be in one; None where it demands nothing that is known before."""
 
     template: pst.Template
     sight: Sight
+    of_resources: Sight
     who: frozenset[Uid] | None
     what: frozenset[Uid] | None
 
 
 def prepare(template: pst.Template) -> Policy:
     """The policy with what follows from its text."""
+    sight = find_sight(template)
     return Policy(
         template,
-        find_sight(template),
+        sight,
+        limit_to_resources(sight),
         who=_find_demand("principal", template.principal, template.clauses),
         what=_find_demand("resource", template.resource, template.clauses),
     )
@@ -59,7 +62,9 @@ class Part:
         self.named = frozenset(uid for policy in policies for uid in policy.sight.named)
         self._groups = self._names("Group")
         self._policies = policies
-        self._index = _Index([policy.who for policy in policies])
+        self._by_who = _Index([policy.who for policy in policies])
+        self.by_what = _Index([policy.what for policy in policies])
+        self._always = _look([policies[number] for number in self._by_who.always])
         self._outlooks: Recent[frozenset[Uid], Outlook] = Recent(_MOST_SETS)
         self._chosen: Recent[frozenset[int], Outlook] = Recent(_MOST_SETS)
         self._sets: Recent[frozenset[int], cedarpy.PolicySet] = Recent(_MOST_SETS)
@@ -105,10 +110,12 @@ class Part:
         """The policies that can matter to somebody of whom these entities were recognised."""
         outlook = self._outlooks.get(seen)
         if outlook is None:
-            chosen = self._index.find(seen)
+            met = self._by_who.find(seen)
+            chosen = self._by_who.always | met
             outlook = self._chosen.get(chosen)
             if outlook is None:
-                outlook = Outlook(self, chosen, [self._policies[number] for number in sorted(chosen)])
+                sights = zip(self._always, _look([self._policies[number] for number in met]), strict=True)
+                outlook = Outlook(self, chosen, *map(merge_sights, sights))
                 self._chosen.put(chosen, outlook)
             self._outlooks.put(seen, outlook)
         return outlook
@@ -136,18 +143,16 @@ class Part:
 class Outlook:
     """The policies of a part that can matter to some callers, and what they look at. Equal ones are one object."""
 
-    def __init__(self, part: Part, chosen: frozenset[int], policies: Sequence[Policy]) -> None:
-        sight = merge_sights(policy.sight for policy in policies)
+    def __init__(self, part: Part, chosen: frozenset[int], sight: Sight, of_resources: Sight) -> None:
         self.part = part
         self.named = sight.named
         self.whole = "principal" in sight.whole
         self.principal: Mapping[str, Narrowing] = find_narrowings(sight, "principal", PERSON_ATTRIBUTES)
         self.context: Mapping[str, Narrowing] = find_narrowings(sight, "context", names_of(part.action))
-        self.lens: Lens = find_lens(sight, strict="strict" in self.context)
         self.moment = [name for name in self.context if name not in OF_CALLER and name != "strict"]
+        self.lens = find_lens(of_resources, "strict" in self.context)
         self._chosen = chosen
-        self._numbers = sorted(chosen)
-        self._index = _Index([policy.what for policy in policies])
+        self._everywhere = chosen & part.by_what.always
 
     @cached_property
     def policies(self) -> cedarpy.PolicySet:
@@ -156,25 +161,30 @@ class Outlook:
 
     def at(self, seen: frozenset[Uid]) -> cedarpy.PolicySet | None:
         """Those that can matter to what is, or is in, these entities; None when none can."""
-        if len(self._numbers) <= _FEW:
-            return self.policies if self._numbers else None
-        chosen = self._index.find(seen)
-        return self.part.choose(frozenset([self._numbers[number] for number in chosen])) if chosen else None
+        if len(self._chosen) <= _FEW:
+            return self.policies if self._chosen else None
+        chosen = self._everywhere | (self._chosen & self.part.by_what.find(seen))
+        return self.part.choose(chosen) if chosen else None
 
 
 class _Index:
-    """Finds by entities which of many demands they meet."""
+    """Finds by entities which of many demands they meet; `always` are those that demand nothing."""
 
     def __init__(self, demands: Sequence[frozenset[Uid] | None]) -> None:
-        self._always = frozenset(number for number, demand in enumerate(demands) if demand is None)
+        self.always = frozenset(number for number, demand in enumerate(demands) if demand is None)
         self._by_entity: dict[Uid, list[int]] = {}
         for number, demand in enumerate(demands):
             for uid in demand or ():
                 self._by_entity.setdefault(uid, []).append(number)
 
     def find(self, entities: frozenset[Uid]) -> frozenset[int]:
-        met = [self._by_entity[uid] for uid in entities if uid in self._by_entity]
-        return self._always.union(*met) if met else self._always
+        """Which of the others they meet."""
+        return frozenset().union(*[self._by_entity[uid] for uid in entities if uid in self._by_entity])
+
+
+def _look(policies: Sequence[Policy]) -> tuple[Sight, Sight]:
+    """What they look at, and of resources."""
+    return merge_sights([each.sight for each in policies]), merge_sights([each.of_resources for each in policies])
 
 
 def _find_demand(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 from .context import Attributes
 from .model import Action, ActionGroup, Resource, ResourceType
 from .narrowing import find_narrowings
-from .recent import Recent
 from .sight import Sight, Uid
 
 _NOWHERE = 2**53
@@ -18,8 +17,6 @@ _NOWHERE = 2**53
 _MOST_PLACES = 65_536
 _MOST_VIEWS = 16_384
 _MOST_LENSES = 64
-
-_NOTHING: frozenset[str] = frozenset()
 
 
 class Lens:
@@ -48,19 +45,18 @@ class Lens:
         return tuple([(name, self.attributes[name](value)) for name, value in attributes if name in self.attributes])
 
 
+find_lens = lru_cache(4_096)(Lens)
+"""The lens of a sight that is limited to resources; `strict`: also of how strict their environment is."""
+
 _TYPES = frozenset(map(str, ResourceType))
-_find_lens = lru_cache(4_096)(Lens)
 
 
-def find_lens(sight: Sight, *, strict: bool) -> Lens:
-    """What policies of that sight look at of resources; `strict`: also of how strict their environment is."""
-    return _find_lens(
-        Sight(
-            readings=frozenset(reading for reading in sight.readings if reading.variable == "resource"),
-            named=frozenset(uid for uid in sight.named if uid[0] in _TYPES),
-            whole=sight.whole & {"resource"},
-        ),
-        strict,
+def limit_to_resources(sight: Sight) -> Sight:
+    """What is looked at of resources."""
+    return Sight(
+        readings=frozenset(reading for reading in sight.readings if reading.variable == "resource"),
+        named=frozenset(uid for uid in sight.named if uid[0] in _TYPES),
+        whole=sight.whole & {"resource"},
     )
 
 
@@ -81,8 +77,8 @@ class Stem:
     nearest environment its id, whether it is strict, and the number of steps up to it."""
 
     parents: Sequence[Resource]
-    above: frozenset[Uid]
-    apps: frozenset[str]
+    above: frozenset[Uid] = frozenset()
+    apps: frozenset[str] = frozenset()
     environment: str = ""
     strict: bool = True
     distance: int = _NOWHERE
@@ -129,7 +125,7 @@ class _Gallery:
 
     views: dict[int, View] = field(default_factory=dict)
     above: dict[Stem, frozenset[Uid]] = field(default_factory=dict)
-    shared: Recent[Hashable, View] = field(default_factory=lambda: Recent(_MOST_VIEWS))
+    shared: dict[Hashable, View] = field(default_factory=dict)
 
 
 class Places:
@@ -144,32 +140,29 @@ class Places:
     def find(self, resource: Resource) -> Place:
         place = self._places.get(id(resource))
         if place is None:
-            parents = resource.parents
-            of = tuple([id(parent) for parent in parents])
+            of = tuple(map(id, resource.parents))
             stem = self._stems.get(of)
             if stem is None:
-                stem = self._grow(parents)
+                stem = self._grow(resource.parents)
                 self._stems[of] = stem
             if len(self._places) >= _MOST_PLACES:
                 self._forget()
             place = self._places[id(resource)] = Place(resource, stem)
         return place
 
-    def seen(self, lens: Lens) -> Mapping[int, View]:
-        """The views of what was looked at through this lens, by the `id()` of the resource."""
-        return self._gallery(lens).views
+    def look(self, lens: Lens, resources: Iterable[Resource]) -> list[View]:
+        """What can be seen of each resource through the lens."""
+        gallery = self._galleries.get(lens)
+        if gallery is None:
+            if len(self._galleries) >= _MOST_LENSES:
+                del self._galleries[next(iter(self._galleries))]
+            gallery = self._galleries[lens] = _Gallery()
+        views = gallery.views
+        return [views.get(id(each)) or self._see(gallery, lens, each) for each in resources]
 
-    def look(self, lens: Lens, resource: Resource) -> View:
-        """What can be seen of the resource through the lens."""
-        gallery = self._gallery(lens)
-        view = gallery.views.get(id(resource))
-        if view is None:
-            place = self.find(resource)
-            view = gallery.views[id(resource)] = self._see(gallery, lens, place)
-        return view
-
-    def _see(self, gallery: _Gallery, lens: Lens, place: Place) -> View:
-        resource, stem = place.resource, place.stem
+    def _see(self, gallery: _Gallery, lens: Lens, resource: Resource) -> View:
+        place = self.find(resource)
+        stem = place.stem
         above = gallery.above.get(stem)
         if above is None:
             above = gallery.above[stem] = stem.above if lens.whole else lens.named & stem.above
@@ -179,32 +172,27 @@ class Places:
         view = gallery.shared.get(key)
         if view is None:
             seen = above | {(str(resource.type), resource.id)} if itself else above
-            view = View(resource.type, seen, above, strict)
-            gallery.shared.put(key, view)
+            if len(gallery.shared) >= _MOST_VIEWS:
+                gallery.shared.clear()
+            view = gallery.shared[key] = View(resource.type, seen, above, strict)
+        gallery.views[id(resource)] = view
         return view
 
     def _grow(self, parents: Sequence[Resource]) -> Stem:
-        places = [self.find(parent) for parent in parents]
-        uids = frozenset((str(each.type), each.id) for each in parents)
-        stem = Stem(
-            parents,
-            above=uids.union(*(place.stem.above for place in places)),
-            apps=_NOTHING.union(*(place.apps for place in places)),
-        )
-        near = min((place.distance for place in places), default=_NOWHERE)
-        if near < _NOWHERE:  # in no environment: treated like production
-            nearest = [place for place in places if place.distance == near]
-            stem.environment, stem.distance = nearest[0].environment, near + 1
+        stem = Stem(parents)
+        nearest: list[Place] = []
+        for parent in parents:
+            place = self.find(parent)
+            stem.above |= place.stem.above | {(str(parent.type), parent.id)}
+            stem.apps |= place.apps
+            if place.distance < _NOWHERE:
+                nearest.append(place)
+        if nearest:  # in no environment: treated like production
+            distance = min([place.distance for place in nearest])
+            nearest = [place for place in nearest if place.distance == distance]
+            stem.environment, stem.distance = nearest[0].environment, distance + 1
             stem.strict = any(place.strict for place in nearest)
         return stem
-
-    def _gallery(self, lens: Lens) -> _Gallery:
-        gallery = self._galleries.get(lens)
-        if gallery is None:
-            if len(self._galleries) >= _MOST_LENSES:
-                del self._galleries[next(iter(self._galleries))]
-            gallery = self._galleries[lens] = _Gallery()
-        return gallery
 
     def _forget(self) -> None:
         self._places.clear()

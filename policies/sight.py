@@ -6,7 +6,7 @@ tell apart follows from its text, once. Cedar is given just that much, and no mo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 
 from cedarpy import pst
@@ -75,13 +75,12 @@ class Sight:
         return frozenset(reading.attribute for reading in self.readings if reading.variable == variable)
 
 
-def merge_sights(sights: Iterable[Sight]) -> Sight:
+def merge_sights(sights: Sequence[Sight]) -> Sight:
     """What all of them together look at."""
-    every = list(sights)
     return Sight(
-        readings=frozenset[Reading]().union(*(each.readings for each in every)),
-        named=frozenset[Uid]().union(*(each.named for each in every)),
-        whole=frozenset[str]().union(*(each.whole for each in every)),
+        readings=frozenset[Reading]().union(*[each.readings for each in sights]),
+        named=frozenset[Uid]().union(*[each.named for each in sights]),
+        whole=frozenset[str]().union(*[each.whole for each in sights]),
     )
 
 
