@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -12,11 +13,12 @@ from ..policies.engine import Engine
 from ..policies.errors import BadConfiguration
 from ..policies.loader import read_policies
 from ..policies.model import COUNTED, INSTALLATION, Action, Binding, Channel, Question
-from ..policies.world import App, Person, Proposal, person_key
+from ..policies.world import App, Person, Proposal, World, person_key
 from .cli_policy_question import imagine, parse_grants, parse_uid, refuse
 from .cli_policy_record import Wanted, explain_record
 from .cli_policy_words import look_closer, name_reasons, read_when, say_decision
 from .replay import name_places
+from .settings import read_settings
 
 
 def explain(
@@ -58,7 +60,11 @@ def explain(
     directory: Annotated[
         Path | None, typer.Option("--dir", help="A log, or the folder of all logs; default: that of the settings.")
     ] = None,
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="The settings, for --record.")] = None,
+    at: Annotated[str, typer.Option(help="When, for the calendar of the settings; RFC 3339; default: now.")] = "",
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="The settings: agents and calendar; without them all agents are trusted."),
+    ] = None,
 ) -> None:
     """Says how a question is decided, by which policies, where they stand, and what a denial hangs on.
 
@@ -77,7 +83,8 @@ def explain(
     labels = {key: value for key, _, value in (pair.partition("=") for pair in label or ())}
     place = App(environment=environment or None, parent=parent or None, project=project, labels=labels)
     asked = imagine(kind, name, app, place, strict, Proposal(app=app, requester=requester, risk=risk))
-    now = int(time.time())
+    when = read_when(at, "--at")
+    now = int(datetime.fromisoformat(when).timestamp() if when else time.time())
     roles, groups = frozenset(role or ()), frozenset(group or ())
     who = Person(
         roles=roles,
@@ -92,7 +99,8 @@ def explain(
     )
     counts = {"applied_today": applied_today, "unreviewed": unreviewed}
     context = tuple((name, counts[name]) for name in COUNTED.get(action, ()))
-    engine, question = Engine(loaded), Question(who.caller(person, now), action, (asked,), (context,), now)
+    engine = Engine(loaded, surroundings=read_settings(config).surroundings if config else World().surroundings)
+    question = Question(who.caller(person, now), action, (asked,), (context,), now)
     decision = engine.answer(question)
 
     typer.echo(f"who      {person_key(person)}, roles: {', '.join(sorted(roles)) or 'none'}")

@@ -1,5 +1,6 @@
 """`arborgate policy`: what it prints, and its exit codes."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -90,7 +91,7 @@ def test_explain_names_the_policies_that_permit_with_file_and_line(folder: Path)
 
     assert result.exit_code == 0
     assert "answer   allowed: permitted by\n" in result.stdout
-    assert f"readers-read  {folder}/readers.cedar:5\n" in result.stdout
+    assert f"readers-read  {folder}/readers.cedar:5:1\n" in result.stdout
 
 
 def test_explain_knows_roles_at_an_app_and_who_acts_for_themselves() -> None:
@@ -113,8 +114,21 @@ def test_explain_names_every_policy_that_forbids(folder: Path) -> None:
         in result.stdout
     )
     assert "answer   denied: forbidden by\n" in result.stdout
-    for policy in ("nobody-decides-on-their-own", "only-people-decide", "risky-approvals-need-a-recent-login"):
-        assert f"{policy}  {folder}/boundaries.cedar:" in result.stdout
+    assert f"risky-approvals-need-a-recent-login  {folder}/boundaries.cedar:" in result.stdout
+    for policy in ("nobody-decides-on-their-own", "only-people-decide"):
+        assert re.search(rf"{policy}  \S*policies/always\.cedar:", result.stdout)
+
+
+def test_explain_asks_at_a_moment_with_the_agents_and_the_calendar_of_the_settings(tmp_path: Path) -> None:
+    config = tmp_path / "arborgate.yaml"
+    config.write_text("{agents: {trusted: [ide]}, calendar: {freezes: [{name: x, from: 12-24, until: 12-26}]}}")
+    amy = ("--role", "approver", "--channel", "pages", "--action", "proposal:approve", *PROPOSAL, "--config", config)
+    dana = ("--role", "developer", "--action", "rollout:propose", "--resource", "App::a/b/c", "--config", config)
+
+    assert "nothing-changes-in-a-freeze" in run("explain", *amy, "--at", "2026-12-24T12:00:00Z").stdout
+    assert "answer   allowed" in run("explain", *amy, "--at", "2026-12-27T12:00:00Z").stdout
+    assert "unknown-agents-only-look" in run("explain", *dana).stdout
+    assert "answer   allowed" in run("explain", *dana, "--agent", "ide").stdout
 
 
 @pytest.mark.parametrize(
@@ -158,8 +172,8 @@ def test_explain_takes_parents_labels_groups_and_channel_into_account(tmp_path: 
 def test_explain_says_why_deciding_failed() -> None:
     result = run("explain", "--role", "viewer", "--action", "app:read", *PROPOSAL)
 
-    assert "answer   denied: deciding failed, and that is a denial:\n" in result.stdout
-    assert "resource type `Proposal` is not valid" in result.stdout
+    assert "answer   denied: deciding failed, and that is a denial\n" in result.stdout
+    assert "is never asked of the resource type `Proposal`" in result.stdout
 
 
 @pytest.mark.parametrize(
