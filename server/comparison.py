@@ -188,7 +188,7 @@ class Comparison:
         flip.count += 1
         if not flip.first or record.time < flip.first:
             flip.first = record.time
-        if record.time > flip.last:
+        if record.time >= flip.last:
             flip.last, flip.example = record.time, example
 
     def _pair(self, settings: str) -> tuple[Engine, Engine]:
