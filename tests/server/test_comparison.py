@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from arborgate.policies.agents import Agents
 from arborgate.policies.engine import Engine, LoadedPolicies
 from arborgate.policies.loader import assemble, read_policies
-from arborgate.policies.model import INSTALLATION, NO_SCOPE, Action, ActionGroup, Caller, Channel, Question
+from arborgate.policies.model import INSTALLATION, NO_SCOPE, Action, ActionGroup, Caller, Channel, Question, Resource
 from arborgate.policies.surroundings import Surroundings
 from arborgate.server.audit import AuditLog
 from arborgate.server.comparison import Comparison, compare_cases
