@@ -11,6 +11,7 @@ from typing import cast
 from pydantic import TypeAdapter, ValidationError
 
 from ..policies.errors import Conflict, NotThere, Refused
+from ..tools.cuts import shorten
 from ..tools.proposal import (
     Approval,
     Content,
@@ -21,6 +22,7 @@ from ..tools.proposal import (
     ProposalState,
     Step,
 )
+from ..tools.text import quote_name
 from .counts import DAY, Begun, Counts
 from .leases import Lease, LostLease, read_script
 from .state import State, reaching_state
@@ -83,7 +85,7 @@ class ProposalStore:
         with reaching_state():
             fields = cast("dict[str, str]", await self._redis.hgetall(self._state.key("proposal", proposal_id)))
         if not fields:
-            raise NotThere(f"There is no proposal {proposal_id[:40]!r}.", field="proposal")
+            raise NotThere(f"There is no proposal {quote_name(shorten(proposal_id, 40))}.", field="proposal")
         return _parse(fields)
 
     async def swap(

@@ -7,12 +7,13 @@ import binascii
 import re
 
 from .secrets import Found, default_detector, replace
+from .text import disarm
 
 AROUND = 4_096
 """How much on both sides of a part is looked at to know what its ends would cut in two (characters, or bytes)."""
 
 LONGEST_WORD = 512
-"""A word that is longer is cut like any other text, unless it is a secret or text in base64."""
+"""A word that is longer is cut like any other text, unless it is a secret, text in base64, or hides something."""
 
 _APART = bytes.maketrans(b"\t\n\r\"'`,;(){}[]<>|", b" " * 17)
 """What parts words, all made spaces."""
@@ -53,9 +54,15 @@ def _list_wholes(data: bytes, *cuts: int) -> list[tuple[int, int]]:
     for cut in cuts:
         begin, stop = words.rfind(b" ", 0, cut) + 1, words.find(b" ", cut)
         stop = len(data) if stop < 0 else stop
-        if stop - begin <= LONGEST_WORD or _is_wrapped(data[begin:stop]):
+        if stop - begin <= LONGEST_WORD or _is_wrapped(data[begin:stop]) or _hides(data[begin:stop]):
             wholes.append((begin, stop))
     return wholes
+
+
+def _hides(word: bytes) -> bool:
+    """Whether something in it is not drawn: then what the detector sees is not what there is to read."""
+    text = word.decode("utf-8", "ignore")
+    return disarm(text) != text
 
 
 def _is_wrapped(word: bytes) -> bool:

@@ -61,6 +61,13 @@ def test_base64_of_a_text_is_not_cut_in_two() -> None:
     assert shorten(data.decode(), 400) == "config: …"
 
 
+def test_a_long_word_is_cut_unless_something_in_it_is_hidden() -> None:
+    word = "." * 600 + "ghp_Zq3Zq3\u200b" + "Zq3" * 10 + "." * 600
+    assert take_part(word.encode(), 603, 1_200) == b""
+    assert shorten(word, 620) == "…"
+    assert shorten(word.replace("\u200b", " "), 600) == "." * 599 + "…"
+
+
 def test_cutting_is_linear_in_hostile_text() -> None:
     for text in ("a" * 1_000_000, "password=" * 100_000, "( " * 500_000):
         assert len(shorten(text, 2_000)) <= 2_000
