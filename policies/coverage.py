@@ -77,7 +77,9 @@ class Survivor:
 
 
 @dataclass(frozen=True, slots=True)
-class _Mutant:
+class Mutant:
+    """A policy with one thing changed, None where that is all of it, and where that stands."""
+
     mutation: Mutation
     passage: Passage
     policy: pst.Template | None
@@ -108,7 +110,7 @@ def find_survivors(statements: Sequence[Statement], cases: Sequence[Case]) -> li
     return [
         Survivor(mutant.mutation, statement.id, mutant.passage)
         for statement in statements
-        for mutant in _mutate(statement)
+        for mutant in find_mutants(statement)
         if not _notices(cases, [each for each in statements if each is not statement], statement, mutant.policy)
     ]
 
@@ -124,37 +126,42 @@ def _notices(cases: Sequence[Case], others: list[Statement], statement: Statemen
     return any(any(answer.problem for answer in check_cases(changed, part)) for part in (asked[:near], asked[near:]))
 
 
-def _mutate(statement: Statement) -> Iterator[_Mutant]:
+def find_mutants(statement: Statement) -> Iterator[Mutant]:
+    """Everything that can be changed in the policy, one thing at a time, so that the schema still takes it."""
     policy = statement.policy
-    yield _Mutant(Mutation.POLICY_REMOVED, statement.passage(), None)
+    yield Mutant(Mutation.POLICY_REMOVED, statement.passage(), None)
     effect: pst.Effect = "forbid" if policy.effect == "permit" else "permit"
-    yield _Mutant(Mutation.POLICY_REVERSED, statement.passage(), replace(policy, effect=effect))
+    yield Mutant(Mutation.POLICY_REVERSED, statement.passage(), replace(policy, effect=effect))
     for mutant in (*_mutate_scope(statement), *_mutate_conditions(statement)):
-        # What the schema refuses, such as reading an attribute without `has`, nobody can load.
-        if mutant.policy and cedarpy.validate_policies(write_policy(mutant.policy), read_schema()).validation_passed:
+        if mutant.policy and fits_schema(mutant.policy):
             yield mutant
 
 
-def _mutate_scope(statement: Statement) -> Iterator[_Mutant]:
+def fits_schema(policy: pst.Template) -> bool:
+    """Whether the policy could be loaded: one that reads an attribute without `has` where it needs it could not."""
+    return cedarpy.validate_policies(write_policy(policy), read_schema()).validation_passed
+
+
+def _mutate_scope(statement: Statement) -> Iterator[Mutant]:
     policy, anything = statement.policy, pst.ScopeAny()
     if policy.principal != anything:
-        yield _Mutant(Mutation.SCOPE_WIDENED, statement.scope("principal"), replace(policy, principal=anything))
+        yield Mutant(Mutation.SCOPE_WIDENED, statement.scope("principal"), replace(policy, principal=anything))
     if policy.resource != anything:
-        yield _Mutant(Mutation.SCOPE_WIDENED, statement.scope("resource"), replace(policy, resource=anything))
+        yield Mutant(Mutation.SCOPE_WIDENED, statement.scope("resource"), replace(policy, resource=anything))
     if isinstance(policy.action, pst.ActionIn) and len(policy.action.entities) > 1:
         for uid in policy.action.entities:
             rest = tuple(each for each in policy.action.entities if each != uid)
             passage = statement.passage(str(uid))
-            yield _Mutant(Mutation.LISTED_REMOVED, passage, replace(policy, action=pst.ActionIn(rest)))
+            yield Mutant(Mutation.LISTED_REMOVED, passage, replace(policy, action=pst.ActionIn(rest)))
 
 
-def _mutate_conditions(statement: Statement) -> Iterator[_Mutant]:
+def _mutate_conditions(statement: Statement) -> Iterator[Mutant]:
     clauses = statement.policy.clauses
     for index, clause in enumerate(clauses):
         for mutation, part, changed in _variants(clause.expr):
             instead = () if changed is None else (replace(clause, expr=changed),)
             policy = replace(statement.policy, clauses=(*clauses[:index], *instead, *clauses[index + 1 :]))
-            yield _Mutant(mutation, statement.part(index, part), policy)
+            yield Mutant(mutation, statement.part(index, part), policy)
 
 
 def _variants(expression: pst.Expr) -> Iterator[tuple[Mutation, pst.Expr, pst.Expr | None]]:

@@ -43,7 +43,7 @@ class Solver:
 
     def __init__(self, vocabulary: Vocabulary, action: Action, types: tuple[ResourceType, ...] | None = None) -> None:
         self._vocabulary = vocabulary
-        self._types = vocabulary.types_of(action) if types is None else types
+        self.types = vocabulary.types_of(action) if types is None else types
         self._steps = 0
 
     def possible(self, *formulas: Formula) -> bool:
@@ -88,6 +88,8 @@ class Solver:
                 right=pst.EntityLit(value=pst.EntityUid(type=pst.EntityType(basename="Person"), id=key)),
             ):
                 found = Part(pst.BinaryOp("eq", _KEY, pst.StringLit(key)))
+            case pst.BinaryOp(op="in", left=pst.Var(name="principal"), right=pst.EntityLit(value=uid)):
+                found = Part(part.expression) if str(uid.type) in ("Group", "Role") else False
             case _:
                 pass
         return negate(found) if part.negated else found
@@ -120,7 +122,7 @@ class Solver:
             if isinstance(part.expression, pst.BinaryOp) and part.expression.left == _RESOURCE
             for uid in pst.entity_uids(part.expression.right)
         }
-        for kind in self._types:
+        for kind in self.types:
             for name in (None, *sorted(each for kind_of, each in named if kind_of == kind)):
                 yield change_parts(formula, partial(self._at, kind=kind, name=name))
 

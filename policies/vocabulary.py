@@ -20,6 +20,21 @@ WORDS: Mapping[str, frozenset[str]] = {
 }
 """Fields that hold one of a few words, each with the words."""
 
+CONTAINED: Mapping[str, frozenset[str]] = {
+    "resource.factors": frozenset(
+        {
+            "downgrade",
+            "many_apps",
+            "new_requester",
+            "off_hours",
+            "replicas_to_zero",
+            "secrets_touched",
+            "strict_environment",
+        }
+    ),
+}
+"""Sets that contain some of a few words, each with the words."""
+
 INTERACTIVE = frozenset({Channel.PAGES, Channel.TERMINAL})
 """The channels for which `context.interactive` is true."""
 

@@ -1,4 +1,4 @@
-"""`arborgate policy`: check policies, run their cases, explain one decision; reads files, changes nothing."""
+"""`arborgate policy`: check, test and read policies, and explain their decisions; reads files, changes nothing."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from ..policies.errors import BadConfiguration
 from ..policies.loader import load_policies
 from .cli_policy_diff import diff
 from .cli_policy_explain import explain
+from .cli_policy_lint import show_lint
 from .cli_policy_question import Directory, refuse
 from .cli_policy_test import run_cases
 from .cli_policy_what import show_what_can
 from .cli_policy_who import show_who_can
 
-commands = typer.Typer(help="Policies: check them, run their cases, explain a decision.", no_args_is_help=True)
+commands = typer.Typer(help="Policies: check and test them, find who can, explain decisions.", no_args_is_help=True)
 
 
 @commands.command()
@@ -29,5 +30,6 @@ def check(directory: Directory = None) -> None:
 commands.command("test")(run_cases)
 commands.command()(diff)
 commands.command()(explain)
+commands.command("lint")(show_lint)
 commands.command("what-can")(show_what_can)
 commands.command("who-can")(show_who_can)
