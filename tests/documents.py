@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from enum import StrEnum
+from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, PlainSerializer
 from pydantic.fields import FieldInfo
+from pydantic.networks import IPvAnyNetwork
 from pydantic_core import PydanticUndefined
 
 from arborgate.server.settings import Settings
+from arborgate.tools.all import TOOLS
+from arborgate.tools.budget import ASKED
 from arborgate.tools.redis.acl import READER_RULES, STATE_RULES
+
+ANSWERS_MARK = "<!-- written from the code: do not edit below -->"
+TOKEN_BYTES = 3
+"""Bytes of an answer that make a token, on average; docs/answers.md says what was measured."""
 
 HEAD = """# Settings
 
@@ -42,6 +50,37 @@ def users_file() -> str:
         f"user arborgate-reader on #CHANGE-ME {' '.join(READER_RULES)}",
     )
     return USERS_HEAD + "\n".join(lines) + "\n"
+
+
+def answers_page() -> str:
+    """docs/answers.md: as it is written, and behind its mark how large the answer of each tool may be."""
+    written, mark, _ = (Path(__file__).parent.parent / "docs/answers.md").read_text().partition(ANSWERS_MARK)
+    return written + mark + "".join(_budgets())
+
+
+def _budgets() -> Iterator[str]:
+    yield "\n\n| tool | bytes | tokens, about | bytes at most | tokens, about | pages by | narrower |\n"
+    yield "|---|---|---|---|---|---|---|\n"
+    for tool in TOOLS:
+        default, most = (
+            tool.budget.default,
+            tool.budget.most if ASKED in tool.params.model_fields else tool.budget.default,
+        )
+        pages = f"`{tool.page.count}`" if tool.page else ""
+        cells = (
+            f"`{tool.name}`",
+            default,
+            _estimate_tokens(default),
+            most,
+            _estimate_tokens(most),
+            pages,
+            tool.narrower,
+        )
+        yield f"| {' | '.join(map(str, cells))} |\n"
+
+
+def _estimate_tokens(size: int) -> int:
+    return round(size / TOKEN_BYTES / 100) * 100
 
 
 def settings_page() -> str:
@@ -118,7 +157,14 @@ def _type(annotation: Any) -> str:
     if origin is not None:
         names_are = f" of {', '.join(inner[0])}" if issubclass(inner[0], StrEnum) else ""
         return f"mapping{names_are} to {_type(inner[1])}"
-    names = {str: "text", bool: "true or false", int: "number", float: "number", _model_in(annotation): "section"}
+    names = {
+        IPvAnyNetwork: "network",
+        str: "text",
+        bool: "true or false",
+        int: "number",
+        float: "number",
+        _model_in(annotation): "section",
+    }
     return names.get(annotation, str(getattr(annotation, "__name__", annotation)).lower())
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.documents import settings_page, users_file
+from tests.documents import answers_page, settings_page, users_file
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 
-WRITTEN = {"docs/settings.md": settings_page, "deploy/redis/users.conf": users_file}
+WRITTEN = {"docs/answers.md": answers_page, "docs/settings.md": settings_page, "deploy/redis/users.conf": users_file}
 
 
 @pytest.mark.parametrize("name", WRITTEN)
