@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Final
+from urllib.parse import unquote
 
 import orjson
 import re2
@@ -24,12 +24,13 @@ from .structures import (
     names_value,
     refers,
     secret_items,
+    spares,
     spares_number,
-    spares_word,
+    tells_name,
 )
 from .wrappings import BASE64, ESCAPED, GZIP, RUN, open_base64, open_gzip, unescape
 
-_DEPTH: Final = 5
+_DEPTH: Final = 6
 """How many texts within texts are opened. What is wrapped deeper is hidden as a whole: no source writes such a thing."""
 
 _TOP: Final = 5
@@ -40,13 +41,13 @@ _KNOWN: Final = 32_768
 
 # Letters, digits and signs of the usual scripts need no second look. All else that is not plain ASCII might be invisible.
 _ODD = (
-    r"[^\x00-\x7e\x{a1}-\x{ac}\x{ae}-\x{24f}\x{370}-\x{3ff}\x{400}-\x{482}\x{48a}-\x{52f}\x{2010}-\x{2027}\x{2030}-\x{205e}\x{20a0}-\x{20bf}"
-    r"\x{2190}-\x{22ff}\x{2500}-\x{257f}\x{2713}-\x{2717}\x{3001}-\x{3003}\x{3041}-\x{3096}\x{309b}-\x{30ff}\x{4e00}-\x{9fff}\x{ac00}-\x{d7a3}]"
+    r"[^\x00-\x7e\x{a1}-\x{ac}\x{ae}-\x{24f}\x{370}-\x{3ff}\x{400}-\x{482}\x{48a}-\x{52f}\x{2010}-\x{2027}"
+    r"\x{2030}-\x{205e}\x{20a0}-\x{20bf}\x{2190}-\x{22ff}\x{2500}-\x{257f}\x{2713}-\x{2717}\x{3001}-\x{3003}\x{3041}-\x{3096}\x{309b}-\x{30ff}\x{4e00}-\x{9fff}\x{ac00}-\x{d7a3}]"
 )
-_KIND_SECRET = r"\\*[\"']?\bkind\\*[\"']?\s*[:=]\s*\\*[\"']?(?:Secret|SecretList)\b"
+_OBJECT: Final = r"kind\\*[\"']?\s*[:=]\s*\\*[\"']?Secret(?:List)?\b"
 _MARKERS = (
     _ODD,
-    _KIND_SECRET,
+    _OBJECT,
     BASE64,
     GZIP,
     ESCAPED,
@@ -96,8 +97,8 @@ class Redactor:
         return (value, 0) if self._passes(value) else self._walk(value, None)
 
     def clean_text(self, text: str) -> str:
-        """One text, cleaned."""
-        return self._without._text(text, 0)[0]
+        """One text, cleaned; its lines are not cut, since people approve what they read on a page."""
+        return cut(self._without._secrets(disarm(text), 0)[0], self._limit, line=self._limit)
 
     def _passes(self, value: Any) -> bool:
         """Whether a quick look at the value as JSON finds nothing that a walk could change."""
@@ -152,7 +153,9 @@ class Redactor:
         counts = 0
         for raw_key, inner in value.items():
             key = self._plain(raw_key)  # judged as it will be read
-            kind = hidden or self._kind(key, inner, value)
+            kind = hidden if hidden is not None and not tells_name(value, key) else self._detector.kind_of_name(key)
+            if kind is not None and hidden is None and spares(kind, key, inner, value):
+                kind = None
             if secret_object and key in ("data", "stringData"):
                 kind = NameKind.SECRET
             elif holder is not None and key == holder[0]:
@@ -161,20 +164,6 @@ class Redactor:
             result[clean_key], count = self._part(inner, kind, depth, level + 1)
             counts += count + key_count
         return result, counts
-
-    def _kind(self, key: str, inner: Any, within: Mapping[str, Any]) -> NameKind | None:
-        kind = self._detector.kind_of_name(key)
-        if kind is None or (key == "secretKey" and "remoteRef" in within):  # of an ExternalSecret: a name
-            return None
-        if isinstance(inner, str):
-            return None if spares_word(kind, inner) else kind
-        if key == "pass" and isinstance(inner, int):  # and fail: 0
-            return None
-        if isinstance(inner, Mapping) and key in ("auth", "authorization"):
-            return None  # a section of settings
-        return (
-            None if spares_number(kind, inner) or (key.endswith("okens") and isinstance(inner, int | float)) else kind
-        )
 
     def _key(self, key: str) -> tuple[str, int]:
         return self._secrets(key, _DEPTH - 1) if len(key) >= 16 else (key, 0)
@@ -270,15 +259,16 @@ class Redactor:
     def _wrapped(self, text: str, depth: int) -> tuple[str, int]:
         """Runs of base64 that hold a secret, or compressed text: each goes as a whole."""
         data = text.encode()
-        pieces, at, counts = [], 0, 0
+        counts = 0
         for marker in (_GZIP, _BASE64):
-            pieces, at = [], 0
+            pieces: list[bytes] = []
+            at = 0
             while (match := marker.search(data, at)) is not None:
-                begin = match.start() + (0 if match.group()[:1].isalnum() else 1)
+                begin = match.start(1)
                 run = RUN.match(data, begin)
                 end = run.end() if run else match.end()
                 mark = self._open(data[begin:end], depth, packed=marker is _GZIP)
-                pieces.append(data[at:begin] + (mark or data[begin:end]))
+                pieces += [data[at:begin], mark or data[begin:end]]
                 counts += mark is not None
                 at = end
             data = b"".join([*pieces, data[at:]])
@@ -309,24 +299,27 @@ class Redactor:
         return (cleaned, count) if count > 0 else (text, 0)
 
     def _mark(self, found: Found, secret: bytes) -> bytes:
-        return self._tell(found.kind, secret.decode(), unsalted=found.unsalted).encode()
+        return self._tell(found.kind, secret.decode("utf-8", "replace"), unsalted=found.unsalted).encode()
 
     def _tell(self, kind: str, secret: str, *, unsalted: bool = False) -> str:
-        """What stands in the secret's place. A kind known by its shape says more than one told by a name, and base64 is
-        opened, so that the same secret is told alike wherever and however it stands."""
+        """What stands in the secret's place. A kind known by its shape says more than one told by a name. What is wrapped
+        is opened, so that the same secret is told alike wherever and however it stands."""
         plain = secret.strip()
-        if kind in _NAMED:
+        if kind in _NAMED or kind == "authorization":
             opened = open_base64(plain.encode()) if _WHOLE_BASE64.fullmatch(plain) else None
             plain = plain if opened is None else opened.strip()
             if known := self._detector.kind_of_value(plain.encode()):
                 kind, unsalted = known.kind, known.unsalted
+        if kind in ("authorization", NameKind.CREDENTIAL) and ":" in plain:  # Basic: the user, then the password
+            plain = plain.partition(":")[2]
+        elif kind not in _NAMED and "%" in plain:
+            plain = unquote(plain)
         told = self._fingerprints.of(plain) if self._fingerprints is not None and not unsalted else ""
         return f"[redacted:{kind}:{told}]" if told else f"[redacted:{kind}]"
 
 
-@lru_cache(maxsize=4)
 def _detector_for(settings: RedactionSettings) -> Detector:
-    if settings == RedactionSettings():
+    if not (settings.patterns or settings.names or settings.allow):
         return default_detector()
     return Detector(settings.shapes, normalise_names(settings.names), frozenset(settings.allow))
 

@@ -20,16 +20,15 @@ _NAMES: Final = (
     "property",
     "variable",
     "option",
-    "setting",
     "Name",
     "Key",
 )
-_VALUES: Final = ("value", "content", "val", "Value", "data")
+_VALUES: Final = ("value", "content", "val", "Value", "data", "items", "fields")
 
 _REFERENCE_FIELDS: Final = frozenset(
     """
-    name key namespace optional path items defaultMode mode secretName audience expirationSeconds property version kind apiGroup
-    apiVersion group secretKeyRef configMapKeyRef secretRef configMapRef valueFrom fieldRef remoteRef existingSecret
+    name key namespace optional path items defaultMode mode secretName audience expirationSeconds property version kind
+    apiGroup apiVersion group secretKeyRef configMapKeyRef secretRef configMapRef valueFrom fieldRef remoteRef existingSecret
     existingSecretKey secretStoreRef create annotations labels driver readOnly enabled source
     """.split()  # noqa: SIM905
 )
@@ -41,25 +40,16 @@ _SCHEMA_FIELDS: Final = frozenset(
     """.split()  # noqa: SIM905
 )
 
-_WORDS: Final = frozenset(
+_WORDS: Final = frozenset("- disabled enabled false n/a none null optional required string true".split())  # noqa: SIM905
+"""What no field means as a secret, not even a password."""
+
+_METHODS: Final = _WORDS | frozenset(
     """
-    - any basic bearer cert certificate digest disabled enabled false file iam jwt kerberos key ldap mtls n/a no none null oauth oauth2
-    off oidc on optional password redacted required saml scram scram-sha-256 sso string token true trust vault withheld yes
+    any aws azure basic bearer cert certificate digest external file gcp github gitlab google iam internal jwt kerberos key
+    ldap mtls no oauth oauth2 off oidc okta on password proxy saml scram scram-sha-256 spnego sso token trust vault withheld
+    yes
     """.split()  # noqa: SIM905
 )
-_METHODS: Final = _WORDS | {
-    "aws",
-    "azure",
-    "gcp",
-    "github",
-    "gitlab",
-    "google",
-    "okta",
-    "internal",
-    "external",
-    "proxy",
-    "spnego",
-}
 """What `auth: …` says when it names a method."""
 
 _COMMANDS: Final = frozenset(
@@ -84,6 +74,11 @@ def names_value(value: Mapping[str, Any], judge: Judge) -> tuple[str, NameKind] 
                 if key in value and not (isinstance(value[key], str) and spares_word(kind, value[key])):
                     return key, kind
     return None
+
+
+def tells_name(value: Mapping[str, Any], key: str) -> bool:
+    """Whether the field only names what the others hold, in a mapping that is hidden: of `{name: x, value: y}` the name."""
+    return key in ("name", "id", "type", "score") and "value" in value
 
 
 def refers(value: Mapping[str, Any]) -> bool:
@@ -118,24 +113,27 @@ def secret_items(values: Sequence[Any], judge: Judge) -> dict[int, NameKind]:
     return found
 
 
+def spares(kind: NameKind, key: str, value: object, within: Mapping[str, Any]) -> bool:
+    """Whether what stands under a telling name is no secret: `auth: oidc`, `pass: 12`, a section of settings."""
+    match value:
+        case str():
+            return spares_word(kind, value) or (key == "secretKey" and "remoteRef" in within)  # of an ExternalSecret
+        case bool() | None:
+            return True
+        case int() | float():
+            return key == "pass" or key.endswith(("tokens", "Tokens")) or spares_number(kind, value)
+        case Mapping():
+            return key in ("auth", "authorization")
+    return False
+
+
 def spares_word(kind: NameKind, text: str) -> bool:
     """Whether a value is a word of configuration, which nobody would hide: `auth: oidc`, `token: none`."""
-    plain = text.strip().lower()
-    if kind is NameKind.CREDENTIAL:
-        return plain in _METHODS
-    if kind is NameKind.PASSWORD:
-        return (
-            plain
-            in ("none", "null", "false", "true", "string", "required", "optional", "disabled", "enabled", "n/a", "-")
-            or text[:1] == "/"
-        )
-    return plain in _WORDS
+    return text.strip().lower() in (_WORDS if kind is NameKind.PASSWORD else _METHODS)
 
 
-def spares_number(kind: NameKind, number: object) -> bool:
-    """Whether a number under a telling name is only a count: `{pass: 12, fail: 0}`."""
-    if not isinstance(number, int | float) or isinstance(number, bool):
-        return False
+def spares_number(kind: NameKind, number: float) -> bool:
+    """Whether a number is too small for anything but a count or a number of seconds."""
     return abs(number) < 1_000 and kind is not NameKind.PASSWORD
 
 
@@ -161,12 +159,10 @@ def _hide_manifest(text: str, hide: Callable[[str], str]) -> tuple[str, int]:
             block = entry = -1
         if block < 0:
             head = _BLOCK.match(line)
-            if head is not None:
-                block, entry = indent, -1
-                if head[2].strip() not in ("", "{}"):
-                    line = line[: head.start(2)] + hide(head[2])
-                    counts += 1
-            kept.append(line)
+            block = indent if head is not None else block
+            inline = head is not None and head[2].strip() not in ("", "{}")
+            kept.append(line[: head.start(2)] + hide(head[2]) if head is not None and inline else line)
+            counts += inline
             continue
         row = _ENTRY.match(line)
         if row is None or (entry >= 0 and indent > entry):  # of a value that goes on

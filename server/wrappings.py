@@ -14,18 +14,20 @@ MOST_UNPACKED = 1 << 20
 # The base64 of printable ASCII: every character of four says in its upper bits that the byte is one. Hashes, ids and
 # pictures fail within some characters; at the start of a run of base64, so that there is one way to read it.
 _QUAD = r"[CDI-Za-f][AC-HQS-Xgi-nwyz0-3][ABEFIJMNQRUVYZcdghklopstwx014589][A-Za-z0-9+/_-]"
-BASE64 = rf"(?:^|[^A-Za-z0-9+/])(?:{_QUAD}){{4}}"
-GZIP = r"(?:^|[^A-Za-z0-9+/])(?:H4sI[A-Za-z0-9+/_-]{20}|SDRzS[UQ][A-Za-z0-9+/_-]{20})"
+BASE64 = rf"(?:^|[^A-Za-z0-9+/])((?:{_QUAD}){{4}})"
+GZIP = r"(?:^|[^A-Za-z0-9+/])((?:H4sI|SDRzS[UQ])[A-Za-z0-9+/_-]{20})"
 ESCAPED = (
-    r"%[0-7][0-9A-Fa-f]|\\u00[2-7][0-9a-fA-F]|\\x[2-7][0-9a-fA-F]|&(?:#\d{2,3}|#x[0-9a-fA-F]{2}|quot|amp|apos|lt|gt);"
+    r"%[0-7][0-9A-Fa-f]|\\u[0-9a-fA-F]{4}|\\U000[0-9a-fA-F]{5}|\\x[0-9a-fA-F]{2}|\\[nrt/]|"
+    r"&(?:#\d{2,3}|#x[0-9a-fA-F]{2}|quot|amp|apos|lt|gt);"
 )
 """RE2: where something may be wrapped."""
 
-RUN = re.compile(rb"(?:[A-Za-z0-9+/_-]{60,}\r?\n[ \t]*)*[A-Za-z0-9+/_-]{16,}={0,2}")
+RUN = re.compile(rb"(?:[A-Za-z0-9+/_-]{60,}\s{1,16})*[A-Za-z0-9+/_-]{16,}={0,2}")
 """One run of base64, over lines where it is broken into long ones."""
 
-_ESCAPE = re.compile(rb"\\u00([2-7][0-9a-fA-F])|\\x([2-7][0-9a-fA-F])")
+_ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|U000([0-9a-fA-F]{5})|x([0-9a-fA-F]{2})|([nrt\"'/\\]))")
 _ENTITY = re.compile(rb"&(?:#(\d{2,3})|#x([0-9a-fA-F]{2})|(quot|amp|apos|lt|gt));")
+_LETTERS = {b"n": b"\n", b"r": b"\n", b"t": b"\t"}
 _ENTITIES = {b"quot": b'"', b"amp": b"&", b"apos": b"'", b"lt": b"<", b"gt": b">"}
 
 
@@ -63,9 +65,17 @@ def open_gzip(run: bytes) -> str | None:
 
 def unescape(data: bytes) -> bytes:
     r"""The text with `%3D`, `\u003d`, `\x3d` and `&#61;` read as what they stand for, once."""
-    data = _ESCAPE.sub(lambda match: bytes([int(match[1] or match[2], 16)]), data)
+    data = _ESCAPE.sub(_read_escape, data)
     data = _ENTITY.sub(_read_entity, data)
     return unquote_to_bytes(data) if b"%" in data else data
+
+
+def _read_escape(match: re.Match[bytes]) -> bytes:
+    if code := match[1] or match[2]:
+        return chr(int(code, 16)).encode("utf-8", "ignore")
+    if byte := match[3]:
+        return b"" if byte.lower() == b"ad" else bytes([int(byte, 16)])  # a soft hyphen, which alone is no UTF-8
+    return _LETTERS.get(match[4], match[4])
 
 
 def _read_entity(match: re.Match[bytes]) -> bytes:

@@ -59,8 +59,15 @@ _KEYED = frozenset(
 )
 """What stands before `key` when the key is a secret."""
 
-_PLAIN_KEYS = frozenset({f"{word}key" for word in _KEYED} | {"rawkey", "keydata"})
 _NO_PASS = frozenset({"bypass", "compass", "encompass", "overpass", "surpass", "trespass", "underpass"})
+_WORDS = (
+    (NameKind.PASSWORD, re.compile(r".*(?:password|passwd|passphrase|passcode).*|masterauth|.*pwd|.*pass")),
+    (NameKind.SECRET, re.compile(r".*secrets?")),
+    (NameKind.TOKEN, re.compile(r".*(?:tokens?|jwt)")),
+    (NameKind.KEY, re.compile(rf".*(?:api|access|private|secret)key|(?:{'|'.join(sorted(_KEYED))})key|rawkey")),
+    (NameKind.CREDENTIAL, re.compile(r"credentials?|creds|authorization")),
+    (NameKind.CONNECTION, re.compile(r"dsn|kubeconfig|docker(?:config(?:json)?|cfg)|conn(?:ection)?str(?:ing)?")),
+)
 _NO_TOKEN = re.compile(r"^tokeni[sz]|^passwordless|^secretari|^cookiecutter")
 _COUNTED = frozenset(
     {"max", "min", "num", "n", "total", "prompt", "completion", "estimated", "count", "output", "input"}
@@ -123,34 +130,12 @@ def _by_pairs(words: list[str]) -> NameKind | None:
     return NameKind.COOKIE if ("set", "cookie") in pairs or ("connect", "sid") in pairs else None
 
 
-def _by_word(words: list[str]) -> NameKind | None:  # one line a kind
-    joined = "".join(words)
+def _by_word(words: list[str]) -> NameKind | None:
     for word in reversed(words):
-        if any(part in word for part in ("password", "passwd", "passphrase", "passcode")) or word in (
-            "pwd",
-            "masterauth",
-        ):
-            return NameKind.PASSWORD
-        if word.endswith("pwd") or (word.endswith("pass") and word not in _NO_PASS):
-            return NameKind.PASSWORD
-        if word.endswith(("secret", "secrets")):
-            return NameKind.SECRET
-        if word.endswith(("token", "tokens", "jwt")):
-            return NameKind.TOKEN
-        if word in _PLAIN_KEYS or word.endswith(("apikey", "secretkey", "privatekey", "accesskey")):
-            return NameKind.KEY
-        if word in ("credential", "credentials", "creds", "authorization"):
-            return NameKind.CREDENTIAL
-        if word in (
-            "dsn",
-            "kubeconfig",
-            "dockerconfigjson",
-            "dockerconfig",
-            "dockercfg",
-            "connstr",
-            "connectionstring",
-        ):
-            return NameKind.CONNECTION
+        for kind, pattern in _WORDS:
+            if pattern.fullmatch(word) and word not in _NO_PASS:
+                return kind
+    joined = "".join(words)
     if joined in _SESSIONS or words[-1] in _SESSIONS or joined in ("cookie", "cookies", "setcookie"):
         return NameKind.COOKIE
     if joined == "dockerconfigjson":

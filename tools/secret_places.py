@@ -9,8 +9,11 @@ from .secret_values import is_not_said
 _UUID = r"[a-f0-9]{8}-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{12}"
 _SCHEME = r"\b[a-zA-Z][a-zA-Z0-9+.-]{1,30}://"
 _USER = r"[^\s/:@\"'<>\\\[]*"
-_WORDS = r"passw(?:or)?d|passphrase|secret|token|api[ _-]?key|access[ _-]?key|credentials?|datadog|pagerduty|okta|snyk|heroku"
-_TLS_PASSWORD = r"requirepass|masterauth|primaryauth|sentinel-pass|tls-(?:client-)?key-file-pass"
+_WORDS = (
+    r"passw(?:or)?d|passphrase|secret|token|api[ _-]?key|access[ _-]?key|credentials?|"
+    r"datadog|heroku|okta|pagerduty|snyk"
+)
+_DIRECTIVES = r"requirepass|masterauth|primaryauth|sentinel-pass|tls-(?:client-)?key-file-pass"
 _FLAG = r"\"--?[a-z-]*(?:password|passwd|passphrase|secret|token|api-?key)\"\s*,\s*\""
 _LOGINS = r"argocd|az|buildah|docker|helm|nerdctl|oc|oras|podman|skopeo"
 _MONGO = r"cypher-shell|mongo|mongodump|mongosh|sqlcmd"
@@ -44,7 +47,7 @@ PLACES: tuple[Shape, ...] = (
     # Sentences.
     Shape(
         "generic",
-        rf"(?i:{_WORDS}|\bdd)[\w ,.:=(-]*[ :=('\"`][A-Za-z0-9][A-Za-z0-9+/_=.-]{{19}}",
+        rf"(?i:{_WORDS}|\bdd)[\w ,.:=(-]*[ :=('\"`]+[A-Za-z0-9][A-Za-z0-9+/_=.-]{{19}}",
         rf"(?i:(?:^|[^/\w])(?:{_WORDS}|dd)\b[\w ,.:=(-]{{0,24}}?[ :=('\"`]+)([A-Za-z0-9][A-Za-z0-9+/_=.-]{{19,}})",
         judge=looks_random,
     ),
@@ -68,7 +71,7 @@ PLACES: tuple[Shape, ...] = (
         r":(?:\d{2,5}|\*):[^\s:\"']+:[^\s:\"']+:",
         r"(?:^|[\n\"'])(?:[A-Za-z0-9*.-]+|\[[0-9a-f:]+\]):(?:\d{2,5}|\*):[^\s:\"']+:[^\s:\"']+:([^\s:\"']+)(?:$|[\n\"'])",
     ),
-    Shape("password", rf"(?i:\"(?:{_TLS_PASSWORD})\"\s*,)", rf"(?i:\"(?:{_TLS_PASSWORD})\"\s*,\s*\")([^\"]+)"),
+    Shape("password", rf"(?i:\"(?:{_DIRECTIVES})\"\s*,)", rf"(?i:\"(?:{_DIRECTIVES})\"\s*,\s*\")([^\"]+)"),
     Shape(
         "redis_acl",
         r"(?i:user\s+\S+\s[^\r\n]*[#!<>])",
@@ -85,7 +88,8 @@ PLACES: tuple[Shape, ...] = (
     Shape(
         "password",
         r"\] \\*\"(?i:auth|hello)\\*\" ",
-        r"(?i:\] \\*\"(?:auth|hello\\*\" \\*\"3\\*\" \\*\"auth)\\*\" (?:\\*\"[^\s\"]+\" )?\\*\")([^\"\\\s]+)\\*\"(?:$|[^ ]|\s[^\"\\])",
+        r"(?i:\] \\*\"(?:auth|hello\\*\" \\*\"3\\*\" \\*\"auth)\\*\" (?:\\*\"[^\s\"]+\" )?\\*\")"
+        r"([^\"\\\s]+)\\*\"(?:$|[^ ]|\s[^\"\\])",
     ),  # MONITOR
     Shape("password", r"\bAUTH[ \t]", r"(?:^|[\n>\"'] ?)AUTH[ \t]+(?:[\w.-]+[ \t]+)?([^\s\"']{4,})(?:$|[\n\"'])"),
     Shape(

@@ -8,7 +8,8 @@ from typing import Final
 from .randomness import is_no_word, looks_random
 from .secret_names import NameKind
 
-_LONGEST_REFERENCE: Final = 512
+LONGEST_JUDGED: Final = 2_048
+"""A longer value is a secret whatever it says."""
 
 _POINTER = rb"""\$\{[^}:]{0,200}\}|\$\([^)]{0,200}\)|\$[A-Z_][A-Z0-9_]*|\$\d{1,2}|%[A-Z_][A-Z0-9_]*%|%\(\w+\)s|%[svq]|
     \{\{[^}\n]{0,300}\}\}\}?|\{\w*\}|\$\{\{[^}\n]{0,300}\}\}|<path:[^>\n]{0,300}>|<[A-Za-z][A-Za-z0-9 ._-]{0,60}>|ref\+\S+|
@@ -32,15 +33,16 @@ _REFERENCE = re.compile(
 _SAID: Final = frozenset(
     b"""
     a about absent accepted access across added after again ago all already also an and any are as at authentication
-    automatically be been before being but by can cannot changed check checked copied could created default deleted denied
-    did disabled do does done empty enabled error exceeded exists expired expires expiry failed failure fetched for found
-    from generated get given granted had has have if in incorrect invalid is issued it its key length like limit loaded
-    lookup may method mismatch missing mounted must mutable name need needed needs neither never new no not now of off ok on
-    only optional or our out passed permission please policy present provided read refused rejected required requires reset retrieved
-    returned revoked rotated same see sent set should since so some stale store stored succeeded that the their then there
-    these they this to too type unable unauthorized unchanged unexpected unknown unset until updated updating use used uses
-    using valid validated validation verified via was we were what when where which who why will with without would wrong
-    yes you your basic bearer oidc ldap saml oauth oauth2 kerberos iam mtls
+    automatically basic be bearer been before being but by can cannot changed check checked copied could created
+    default deleted denied did disabled do does done empty enabled error exceeded exists expired expires expiry failed
+    failure fetched for found from generated get given granted had has have iam if in incorrect invalid is issued it
+    its kerberos key ldap length like limit loaded lookup may method mismatch missing mounted mtls must mutable name
+    need needed needs neither never new no not now oauth oauth2 of off oidc ok on only optional or our out passed
+    permission please policy present provided read refused rejected required requires reset retrieved returned revoked
+    rotated same saml see sent set should since so some stale store stored succeeded that the their then there these
+    they this to too type unable unauthorized unchanged unexpected unknown unset until updated updating use used uses
+    using valid validated validation verified via was we were what when where which who why will with without would
+    wrong yes you your
     """.split()
 )
 """How a sentence goes on that speaks about a secret (`token: expired`). As a password each would be a poor one."""
@@ -49,9 +51,9 @@ _TAG = re.compile(rb"v?\d+(?:\.\d+)*(?:[-+._][\w.+-]*)?|latest|stable|edge|night
 _COUNTED = re.compile(rb"(?i:tokens|secrets):[ \t]")
 _TYPE = re.compile(rb"[*&]?[A-Z][A-Za-z]+(?:\[\w+\])?[,):]")
 _WORD = re.compile(rb"[A-Za-z']+")
-_BARE = re.compile(rb"[^\s\"'`<>&]+")
-_QUERY = re.compile(rb"[^\s\"'`<>&#]+")
-_NEXT_FIELD = re.compile(rb"[,;|]\s{0,3}[\w.-]{1,40}[=:]")
+_ENDS = re.compile(rb"[\s\"'`<>&]|[,;|]\s{0,3}[\w.-]{1,40}[=:]")
+_ENDS_QUERY = re.compile(rb"[\s\"'`<>&#]")
+_FIELDS = re.compile(rb"[\s,;&][\w.-]{1,40}[=:]|[\"'`<>{]")
 _PLAIN = re.compile(rb"[a-z]+(?:[ -][a-z]+){0,30}\.?")
 _POINTS = re.compile(rb"(?:" + _POINTER + rb")(?=[\\s\"'`,;)&@|}\\\\]|$)")
 _BARE_NAME = re.compile(rb"[A-Za-z]+\b[^\w.-]|[A-Z][a-z]+:")
@@ -60,30 +62,24 @@ _LINE_HEAD = re.compile(rb"[ \t+#;-]*(?:export |set |ENV |ARG |local |const |var
 
 
 def ends_value(data: bytes, name_at: int, at: int) -> tuple[int, int, bool]:
-    """Start and end of the value at `at`, and whether it is quoted. `name_at` is where its name begins."""
+    """Start and end of the value at `at`, and whether it is quoted. `name_at` is where its name begins.
+
+    Looks no further than the value goes, or `LONGEST_JUDGED` bytes, so that many values cost no more than their text."""
     opened = _opening(data, at)
     if opened:
         start = at + len(opened)
         return start, _closing(data, start, opened), True
     if data[at : at + 1] in (b"|", b">") and _is_block(data, at):
-        return _block(data, name_at, at)
-    if data[at - 1 : at] == b"\n":  # nothing behind the name on its own line
-        return at, at, False
+        return (*_block(data, name_at, at), True)
     if (pointer := _POINTS.match(data, at)) is not None:
         return at, pointer.end(), False
-    line_end = _find(data, b"\n", at)
-    before = data[data.rfind(b"\n", 0, name_at) + 1 : name_at][-200:]
-    if before[-1:] in (b"?", b"&"):
-        match = _QUERY.match(data, at, line_end)
-    elif _LINE_HEAD.fullmatch(before) and _is_whole_line(data, at, line_end):
-        return at, at + len(data[at:line_end].rstrip()), False
-    else:
-        match = _BARE.match(data, at, line_end)
-    if match is None:
-        return at, at, False
-    cut = _NEXT_FIELD.search(data, at, match.end() + 42)
-    end = min(match.end(), cut.start()) if cut else match.end()
-    return at, at + len(_trim(data[at:end])), False
+    before = data[max(0, name_at - 200) : name_at]
+    before = before[before.rfind(b"\n") + 1 :]
+    if (end := _ends_line(data, at)) is not None and _LINE_HEAD.fullmatch(before):
+        return at, end, False
+    ends = _ENDS_QUERY if before[-1:] in (b"?", b"&") else _ENDS
+    found = ends.search(data, at)
+    return at, at + len(_trim(data[at : found.start() if found else len(data)])), False
 
 
 def _trim(value: bytes) -> bytes:
@@ -96,7 +92,7 @@ def _trim(value: bytes) -> bytes:
 
 def is_reference(value: bytes) -> bool:
     """Whether the value is only a reference, a placeholder or the name of a type."""
-    return len(value) <= _LONGEST_REFERENCE and _REFERENCE.fullmatch(value) is not None
+    return len(value) <= LONGEST_JUDGED and _REFERENCE.fullmatch(value) is not None
 
 
 def is_not_said(value: str) -> bool:
@@ -109,21 +105,21 @@ def is_said(kind: NameKind, data: bytes, name_at: int, start: int, end: int) -> 
     word = _WORD.match(data, start, min(end, start + 24))
     if word is not None and word[0].lower() in _SAID and data[word.end() : word.end() + 1] in _WORD_ENDS:
         return True
-    parted = data[start - 1 : start] in (b" ", b"\t")
-    if kind is NameKind.PASSWORD or (not parted and data[start - 1 : start] == b"="):
+    if kind is NameKind.PASSWORD or data[start - 1 : start] == b"=":
         return False
     value = data[start:end]
+    text = value.decode("utf-8", "replace")
+    head = data[name_at:start].rstrip(b" \t")
     if len(value) < 4:
-        return True
-    # `Secret: db-credentials`, `authorization: failed`: a name or a word, and not what such fields hold.
-    if data[name_at:start].rstrip(b" \t:=").lower().endswith(b"auth"):
-        return b"=" in value[:-2] or len(value) < 8 or not is_no_word(value.decode("utf-8", "replace"))
-    if _COUNTED.match(data, name_at):  # `tokens: 1200 of 4000`, `Mountable secrets: orders-token-x7k2p`: counts, names
-        return value.isdigit() or not looks_random(value.decode("utf-8", "replace"))
-    loose = data[name_at:start].rstrip(b" \t")[-1:] == b":" and parted
-    if loose and _BARE_NAME.match(data, name_at) is not None:
-        return _PLAIN.fullmatch(value) is not None
-    return False
+        said = True
+    elif head.rstrip(b":= ").lower().endswith(b"auth"):
+        said = b"=" in value[:-2] or len(value) < 8 or not is_no_word(text)
+    elif _COUNTED.match(data, name_at):  # `tokens: 1200 of 4000`, `Mountable secrets: orders-token-x7k2p`
+        said = not looks_random(text)
+    else:  # `Secret: db-credentials`, `authorization: failed`: a name or a word, and not what such fields hold
+        loose = head[-1:] == b":" and data[start - 1 : start] in (b" ", b"\t")
+        said = loose and _BARE_NAME.match(data, name_at) is not None and _PLAIN.fullmatch(value) is not None
+    return said
 
 
 def is_tag(kind: NameKind, data: bytes, name_at: int, start: int, end: int) -> bool:
@@ -162,10 +158,10 @@ def _closing(data: bytes, start: int, opened: bytes) -> int:
 
 
 def _is_block(data: bytes, at: int) -> bool:
-    return data[at + 1 : _find(data, b"\n", at)].strip() in (b"", b"-", b"+", b"2", b"4", b"2-", b"-2")
+    return data[at + 1 : at + 8].partition(b"\n")[0].strip() in (b"", b"-", b"+", b"2", b"4", b"2-", b"-2")
 
 
-def _block(data: bytes, name_at: int, at: int) -> tuple[int, int, bool]:
+def _block(data: bytes, name_at: int, at: int) -> tuple[int, int]:
     """The lines of a YAML block: those indented further than the line that holds its name."""
     line = data.rfind(b"\n", 0, name_at) + 1
     indent = len(data[line:name_at]) - len(data[line:name_at].lstrip(b" "))
@@ -176,13 +172,16 @@ def _block(data: bytes, name_at: int, at: int) -> tuple[int, int, bool]:
         if row.strip() and len(row) - len(row.lstrip(b" ")) <= indent:
             break
         end = next_end
-    return begin, end, True
+    return begin, end
 
 
-def _is_whole_line(data: bytes, at: int, line_end: int) -> bool:
-    """Whether the rest of the line is one value, as in YAML and .env files, and not the first of several fields."""
-    rest = data[at:line_end]
-    return len(rest) <= 4_096 and not re.search(rb"[\s,;&][\w.-]{1,40}[=:]|[\"'`<>{]", rest)
+def _ends_line(data: bytes, at: int) -> int | None:
+    """Where the line ends if the rest of it is one value, as in YAML and .env files, and not the first of several."""
+    rest = data[at : at + LONGEST_JUDGED]
+    line, parted, _ = rest.partition(b"\n")
+    if (not parted and len(rest) == LONGEST_JUDGED) or _FIELDS.search(line):
+        return None
+    return at + len(line.rstrip())
 
 
 def _find(data: bytes, what: bytes, at: int) -> int:

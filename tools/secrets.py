@@ -13,7 +13,7 @@ import re2
 from .secret_names import TELLING, NameKind, is_secret_name, kind_of_name, normalise_name
 from .secret_places import PLACES
 from .secret_shapes import SHAPES, Shape
-from .secret_values import ends_value, is_reference, is_said, is_tag
+from .secret_values import LONGEST_JUDGED, ends_value, is_reference, is_said, is_tag
 
 __all__ = ["SHAPES", "Detector", "Found", "default_detector", "holds_secret", "is_secret_name", "redact"]
 
@@ -21,6 +21,10 @@ MARK = b"[redacted:"
 """How the place of a secret begins. What stands there is none."""
 
 _MEMORY = 64 << 20
+_TAIL = re.compile(
+    rb"(?:(?:%(?:2[BbDdEeFf]|3[Dd]|5[Ff]|7[Ee])|\\\\u00(?:2[bBdDeEfF]|3[dD])|\\\\/)[A-Za-z0-9+/=_.~-]*)+"
+)
+"""How a secret goes on where `+`, `/` or `=` in it are escaped."""
 _NAME = rf"[A-Za-z0-9_.$-]*{TELLING}[A-Za-z0-9_.-]*"
 
 HEAD = rf"({_NAME})(?:\]|\\*[\"'`]|</?\w{{1,20}}>)*\s*(?:=>|:=|\+=|=|:|>)[ \t]*"
@@ -129,6 +133,8 @@ class Detector:
             shape, pattern = self.shapes[index], self._compile(index)
             for match in pattern.finditer(data):
                 start, end = match.span(1) if pattern.groups else match.span()
+                tail = _TAIL.match(data, end)
+                end = tail.end() if tail else end
                 value = data[start:end]
                 if not self._spares(shape, value):
                     yield Found(shape.kind, start, end, shape.unsalted)
@@ -164,7 +170,8 @@ class Detector:
             value = data[start:end]
             if not value or value.startswith(MARK) or value in self._allowed or is_reference(value):
                 continue
-            if not quoted and (is_said(kind, data, begins, start, end) or is_tag(kind, data, begins, start, end)):
+            judged = not quoted and end - start < LONGEST_JUDGED
+            if judged and (is_said(kind, data, begins, start, end) or is_tag(kind, data, begins, start, end)):
                 continue
             done = end
             yield Found(kind, start, end)

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from .planted import BASE32, BASE64, DIGITS, HEX, LOWER, SAFE, UPPER, WORD, Draw, draw_by
+from .planted import BASE32, BASE64, DIGITS, HEX, LOWER, WORD, Draw, Kind, draw_by
 
 
 def look_alikes() -> Iterator[tuple[str, Any]]:
@@ -47,17 +47,17 @@ def _png(draw: Draw) -> str:
     return base64.b64encode(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + draw(WORD, 60).encode("utf-16")).decode()
 
 
-_SETTINGS = (
+_SETTINGS: tuple[Callable[[str], Any], ...] = (
     lambda text: {"value": text, "count": 3},
     lambda text: {"lines": [f"2026-11-21T10:00:00Z INFO reconciled {text} in 31 ms"]},
     lambda text: {"metadata": {"annotations": {"note": json.dumps({"seen": text})}}},
 )
 
-DRAWN = {
+DRAWN: dict[str, Kind] = {
     "argo tracking id": lambda draw: f"orders:apps/Deployment:payments/orders-{draw(LOWER, 4)}",
     "aws arn": lambda draw: f"arn:aws:iam::{draw(DIGITS, 12)}:role/eks-{draw(LOWER, 6)}-node",
     "base64 of bytes": lambda draw: draw(BASE64, 88),
-    "base64 of json": lambda draw: base64.b64encode(('{"level":"info","replicas":3,"zone":"%s"}' % draw(LOWER, 5)).encode()).decode(),
+    "base64 of json": lambda draw: base64.b64encode(json.dumps({"level": "info", "zone": draw(LOWER, 5)}).encode()).decode(),
     "base64 of text": lambda draw: base64.b64encode(f"The deployment {draw(LOWER, 6)} went well, nothing to do.\n".encode()).decode(),
     "build path": lambda draw: f"/home/runner/work/_temp/{_uuid(draw)}.sh",
     "bundle checksum": lambda draw: f"sha512-{draw(BASE64, 86)}==",
@@ -374,7 +374,7 @@ OBJECTS: tuple[Any, ...] = (
     {"keyspace": "db0", "keys_total": 18273, "monkey": "george", "keyboard": "de", "hotkeys": ["ctrl+k"]},
     {"digest": "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "size": 18273645, "mediaType": "application/vnd.oci.image.manifest.v1+json"},
     {"integrity": "sha384-oqVuAfXRKap7fdgcCY5uykM6+R9GqQ8K/uxy9rx7HNQlGYl1kPzQho1wx4JwY8wC"},
-    {"tokens": ["a", "b"], "kind": "Tokens"} if False else {"estimated_tokens": 812, "budget_tokens": 4000},
+    {"estimated_tokens": 812, "budget_tokens": 4000},
     {"template": "Dear {{ .User }}, your password expires on {{ .Date }}."},
     {"note": "größer — 数据库 ✓: das Passwort wurde geändert"},
     {"note": "Пароль был изменён вчера."},
@@ -383,7 +383,7 @@ OBJECTS: tuple[Any, ...] = (
     {"sealed": {"kind": "SealedSecret", "spec": {"template": {"metadata": {"name": "orders-db"}, "type": "Opaque"}}}},
     {"tlsSecret": {"name": "orders-tls", "namespace": "payments"}, "credentialsSecret": {"name": "aws"}},
     {"issuerRef": {"name": "letsencrypt", "kind": "ClusterIssuer"}, "privateKeySecretRef": {"name": "acme-key"}},
-    {"privateKey": {"algorithm": "ECDSA", "size": 256, "rotationPolicy": "Always"}} if False else {"privateKeyAlgorithm": "ECDSA", "privateKeySize": 256},
+    {"privateKeyAlgorithm": "ECDSA", "privateKeySize": 256},
     {"x509": {"serial": "04:8f:9a:21:7c", "keyUsage": ["digitalSignature"], "sans": ["orders.example.com"]}},
     {"stack": "at TokenService.refresh (auth/token.ts:118:9)\n    at async login (auth/login.ts:44:3)"},
     {"sql": "UPDATE users SET password_hash = $1, token_version = token_version + 1 WHERE id = $2"},
@@ -392,10 +392,10 @@ OBJECTS: tuple[Any, ...] = (
 )  # fmt: skip
 
 NAMES = (
-    "accessKeyId", "allowPasswordAuth" + "Methods", "apiKeyName", "apiKeyRotationDays", "authMethod", "authority",
+    "accessKeyId", "allowPasswordAuthMethods", "apiKeyName", "apiKeyRotationDays", "authMethod", "authority",
     "automountTokenMode", "clientSecretName", "cookieName", "credentialProvider", "credentialsFile", "credentialsSecretName",
     "dbPasswordSecretName", "existingSecret", "existingSecretPasswordKey", "has_password_policy", "keyName", "key_id",
-    "maxTokenAge", "max_tokens_limit", "password_changed_at", "passwordField", "passwordFile", "passwordHint" + "Url",
+    "maxTokenAge", "max_tokens_limit", "password_changed_at", "passwordField", "passwordFile", "passwordHintUrl",
     "passwordPolicy", "passwordPrompt", "passwordSecretName", "publicKey", "public_key_path", "secretClass", "secretCount",
     "secretKeyRef", "secretName", "secretNamespace", "secretProviderClass", "secretRef", "secretRotation", "secretStore",
     "secretType", "secretVersion", "secrets_path", "signingKeyAlgorithm", "sshKeyPath", "tokenAudience", "tokenEndpoint",
@@ -405,5 +405,3 @@ NAMES = (
 """Names of fields about secrets."""
 
 VALUES_OF_NAMES = ("orders-db", "https://login.example.com/token", "3600s", "strong", "/run/secrets/db", "RS256", "prod/orders")
-
-assert SAFE and UPPER

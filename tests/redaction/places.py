@@ -124,7 +124,7 @@ TELLING: dict[str, Place] = {
     "redis monitor": lambda s: {"lines": [f'1700000000.123456 [0 10.0.0.1:5000] "AUTH" "app" "{s}"']},
     "redis url": lambda s: {"env": [{"name": "CACHE", "value": f"redis://:{quote(s, safe='')}@redis:6379/0"}]},
     "redis.conf": lambda s: {"config": f"port 6379\nrequirepass {s}\nmasterauth {s}\nmaxmemory 1gb\n"},
-    "secret data": lambda s: _secret_object(s),
+    "secret data": _secret_object,
     "secret in YAML": lambda s: {"manifest": f"apiVersion: v1\nkind: Secret\nmetadata:\n  name: db\ntype: Opaque\ndata:\n  blob: {_base64(s)}\n"},
     "secret in YAML before its kind": lambda s: {"manifest": f"apiVersion: v1\nstringData:\n  blob: |\n    {s}\nkind: Secret\nmetadata:\n  name: db\n"},
     "secret string data": lambda s: {"kind": "Secret", "stringData": {"plain": s}},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 import random
@@ -35,8 +36,10 @@ def _encode(data: str) -> str:
 
 
 def _jwt(draw: Draw) -> str:
-    head = _encode('{"alg":"RS256","kid":"%s","typ":"JWT"}' % draw(HEX, 8))
-    body = _encode('{"sub":"system:serviceaccount:payments:%s","iat":%s}' % (draw(LOWER, 6), draw("123456789", 10)))
+    head = _encode(json.dumps({"alg": "RS256", "kid": draw(HEX, 8), "typ": "JWT"}))
+    body = _encode(
+        json.dumps({"sub": f"system:serviceaccount:payments:{draw(LOWER, 6)}", "iat": int(draw("123456789", 10))})
+    )
     return f"{head}.{body}.{draw(SAFE, 86)}"
 
 
@@ -123,7 +126,7 @@ KINDS: dict[str, Kind] = {
     "sentry_token": lambda draw: "sn" + "tryu_" + draw(HEX, 64),
     "shopify_token": lambda draw: "sh" + "pat_" + draw(HEX, 32),
     "slack_token": lambda draw: f"xo{'xb'}-{draw(DIGITS, 12)}-{draw(DIGITS, 12)}-{draw(WORD, 24)}",
-    "slack_webhook": lambda draw: "https://hooks.slack" + f".com/services/T{draw(BASE32, 8)}/B{draw(BASE32, 8)}/{draw(WORD, 24)}",
+    "slack_webhook": lambda draw: f"https://hooks.{'slack'}.com/services/T{draw(BASE32, 8)}/B0/{draw(WORD, 24)}",
     "sonar_token": lambda draw: "sq" + "u_" + draw(HEX, 40),
     "sourcegraph_token": lambda draw: "sg" + "p_" + draw(HEX, 40),
     "square_token": lambda draw: "sq0" + "atp-" + draw(SAFE, 22),
@@ -141,7 +144,7 @@ KINDS: dict[str, Kind] = {
 """Known by their form wherever they stand: kind and how one is drawn. One line but for the blocks of keys."""
 
 NAMED_KINDS: dict[str, Kind] = {
-    "aws_secret": lambda draw: draw(BASE64, 40),
+    "aws_secret_key": lambda draw: draw(BASE64, 40),
     "azure_storage_key": lambda draw: draw(BASE64, 86) + "==",
     "datadog_key": lambda draw: draw(HEX, 32),
     "gitea_token": lambda draw: draw(HEX, 40),
@@ -158,8 +161,7 @@ NAMED_KINDS: dict[str, Kind] = {
 
 
 def draw_by(seed: int, kind: str) -> Draw:
-    """Draws characters of an alphabet; the same for the same seed and kind. Never two digits, small or capital letters in a
-    row only: what is drawn looks drawn."""
+    """Draws characters of an alphabet; the same for the same seed and kind."""
     chance = random.Random(f"{kind} {seed}")  # a corpus, not a key
     return lambda alphabet, size: "".join(chance.choice(alphabet) for _ in range(size))
 
@@ -173,12 +175,6 @@ def draw_secrets(seed: int, *, named: bool = False) -> Iterator[tuple[str, str]]
     """(kind, secret text) of every kind, by seed; with `named` also those that only a name or a place gives away."""
     for kind in sorted(KINDS | NAMED_KINDS if named else KINDS):
         yield kind, draw_secret(kind, seed)
-
-
-def _gzip_release(text: str) -> str:
-    import gzip
-
-    return base64.b64encode(gzip.compress(json.dumps({"config": {"password": text}}).encode(), mtime=0)).decode()
 
 
 ENCODINGS: dict[str, Callable[[str], str]] = {
@@ -207,7 +203,7 @@ def encode(name: str, text: str) -> str:
 
 def pack_release(text: str) -> str:
     """A Helm release as its Secret holds it once Kubernetes' own base64 is off: base64 of gzip of JSON."""
-    return _gzip_release(text)
+    return base64.b64encode(gzip.compress(json.dumps({"config": {"password": text}}).encode(), mtime=0)).decode()
 
 
 def hash_password(text: str) -> str:
