@@ -126,14 +126,18 @@ def _notices(cases: Sequence[Case], others: list[Statement], statement: Statemen
     return any(any(answer.problem for answer in check_cases(changed, part)) for part in (asked[:near], asked[near:]))
 
 
-def find_mutants(statement: Statement) -> Iterator[Mutant]:
-    """Everything that can be changed in the policy, one thing at a time, so that the schema still takes it."""
+def find_mutants(statement: Statement, kinds: frozenset[Mutation] = frozenset(Mutation)) -> Iterator[Mutant]:
+    """Everything of these kinds that can be changed in the policy, one thing at a time, so that the schema takes it."""
     policy = statement.policy
-    yield Mutant(Mutation.POLICY_REMOVED, statement.passage(), None)
     effect: pst.Effect = "forbid" if policy.effect == "permit" else "permit"
-    yield Mutant(Mutation.POLICY_REVERSED, statement.passage(), replace(policy, effect=effect))
-    for mutant in (*_mutate_scope(statement), *_mutate_conditions(statement)):
-        if mutant.policy and fits_schema(mutant.policy):
+    mutants = (
+        Mutant(Mutation.POLICY_REMOVED, statement.passage(), None),
+        Mutant(Mutation.POLICY_REVERSED, statement.passage(), replace(policy, effect=effect)),
+        *_mutate_scope(statement),
+        *_mutate_conditions(statement),
+    )
+    for mutant in mutants:
+        if mutant.mutation in kinds and (mutant.policy is None or fits_schema(mutant.policy)):
             yield mutant
 
 

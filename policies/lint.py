@@ -191,10 +191,8 @@ def _find_needless(rule: _Rule, solvers: Mapping[Action, Solver]) -> Iterator[Fi
         if _alike(rule, without, solvers) and fits_schema(without):
             whole.add(index + 1)
             yield Finding(Rule.REDUNDANT, statement.id, statement.clause(index), _NEEDLESS[Mutation.CONDITION_REMOVED])
-    for mutant in find_mutants(statement):
-        if mutant.policy is None or mutant.mutation not in _NEEDLESS:
-            continue
-        if bisect_right(begins, mutant.passage.location) in whole:
+    for mutant in find_mutants(statement, frozenset(_NEEDLESS)):
+        if mutant.policy is None or bisect_right(begins, mutant.passage.location) in whole:
             continue  # in a condition that is needless as a whole
         if mutant.mutation is Mutation.LISTED_REMOVED and mutant.policy.action != policy.action:
             continue  # an action that is listed for nothing is told as unreachable, or is in a group that is listed
@@ -210,7 +208,7 @@ def _alike(rule: _Rule, other: pst.Template, solvers: Mapping[Action, Solver]) -
             if action in actions:
                 return False
         elif action in actions:
-            if not (solvers[action].implies(rule.formula, formula) and solvers[action].implies(formula, rule.formula)):
+            if not (solvers[action].implies(formula, rule.formula) and solvers[action].implies(rule.formula, formula)):
                 return False
         elif takes_in(rule.statement.policy.action, action) and solvers[action].possible(formula):
             return False

@@ -114,14 +114,21 @@ def what_can(
     `login_age` in seconds; None leaves it, and how they logged in, as part of the conditions."""
     told = tell_caller(caller, surroundings.agents, OF_CALLER.keys() - {"acr"})
     return [
-        _reach(loaded, caller, told, action, kind, login_age)
+        _reach(loaded, caller, told, rest, action, kind, login_age)
         for action in Action
+        for rest in (_evaluate(loaded, action, None),)
         for kind in find_vocabulary(loaded.schema).types_of(action)
     ]
 
 
 def _reach(
-    loaded: LoadedPolicies, caller: Caller, told: Told, action: Action, kind: ResourceType, login_age: int | None
+    loaded: LoadedPolicies,
+    caller: Caller,
+    told: Told,
+    rest: _Rest,
+    action: Action,
+    kind: ResourceType,
+    login_age: int | None,
 ) -> Ways:
     lists = kind is ResourceType.INSTALLATION and action.group is ActionGroup.READ
     if any(group is action.group for group, _ in caller.withheld):
@@ -136,8 +143,7 @@ def _reach(
         context |= {"login_age": login_age, "acr": caller.acr}
     known = _Knowledge(context, tell_person(caller, PERSON_ATTRIBUTES), caller, lists)
     solver = Solver(find_vocabulary(loaded.schema), action, (kind,))
-    rest = _evaluate(loaded, action, None).change(known.find)
-    return _weigh(loaded, action, kind, rest, solver, inside)
+    return _weigh(loaded, action, kind, rest.change(known.find), solver, inside)
 
 
 def _good_for(caller: Caller, action: Action, lists: bool, below_apps: bool) -> Formula:
