@@ -13,8 +13,9 @@ from pydantic import BaseModel
 
 from arborgate.server.cli_proposals import _print
 from arborgate.server.cli_record import describe
+from arborgate.server.redaction import Redactor
 from arborgate.server.web.terminal import Shown
-from arborgate.server.web.words import reveal_line
+from arborgate.server.web.words import read_diff, reveal_line
 from arborgate.tools.all import TOOLS
 from arborgate.tools.fields import Fields, find_fields, join_path
 from arborgate.tools.proposal import Proposal
@@ -266,6 +267,11 @@ def test_a_terminal_shows_a_proposal_with_nothing_in_it_that_passes_for_ours(
         assert line.isprintable(), line
         if not re.match(r" *\| ", line):
             assert MARK not in re.sub("«[^«»]*»", "", line), line
+
+
+def test_who_approves_sees_the_long_lines_of_a_diff_whole() -> None:
+    (line,) = [each for each in read_diff(f"@@ @@\n+{'x' * 9_000}", Redactor().clean_text) if each.sign == "+"]
+    assert line.text == "x" * 9_000
 
 
 def test_a_line_of_a_terminal_shows_what_hides() -> None:

@@ -92,8 +92,12 @@ def quote(text: str | None, limit: int = LONGEST_LINE) -> str:
     Every such text in a text of ours passes here or `margin`, so that what stands outside of marks and margins is ours."""
     if not text:
         return ""
-    one_line = " ".join(" ⏎ ".join(part for part in disarm(text).split("\n") if part.strip()).split())
-    safe = _FORMATTING.sub(lambda match: _INSTEAD[match[0]], one_line).replace("«", "‹").replace("»", "›")
+    plain = disarm(text)
+    if "\n" in plain:
+        plain = " ⏎ ".join(line for line in plain.split("\n") if line.strip())
+    safe = _FORMATTING.sub(_take_apart, " ".join(plain.split()))
+    if not safe.isascii():
+        safe = safe.replace("«", "‹").replace("»", "›")
     return f"«{cut(safe, limit, line=limit)}»"
 
 
@@ -110,8 +114,12 @@ def is_plain(text: str) -> bool:
 
 def margin(text: str, indent: str = "") -> list[str]:
     """Untrusted text of several lines as lines of ours: behind a margin, so that none of them can pass for ours."""
-    safe = _FORMATTING.sub(lambda match: _INSTEAD[match[0]], disarm(text))
+    safe = _FORMATTING.sub(_take_apart, disarm(text))
     return [f"{indent}| {line}".rstrip() for line in safe.split("\n")] if text else []
+
+
+def _take_apart(match: re.Match[str]) -> str:
+    return _INSTEAD[match[0]]
 
 
 def _keep_needed(match: re.Match[str]) -> str:

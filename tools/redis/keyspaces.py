@@ -80,10 +80,10 @@ def match_prefix(prefix: bytes) -> bytes:
 
 
 def show_key(key: bytes) -> str:
-    """The key as text that `find_key` understands: itself, or `hex:…` where that would not be printable. Of one that
-    holds a secret only the rest is told."""
+    """The key as text that `find_key` understands: itself, or `hex:…` where that would not be shown as it
+    is. Of one that holds a secret only the rest is told."""
     text = _decode(key)
-    if text is not None and text.isprintable():
+    if text is not None and text.isprintable() and disarm(text) == text:
         return text
     plain, secrets = redact(disarm(key.decode("utf-8", "replace")))
     return plain if secrets else f"{_HEX}{key.hex()}"  # in hexadecimal, nobody would know a secret for one
