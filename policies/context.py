@@ -7,7 +7,7 @@ from functools import cache
 
 from .agents import Agents
 from .calendar import Season
-from .model import COUNTED, Action, ActionGroup, Attribute, Caller, Channel
+from .model import COUNTED, Action, ActionGroup, AgentTrust, Attribute, Caller, Channel
 
 NEVER = 2**53
 """The login age, in seconds, of somebody whose provider does not say when they logged in; and what nobody counted."""
@@ -30,8 +30,9 @@ _DIRECT = _INTERACTIVE | {Channel.APPLIER}
 """The doors that no agent stands at."""
 
 
-def _trust(caller: Caller, agents: Agents) -> str:
-    return str(agents.trust(caller.agent, caller.actors, direct=caller.channel in _DIRECT))
+def find_trust(caller: Caller, agents: Agents) -> AgentTrust:
+    """What the platform team thinks of the agents that a call comes through."""
+    return agents.trust(caller.agent, caller.actors, direct=caller.channel in _DIRECT)
 
 
 OF_CALLER: Mapping[str, Callable[[Caller, Agents], Hashable]] = {
@@ -42,7 +43,7 @@ OF_CALLER: Mapping[str, Callable[[Caller, Agents], Hashable]] = {
     "channel": lambda caller, _: str(caller.channel),
     "interactive": lambda caller, _: caller.channel in _INTERACTIVE,
     "itself": lambda caller, _: caller.itself,
-    "trust": _trust,
+    "trust": lambda caller, agents: str(find_trust(caller, agents)),
 }
 """What follows from the caller."""
 

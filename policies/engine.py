@@ -10,12 +10,14 @@ import cedarpy
 
 from .askers import Asker, Askers, Standing
 from .asking import Posed, ask, ask_partly, pose_whole
-from .context import NEVER, UNKNOWN, Attributes, Told, check_given, find_login_age, names_of, tell
+from .calendar import Closure
+from .context import NEVER, UNKNOWN, Attributes, Told, check_given, find_login_age, find_trust, names_of, tell
 from .model import (
     NO_SCOPE,
     OUTSIDE,
     Action,
     ActionGroup,
+    AgentTrust,
     Basis,
     Caller,
     Decision,
@@ -147,6 +149,15 @@ class Engine:
             ]
         allowed = {key: answer.allowed for key, answer in answers.items()}
         return [allowed[key] for key in alike]
+
+    def closure(self, resource: Resource, *, at: float | None = None) -> Closure | None:
+        """What the calendar keeps changes of the resource back by, and until when; None where it does not."""
+        place = self._places.find(resource)
+        return self._calendar.explain(place.environment, place.apps, self._clock() if at is None else at)
+
+    def trust(self, caller: Caller) -> AgentTrust:
+        """What the settings say of the agents that the caller comes through."""
+        return find_trust(caller, self._surroundings.agents)
 
     def could(self, caller: Caller, action: Action, acr_values: Sequence[str] = ()) -> bool:
         """Whether there can be any resource on which the caller may do this, having just logged in, in the way they did

@@ -16,7 +16,18 @@ from pydantic import ValidationError
 
 from ..policies.engine import Engine
 from ..policies.errors import ArborgateError, DeadlinePassed, Denied, Invalid, LoginNeeded, NotThere, ScopeNeeded
-from ..policies.model import INSTALLATION, NO_SCOPE, Action, Attribute, Basis, Caller, Decision, Question, Resource
+from ..policies.model import (
+    INSTALLATION,
+    NO_SCOPE,
+    Action,
+    AgentTrust,
+    Attribute,
+    Basis,
+    Caller,
+    Decision,
+    Question,
+    Resource,
+)
 from ..tools.fields import find_fields
 from ..tools.record import Entry, Event, Record, name_caller, name_decision
 from ..tools.text import quote
@@ -25,6 +36,7 @@ from .answering import prepare
 from .errors import explain_validation
 from .masking import Masker
 from .metrics import Metrics
+from .reasons import explain_denial
 from .step_up import find_login
 
 Arguments = Mapping[str, Any]
@@ -118,6 +130,14 @@ class CallerPolicy:
         """The decision over all of these resources, now, and what exactly it was made on."""
         question = Question(self._caller, action, tuple(resources), at=self._engine.now())
         return question, self._engine.answer(question)
+
+    @property
+    def trust(self) -> AgentTrust:
+        return self._engine.trust(self._caller)
+
+    def explain(self, question: Question, decision: Decision) -> str:
+        """What the settings had to do with a denial, in sentences."""
+        return explain_denial(self._engine, self._caller, question.resources, decision, question.at)
 
     def find_login(self, question: Question) -> LoginNeeded | None:
         """The login with which all of it would be allowed, where one would do."""
@@ -309,7 +329,7 @@ def _decide(call: _Call, tool: AnyTool, policy: CallerPolicy) -> None:
         return
     if tool.action.hides and tool.target is not None:
         raise NotThere("denied", detail=f"denied: {call.decision.basis}")
-    raise policy.find_login(call.question) or _denied(call.decision)
+    raise policy.find_login(call.question) or _denied(call.decision, policy.explain(call.question, call.decision))
 
 
 def _same_words(call: _Call, error: ArborgateError) -> ArborgateError:
@@ -324,7 +344,7 @@ def _same_words(call: _Call, error: ArborgateError) -> ArborgateError:
     )
 
 
-def _denied(decision: Decision) -> Denied:
+def _denied(decision: Decision, explanation: str) -> Denied:
     match decision.basis:
         case Basis.FORBID:
             why = f"Policy forbids it ({', '.join(decision.policies)})."
@@ -332,7 +352,7 @@ def _denied(decision: Decision) -> Denied:
             why = "Policy could not be decided, which counts as no."
         case _:
             why = "No policy allows it."
-    return Denied(why, hint="whoami says what you may do and who may do more.")
+    return Denied(f"{why} {explanation}".strip(), hint="whoami says what you may do and who may do more.")
 
 
 def _is_denial(call: _Call, error: ArborgateError) -> bool:

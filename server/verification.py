@@ -31,6 +31,7 @@ from .approvals import verify_approval
 from .counts import Counts
 from .identity.roles import grants_of, roles_of
 from .proposals import APPLIER, VERDICT_ACTIONS, approvals_needed, check_glass
+from .reasons import explain_denial
 from .settings import Settings
 
 _DOES = {Verdict.APPROVE: "approve this", Verdict.BREAK_GLASS: "break the glass for this"}
@@ -117,7 +118,10 @@ class Verifier:
             context = counts.context(Action.PROPOSAL_APPLY, proposal, app.id, APPLIER.key, at)
             decision = engine.decide(APPLIER, Action.PROPOSAL_APPLY, now, context, at=at)
             if not decision.allowed:
-                raise Refused(f"Policy does not let the applier apply this{_name_policies(decision)}.")
+                reasons = explain_denial(engine, APPLIER, (now,), decision, at)
+                raise Refused(
+                    f"Policy does not let the applier apply this{_name_policies(decision)}. {reasons}".strip()
+                )
 
     def _check_risk(self, content: Content) -> None:
         """An approver must not have been shown, nor policy been told, less than there is."""

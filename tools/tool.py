@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..policies.calendar import Calendar
 from ..policies.errors import Unavailable
-from ..policies.model import Action, Attribute, Caller, Decision, Resource
+from ..policies.model import Action, AgentTrust, Attribute, Caller, Decision, Resource
 from .budget import ANSWER, Budget, Page
 from .environments import Environments
 from .proposal import Proposals
@@ -69,6 +69,11 @@ class Gatekeeper(Protocol):
     def could(self, action: Action) -> bool:
         """Whether there can be any resource on which the caller may do this (Cedar's partial evaluation), with the scope
         that their token has."""
+        ...
+
+    @property
+    def trust(self) -> AgentTrust:
+        """What the settings say of the agents that the caller comes through."""
         ...
 
     def only_alone(self) -> Mapping[Action, frozenset[bool]]:

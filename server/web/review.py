@@ -28,6 +28,7 @@ from ...tools.tree import AppId, AppTree, Node
 from ..counts import Counts
 from ..gate import Recorder
 from ..proposals import APPLIER, VERDICT_ACTIONS, check_glass
+from ..reasons import explain_denial
 from ..step_up import find_login
 from .rulings import Budget, Ruling, Seen, explain, find_obstacle, rule
 
@@ -179,7 +180,10 @@ class Review:
         if obstacle := find_obstacle(caller, proposal, action, self.clock()):
             return Ruling(False, obstacle)
         decision = self._decide(caller, action, proposal, counts)
-        return rule(decision, None if decision.allowed else self._find_login(caller, proposal, action, counts))
+        if decision.allowed:
+            return rule(decision, None)
+        login = self._find_login(caller, proposal, action, counts)
+        return rule(decision, login, self._explain(caller, proposal, decision))
 
     async def records_of(self, caller: Caller, proposal: Proposal) -> Sequence[Record]:
         """What was done about the proposal, oldest first: by everyone, or as policy may have it by the caller alone.
@@ -267,6 +271,10 @@ class Review:
         # A proposal without changes touches nothing that anybody could be allowed to decide on.
         return Decision(bool(policies), Basis.PERMIT if policies else Basis.NO_PERMIT, tuple(policies))
 
+    def _explain(self, caller: Caller, proposal: Proposal, decision: Decision) -> str:
+        resources = proposal_resources(proposal, self._apps(proposal))
+        return explain_denial(self.engine(), caller, resources, decision, self.clock())
+
     def _find_login(self, caller: Caller, proposal: Proposal, action: Action, counts: Counts) -> LoginNeeded | None:
         def allows(other: Caller) -> bool:
             return self._decide(other, action, proposal, counts).allowed
@@ -295,7 +303,8 @@ class Review:
         if obstacle := find_obstacle(caller, proposal, action, self.clock()):
             raise Refused(obstacle)
         if not decision.allowed:
-            raise self._find_login(caller, proposal, action, counts) or Denied(explain(decision))
+            reasons = self._explain(caller, proposal, decision)
+            raise self._find_login(caller, proposal, action, counts) or Denied(explain(decision, reasons))
 
     async def _record(
         self,

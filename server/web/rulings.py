@@ -87,17 +87,18 @@ def find_obstacle(caller: Caller, proposal: Proposal, action: Action, now: float
     return ""
 
 
-def explain(decision: Decision) -> str:
-    """Why not, in words that name the policies."""
-    named = f" Decided by {', '.join(decision.policies)}." if decision.policies else ""
-    return _DENIALS[decision.basis] + named
+def explain(decision: Decision, reasons: str = "") -> str:
+    """Why not, in words that name the policies. `reasons` is what the settings had to do with it."""
+    named = f"Decided by {', '.join(decision.policies)}." if decision.policies else ""
+    return " ".join(filter(None, (_DENIALS[decision.basis], reasons, named)))
 
 
-def rule(decision: Decision, login: LoginNeeded | None) -> Ruling:
-    """The decision in words, and the login that would do where it is a no."""
+def rule(decision: Decision, login: LoginNeeded | None, reasons: str = "") -> Ruling:
+    """The decision in words, and the login that would do where it is a no. `reasons` as for `explain`."""
     if decision.allowed:
         return Ruling(True, "Policy allows it.", decision.policies)
-    return Ruling(False, _say_login(login) or _DENIALS[decision.basis], decision.policies, login)
+    why = _say_login(login) or f"{_DENIALS[decision.basis]} {reasons}".strip()
+    return Ruling(False, why, decision.policies, login)
 
 
 def _find_obstacle_to_review(caller: Caller, proposal: Proposal) -> str:

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from arborgate.policies.agents import Agents
 from arborgate.policies.engine import Engine
 from arborgate.policies.loader import load_policies, read_policies
 from arborgate.policies.model import ActionGroup, Binding, Caller
+from arborgate.policies.surroundings import Surroundings
 from tests.policies.writing import TRUSTING, copy_shipped
 from tests.tools.world import ADA, TOOLS, World, make_app, make_caller
 
@@ -66,9 +68,23 @@ async def test_what_only_the_person_may_is_told(tmp_path: Path) -> None:
     unnamed = replace(ADA, agent="")
     assert await may_not(tmp_path, ADA) is None
     assert await may_not(tmp_path, BOTH) == approving
-    assert await may_not(tmp_path, unnamed) == proposing
+    assert await may_not(tmp_path, unnamed) == {**proposing, **sensitive}
     assert await may_not(tmp_path, replace(ADA, itself=True)) == {**proposing, **sensitive}
     assert await may_not(tmp_path, replace(ADA, withheld=((ActionGroup.PROPOSE, "propose"),))) == proposing
+
+
+async def test_an_agent_that_is_not_trusted_learns_that_it_may_only_look(tmp_path: Path) -> None:
+    world = World(tmp_path, make_app("api"))
+    world.engine = Engine(load_policies(None), surroundings=Surroundings(agents=Agents(trusted=("ide",))))
+    answer, known = [await world.ask("whoami", replace(ADA, agent=name)) for name in ("some-client", "ide")]
+    text = (await world.call("whoami", replace(ADA, agent="some-client"))).text
+
+    assert (answer["trust"], known["trust"]) == ("unknown", "trusted")
+    assert (list(answer["may"]), "rollout_propose" in answer["tools"]) == (["read"], False)
+    assert answer["changes"].startswith(
+        "You may not propose changes: the platform team has not said that it trusts this"
+    )
+    assert text.splitlines()[0].endswith("acted for by some-client (not trusted here), over mcp, not bound")
 
 
 async def test_a_bearer_token_learns_what_it_is_not_bound_enough_for(tmp_path: Path) -> None:

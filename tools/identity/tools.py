@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ...policies.model import INSTALLATION, Action, ActionGroup, Binding, Channel, Resource
+from ...policies.model import INSTALLATION, Action, ActionGroup, AgentTrust, Binding, Channel, Resource
 from ..text import quote, quote_name
 from ..tool import AnyTool, Context, Identity, Mark, Params, Result, Tool, join_lines
 
@@ -24,6 +24,7 @@ class WhoAmI(Result):
     itself: bool = Field(description="true: an app or agent for itself, no person")
     agent: str
     actors: list[str]
+    trust: AgentTrust = Field(description="of the worst of these")
     channel: Channel
     binding: Binding = Field(description="bearer: no key")
     groups: list[Identity]
@@ -50,6 +51,7 @@ def build_whoami(others: Sequence[AnyTool]) -> AnyTool:
             itself=caller.itself,
             agent=caller.agent,
             actors=list(caller.actors),
+            trust=ctx.policy.trust,
             channel=caller.channel,
             binding=caller.binding,
             groups=sorted(caller.groups),
@@ -101,7 +103,9 @@ def _say_where(action: Action, reach: frozenset[bool]) -> str:
 
 def _say_changes(ctx: Context, may: Sequence[Action]) -> str:
     if Action.ROLLOUT_PROPOSE not in may:
-        return f"You may not propose changes. {_BY_PEOPLE}"
+        unknown = ctx.policy.trust is AgentTrust.UNKNOWN
+        why = ": the platform team has not said that it trusts this agent" if unknown else ""
+        return f"You may not propose changes{why}. {_BY_PEOPLE}"
     where = f"on {ctx.pages}/proposals" if ctx.pages else "on the approval pages or in the terminal"
     who = "a person" if ctx.caller.itself else "a person other than the one you act for"
     return f"You may propose changes; {who} approves them {where}. {_BY_PEOPLE}"
@@ -110,6 +114,7 @@ def _say_changes(ctx: Context, may: Sequence[Action]) -> str:
 def _render(result: WhoAmI) -> str:
     agent = f"acted for by {quote_name(result.agent)}" if result.agent else "without an agent"
     agent = "acting for itself" if result.itself else agent
+    agent += " (not trusted here)" if result.trust is AgentTrust.UNKNOWN else ""
     via = f" via {', '.join(map(quote_name, result.actors))}" if result.actors else ""
     bound = f"bound by {result.binding}" if result.binding.bound else "not bound"
     roles_at = (result.roles_at or {}).items()
