@@ -72,7 +72,7 @@ def applier(config: Config = None, log_level: LogLevel = Level.WARNING) -> None:
     _run(lambda stop: run_applier(settings, stop), log_level, settings)
 
 
-def _run(start: Callable[[asyncio.Event], Coroutine[Any, Any, None]], level: Level) -> None:
+def _run(start: Callable[[asyncio.Event], Coroutine[Any, Any, None]], level: Level, settings: Settings) -> None:
     """Runs until done, or until SIGINT or SIGTERM asks to stop; the work in hand is finished first."""
     import uvloop
 
@@ -121,12 +121,17 @@ def main() -> None:
     try:
         commands()
     except ArborgateError as error:
-        from .redaction import Redactor
-
-        clean = Redactor().clean_text  # what is wrong in a file may stand beside a password
-        for line in filter(None, (error.message, error.hint)):
-            print(f"arborgate: {clean(line)}", file=sys.stderr)  # noqa: T201  # the one place that speaks before logging is up
+        report(error)
         sys.exit(2)
+
+
+def report(error: ArborgateError) -> None:
+    """Says on standard error what was wrong: perhaps in a file, and there beside a password."""
+    from .redaction import Redactor
+
+    clean = Redactor().clean_text
+    for line in filter(None, (error.message, error.hint)):
+        print(f"arborgate: {clean(line)}", file=sys.stderr)  # noqa: T201  # the one place that speaks before logging is up
 
 
 if __name__ == "__main__":

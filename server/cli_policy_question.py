@@ -48,7 +48,9 @@ FormatOption = Annotated[Format, typer.Option("--format", help="For people or fo
 
 def refuse(problems: str) -> typer.Exit:
     """What to raise when the policies are not in order: says the problems on standard error and exits 1."""
-    typer.echo(problems, err=True)
+    from .redaction import Redactor
+
+    typer.echo(Redactor().clean_text(problems), err=True)  # they quote lines, and are kept in the logs of CI
     return typer.Exit(1)
 
 

@@ -34,6 +34,15 @@ def test_a_mistake_that_shows_late_in_the_start_is_told_in_lines_not_in_a_trace(
     assert lines[-1].startswith("arborgate: ")
 
 
+def test_a_mistake_is_told_without_the_secret_that_it_is_about(tmp_path: Path) -> None:
+    token = "ghp_" + "Zq3" * 12
+    with start(tmp_path, http={token: 1}) as serve:
+        _, told = serve.communicate(timeout=60)
+    assert serve.returncode == 2
+    assert "unknown setting" in told.decode()
+    assert token not in told.decode()
+
+
 @pytest.mark.parametrize("ending", ["end of input", "signal"])
 def test_a_local_session_ends_with_its_input_or_by_a_signal_and_writes_only_messages(
     tmp_path: Path, ending: str
