@@ -27,14 +27,14 @@ from ..tools.proposal import (
     ProposalState,
     Requester,
     Step,
-    StepState,
     Verdict,
     digest_content,
 )
-from ..tools.record import Entry, Event
+from ..tools.record import Entry
 from ..tools.risk import Risk
 from .counts import Counts
 from .leases import Lease
+from .proposal_entries import Actor, enter_draft, enter_move, enter_step
 from .proposal_store import EXPIRING, ProposalEvent, ProposalStore
 from .settings import ProposalSettings
 from .state import State
@@ -90,25 +90,10 @@ APPLIER = Caller(
 """Who the applier is, in policy and on record. No identity provider can issue a token for it."""
 
 _WAKES = frozenset({ProposalState.DRAFTED, ProposalState.APPROVED})
-_STEP_EVENTS: Mapping[StepState, tuple[Event, str]] = {
-    StepState.STARTED: (Event.CHANGE_STARTED, "intended"),
-    StepState.APPLIED: (Event.CHANGE_APPLIED, "ok"),
-    StepState.FAILED: (Event.CHANGE_APPLIED, "refused"),
-    StepState.UNDOING: (Event.CHANGE_UNDONE, "intended"),
-    StepState.UNDONE: (Event.CHANGE_UNDONE, "ok"),
-}
-_ACTIONS: Mapping[ProposalState, Action] = {
-    ProposalState.DRAFTED: Action.ROLLOUT_PROPOSE,
-    ProposalState.APPROVED: Action.PROPOSAL_APPROVE,
-    ProposalState.REJECTED: Action.PROPOSAL_REJECT,
-    ProposalState.WITHDRAWN: Action.PROPOSAL_WITHDRAW,
-    ProposalState.APPLYING: Action.PROPOSAL_APPLY,
-}
 _ATTEMPTS = 5
 
 log = logging.getLogger(__name__)
 
-Actor = Caller | Requester
 Rule = Callable[[Proposal], Proposal]
 """What a proposal becomes; raises when it must not."""
 
@@ -273,14 +258,8 @@ class ProposalBook:
         proposal = before.proposal
         if proposal.state not in (ProposalState.APPLYING, ProposalState.FAILED):
             raise _conflict(proposal, "apply")
-        change = proposal.content.changes[index]
-        if step.state in _STEP_EVENTS:
-            event, outcome = _STEP_EVENTS[step.state]
-            detail = f"{change.summary}{': ' if step.message else ''}{step.message}"
-            entry = _entry(proposal, event, APPLIER, Action.PROPOSAL_APPLY)
-            await self._audit.write(
-                replace(entry, resource=f"App::{change.target.app}", outcome=outcome, detail=detail)
-            )
+        if (entry := enter_step(proposal, index, step, APPLIER)) is not None:
+            await self._audit.write(entry)
         step = step.model_copy(update={"at": step.at or self._clock(), "message": self._clean(step.message)})
         after = proposal.model_copy(update={"steps": (*proposal.steps[:index], step, *proposal.steps[index + 1 :])})
         if not await self.store.swap(before, after, by=APPLIER.key, lease=lease):
@@ -361,7 +340,7 @@ class ProposalBook:
         return approved if len(voters) + 1 >= proposal.content.approvals_needed else proposal
 
     async def _keep(self, proposal: Proposal, caller: Caller) -> Proposal:
-        entry = _entry(proposal, Event.PROPOSAL_DRAFTED, caller, Action.ROLLOUT_PROPOSE)
+        entry = enter_draft(proposal, caller)
         await self._audit.write(replace(entry, outcome="intended"))
         try:
             await self.store.swap(None, proposal, by=caller.key, wake=True)
@@ -386,7 +365,7 @@ class ProposalBook:
                 before = await self.store.read(proposal_id)
                 after = rule(before.proposal)
                 if entry is None:
-                    entry = _entry_for(before.proposal, after, by)
+                    entry = enter_move(before.proposal, after, by)
                     await self._audit.write(replace(entry, outcome="intended"))
                 wake = after.state in _WAKES and after.state is not before.proposal.state
                 if await self.store.swap(before, after, by=by.key, lease=lease, wake=wake, counts=counts):
@@ -422,37 +401,6 @@ def _new_id(now: float) -> str:
     """Sorts by the second it was made in; the other 48 bits can't be guessed."""
     raw = struct.pack(">I", int(now)) + secrets.token_bytes(6)
     return f"p-{base64.b32hexencode(raw).decode().lower()}"
-
-
-def _entry_for(before: Proposal, after: Proposal, by: Actor) -> Entry:
-    """The record of a move; a vote that is not yet enough is recorded as an approval too."""
-    if after.glass and not before.glass:
-        return replace(_entry(after, Event.GLASS_BROKEN, by, Action.PROPOSAL_BREAK_GLASS), detail=after.glass.comment)
-    if after.review and not before.review:
-        detail = f"{after.review.finding.replace('_', ' ')}: {after.review.comment}"
-        return replace(_entry(after, Event.GLASS_REVIEWED, by, Action.PROPOSAL_REVIEW), detail=detail)
-    voted = after.state is before.state is ProposalState.PROPOSED
-    event = Event.PROPOSAL_APPROVED if voted else Event(f"proposal:{after.state}")
-    action = _ACTIONS.get(ProposalState.APPROVED if voted else after.state)
-    entry = _entry(after, event, by, action)
-    if event is Event.PROPOSAL_APPROVED:
-        return replace(entry, detail=f"{len(after.approvals)} of {after.content.approvals_needed} approvals")
-    return replace(entry, detail=after.state_note)
-
-
-def _entry(proposal: Proposal, event: Event, by: Actor, action: Action | None) -> Entry:
-    return Entry(
-        event=event,
-        caller=by.key,
-        caller_name=by.name,
-        agent=by.agent,
-        actors=by.actors,
-        channel=by.channel if isinstance(by, Caller) else "",
-        action=action or "",
-        resource=f"Proposal::{proposal.id}",
-        arguments_digest=proposal.digest,
-        proposal=proposal.id,
-    )
 
 
 def _conflict(proposal: Proposal, what: str) -> Conflict:

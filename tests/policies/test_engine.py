@@ -250,12 +250,13 @@ def test_an_approval_is_not_answered_from_memory() -> None:
     engine = Engine(load_policies(None), lambda: now, TRUSTING)
     amy = replace(person("amy", "approver", channel=Channel.PAGES), authenticated_at=10_000)
     asked = proposal(app("shop", PROD), person("dana"))
-    assert engine.decide(amy, Action.PROPOSAL_APPROVE, asked).allowed
+    none = (("applied_today", 0),)
+    assert engine.decide(amy, Action.PROPOSAL_APPROVE, asked, none).allowed
 
     now += 901
 
-    assert not engine.decide(amy, Action.PROPOSAL_APPROVE, asked).allowed
-    assert engine.decide(amy, Action.PROPOSAL_APPROVE, asked, at=10_900.0).allowed
+    assert not engine.decide(amy, Action.PROPOSAL_APPROVE, asked, none).allowed
+    assert engine.decide(amy, Action.PROPOSAL_APPROVE, asked, none, at=10_900.0).allowed
 
 
 def test_siblings_that_no_policy_can_tell_apart_share_one_decision(

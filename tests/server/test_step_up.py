@@ -29,7 +29,8 @@ def needed(
     asked, deciding = action or Action.PROPOSAL_APPROVE, engine or Engine(SHIPPED, surroundings=TRUSTING)
 
     def allows(other: Caller) -> bool:
-        return deciding.decide(other, asked, resource, at=NOW).allowed
+        context = (("applied_today", 0),) if asked is Action.PROPOSAL_APPROVE else ()
+        return deciding.decide(other, asked, resource, context, at=NOW).allowed
 
     found = find_login(caller, asked, allows, acr_values=acr_values, now=NOW)
     return (found.max_age, found.acr_values) if isinstance(found, LoginNeeded) else None

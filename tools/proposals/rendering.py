@@ -17,7 +17,7 @@ def render_rows(result: ProposalRows) -> str:
                         row.proposal,
                         row.state,
                         f"{row.risk} risk",
-                        row.approvals,
+                        row.approvals + (f", glass broken ({row.glass})" if row.glass else ""),
                         row.created_at,
                         f"by {quote(row.requester)} with {quote_name(row.agent) or 'no agent'}",
                         ", ".join(row.apps),
@@ -49,6 +49,9 @@ def render_proposal(result: ProposalDetail) -> str:
             + "".join(f"; {quote(reason)}" for reason in result.risk_reasons),
             f"Digest {result.short_digest} ({result.digest})",
             f"Approvals: {len(result.approvals)} said, {result.approvals_needed} needed",
+            f"The glass was broken: one person approved alone in an emergency ({result.glass})"
+            if result.glass
+            else None,
             *map(_render_vote, result.approvals),
             *map(_render_change, result.changes),
             result.cut,

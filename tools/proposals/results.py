@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..change import Change, ChangeKind
@@ -34,6 +36,14 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Glass(StrEnum):
+    """What is known of broken glass."""
+
+    JUSTIFIED = "justified"
+    NOT_JUSTIFIED = "not_justified"
+    UNREVIEWED = "unreviewed"
+
+
 class ProposalRow(_Part):
     proposal: str
     title: Untrusted
@@ -45,6 +55,7 @@ class ProposalRow(_Part):
     environments: list[str]
     created_at: str
     approvals: str = Field(description="given/needed")
+    glass: Glass | None = Field(default=None, description="approved alone in an emergency: what its review found")
 
 
 class ProposalRows(Result):
@@ -94,6 +105,7 @@ class ProposalDetail(Result):
     digest: str
     approvals_needed: int
     approvals: list[Vote]
+    glass: Glass | None = Field(default=None, description="as in proposal_list")
     changes: list[ChangeRow]
 
 
@@ -121,6 +133,7 @@ def show_row(proposal: Proposal) -> ProposalRow:
         environments=list(content.environments),
         created_at=write_time(content.created_at),
         approvals=f"{_count_approvals(proposal)}/{content.approvals_needed}",
+        glass=_say_glass(proposal),
     )
 
 
@@ -149,6 +162,7 @@ def show_proposal(ctx: Context, proposal: Proposal, *, room: int) -> ProposalDet
         digest=proposal.digest,
         approvals_needed=content.approvals_needed,
         approvals=[_show_vote(approval) for approval in proposal.approvals],
+        glass=_say_glass(proposal),
         changes=changes,
         cut="Diffs are shortened: ask with a greater max_bytes; the approval page shows them whole." if cut else None,
     )
@@ -161,6 +175,12 @@ def say_next(proposal: Proposal) -> str:
     missing = proposal.content.approvals_needed - _count_approvals(proposal)
     until = write_time(proposal.content.expires_at)
     return f"{missing} approval(s) by others than the requester, on the approval page, until {until}. No tool approves."
+
+
+def _say_glass(proposal: Proposal) -> Glass | None:
+    if proposal.glass is None:
+        return None
+    return Glass(proposal.review.finding) if proposal.review else Glass.UNREVIEWED
 
 
 def _count_approvals(proposal: Proposal) -> int:

@@ -108,8 +108,15 @@ class World:
     """Everything one applier works with; `make_worker` makes another one, as another process would be."""
 
     def __init__(
-        self, redis: Redis, *, environment: str = "production", approvals: int = 1, health_timeout: float = 300.0
+        self,
+        redis: Redis,
+        *,
+        environment: str = "production",
+        approvals: int = 1,
+        health_timeout: float = 300.0,
+        engine: Engine | None = None,
     ) -> None:
+        self.engine = engine or load_engine()
         self.redis = redis
         self.clock = Clock()
         self.health_timeout = health_timeout
@@ -145,7 +152,7 @@ class World:
 
     def make_verifier(self, engine: Engine | None = None) -> Verifier:
         return Verifier(
-            engine=load_engine if engine is None else lambda: engine,
+            engine=lambda: engine or self.engine,
             tree=self.tree,
             environments=self.environments,
             key=OKPKey.import_key(signing_key().as_dict(private=False)),
