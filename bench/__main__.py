@@ -21,13 +21,14 @@ from .hostile import measure_hostile
 from .inside import measure_inside
 from .issuer import Issuer
 from .reading import measure_reading
+from .redacting import measure_redacting
 from .report import Part, describe_machine, print_part, write_json
 from .servers import find_peer, run_arborgate, run_bare, run_peer, write_settings
 from .starting import measure_start
 from .throughput import measure_throughput
 from .world import fill
 
-PARTS: Final = ("bridging", "hostile", "inside", "reading", "starting", "throughput")
+PARTS: Final = ("bridging", "hostile", "inside", "reading", "redacting", "starting", "throughput")
 
 
 def main() -> int:
@@ -58,6 +59,8 @@ def main() -> int:
 def _measure(folder: Path, only: Sequence[str], apps: int) -> Iterator[Part]:
     if "inside" in only:
         yield measure_inside(folder, apps)
+    if "redacting" in only:
+        yield measure_redacting(folder)
     if "hostile" in only:
         yield measure_hostile(folder)
     if not {"bridging", "reading", "starting", "throughput"} & set(only):

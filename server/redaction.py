@@ -279,15 +279,12 @@ class Redactor:
         if inside is None:
             return b"[redacted:compressed]" if packed else None
         harmless = disarm(inside)
-        found = self._detector.find(harmless.encode()) if depth + 1 < _DEPTH else []
         cleaned, count = self._secrets(harmless, depth + 1)
         if not count:
             return None
-        if len(found) == 1:
-            secret = harmless.encode()[found[0].start : found[0].end]
-            return self._mark(found[0], secret)
         start = cleaned.find("[redacted:")
-        return cleaned[start : cleaned.find("]", start) + 1].encode() or b"[redacted:encoded]"
+        told = cleaned[start : cleaned.find("]", start) + 1] if count == 1 and start >= 0 else "[redacted:encoded]"
+        return told.encode()
 
     def _escaped(self, text: str, depth: int) -> tuple[str, int]:
         """A text with escapes in it is read without them; it stays as it was written if that shows no secret."""
