@@ -148,7 +148,9 @@ class Outlook:
         self.named = sight.named
         self.whole = "principal" in sight.whole
         self.principal: Mapping[str, Narrowing] = find_narrowings(sight, "principal", PERSON_ATTRIBUTES)
-        self.context: Mapping[str, Narrowing] = find_narrowings(sight, "context", names_of(part.action))
+        known = names_of(part.action)
+        read = find_narrowings(sight, "context", known)
+        self.context: Mapping[str, Narrowing] = {name: read[name] for name in read if name in known}
         self.moment = [name for name in self.context if name not in OF_CALLER and name != "strict"]
         self.lens = find_lens(of_resources, "strict" in self.context)
         self._chosen = chosen
