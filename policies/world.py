@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from .agents import Agents
-from .calendar import Calendar
+from .calendar import UNASSIGNED, Calendar
 from .model import INSTALLATION, Attribute, Binding, Caller, Channel, Resource, ResourceType
 from .surroundings import Surroundings
 
@@ -27,7 +27,7 @@ class Environment(Closed):
 
 
 class App(Closed):
-    """An app, in an environment (without one it is treated as strict) and perhaps under a parent app."""
+    """An app, in an environment (without one in `unassigned`, which is strict) and perhaps under a parent app."""
 
     environment: str | None = None
     parent: str | None = None
@@ -134,7 +134,7 @@ class _Making:
         self._world = world
         self._under_way: set[str] = set()
         self.made: dict[str, Resource] = {INSTALLATION.uid: INSTALLATION}
-        for name, environment in world.environments.items():
+        for name, environment in {**world.environments, UNASSIGNED: Environment(strict=True)}.items():
             self._add(ResourceType.ENVIRONMENT, name, (INSTALLATION,), name=name, strict=environment.strict)
         for name in world.apps:
             self._app(name, ("apps", name))
@@ -173,18 +173,17 @@ class _Making:
         parents: list[Resource] = []
         if app.parent is not None:
             parents.append(self._app(app.parent, ("apps", name, "parent")))
-        if app.environment is not None:
-            environment = self.made.get(f"{ResourceType.ENVIRONMENT}::{app.environment}")
-            if environment is None:
-                raise Misplaced(("apps", name, "environment"), f"{app.environment!r} is not among the environments")
-            parents.append(environment)
+        environment = self.made.get(f"{ResourceType.ENVIRONMENT}::{app.environment or UNASSIGNED}")
+        if environment is None:
+            raise Misplaced(("apps", name, "environment"), f"{app.environment!r} is not among the environments")
+        parents.append(environment)
         cluster, namespace, short = name.split("/")
         return self._add(
             ResourceType.APP,
             name,
             tuple(parents),
             cluster=cluster,
-            environment=app.environment or "unassigned",
+            environment=app.environment or UNASSIGNED,
             labels=tuple(sorted(f"{key}={value}" for key, value in app.labels.items())),
             name=short,
             namespace=namespace,
