@@ -105,11 +105,15 @@ def measure_coverage(statements: Sequence[Statement], cases: Sequence[Case]) -> 
     ]
 
 
-def find_survivors(statements: Sequence[Statement], cases: Sequence[Case]) -> list[Survivor]:
-    """The changes to one policy each that no case notices. The cases have to hold for the set as it is."""
+def find_survivors(
+    statements: Sequence[Statement], cases: Sequence[Case], of: Sequence[Statement] | None = None
+) -> list[Survivor]:
+    """The changes to one policy each that no case notices; only `of` these policies, where it is given.
+
+    The cases have to hold for the set as it is."""
     return [
         Survivor(mutant.mutation, statement.id, mutant.passage)
-        for statement in statements
+        for statement in (statements if of is None else of)
         for mutant in find_mutants(statement)
         if not _notices(cases, [each for each in statements if each is not statement], statement, mutant.policy)
     ]

@@ -32,8 +32,12 @@ _NEEDLESS = {
 }
 
 
-def lint(statements: Sequence[Statement], known: Known = NOTHING_KNOWN) -> list[Finding]:
-    """Everything that is found in a checked set, in the order of the files. `known` is what the settings say."""
+def lint(
+    statements: Sequence[Statement], known: Known = NOTHING_KNOWN, of: Sequence[Statement] | None = None
+) -> list[Finding]:
+    """Everything that is found in a checked set, in the order of the files; only `of` these policies, where it is given.
+    `known` is what the settings say."""
+    told = {statement.id for statement in (statements if of is None else of)}
     solvers = {action: Solver(find_vocabulary(read_schema()), action) for action in Action}
     rules = [_read(statement, solvers) for statement in statements]
     installed = frozenset(action for action in Action if solvers[action].types == (ResourceType.INSTALLATION,))
@@ -42,6 +46,7 @@ def lint(statements: Sequence[Statement], known: Known = NOTHING_KNOWN) -> list[
     found = (
         finding
         for number, rule in enumerate(rules)
+        if rule.statement.id in told
         for finding in (
             *read_plainly(rule.statement, known),
             *(_judge(rule, rules, number, solvers) if rule.actions else _find_contradiction(rule, solvers)),

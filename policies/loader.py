@@ -90,6 +90,12 @@ class Folder:
     cases: list[Case]
     digest: str
 
+    @property
+    def own(self) -> list[Statement]:
+        """The policies of the folder itself, without what is always in force; of the shipped folder, all."""
+        own = [statement for statement in self.statements if statement.file.file not in ALWAYS]
+        return self.statements if own and own[0].file.file.parent == SHIPPED else own
+
 
 def read_folder(directory: Path | None) -> Folder:
     """As `read_policies`, not yet made into a set. Raises `BadConfiguration` with the place of every mistake."""

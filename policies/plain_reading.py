@@ -20,7 +20,10 @@ from .wording import write_formula
 _OWN_ROLES = frozenset({"applier"})
 """Roles that the program gives to itself."""
 
-_GIVING_AWAY = frozenset({ActionGroup.APPROVE, ActionGroup.READ_SENSITIVE})
+_GIVING_AWAY = frozenset(
+    {Action.PROPOSAL_APPROVE, Action.PROPOSAL_BREAK_GLASS}
+    | {action for action in Action if action.group is ActionGroup.READ_SENSITIVE}
+)
 """What is worth asking whether production was meant, too."""
 
 
@@ -137,7 +140,7 @@ def read_breadth(statement: Statement, weighed: frozenset[Action]) -> Iterator[F
     if not any("principal" in look for look in looks) and actions != [Action.CALLER_READ]:
         problem = "permits this to everybody who can log in, agents of their own as well; name a role or a group"
         yield Finding(Rule.ANYBODY, statement.id, statement.scope("principal"), problem)
-    given = [action for action in actions if action.group in _GIVING_AWAY and action not in weighed]
+    given = [action for action in actions if action in _GIVING_AWAY - weighed]
     if given and not isinstance(policy.action, pst.ScopeAny) and not weighs_environment(statement):
         problem = f"permits {', '.join(given)} in every environment, strict ones as well"
         yield Finding(Rule.ANY_ENVIRONMENT, statement.id, statement.passage(), problem)

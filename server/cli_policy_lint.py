@@ -48,7 +48,7 @@ def show_lint(
         known = NOTHING_KNOWN if config is None else _know(read_settings(config))
     except BadConfiguration as error:
         raise refuse(error.message) from error
-    found = lint(folder.statements, known)
+    found = lint(folder.statements, known, folder.own)
     match report:
         case Report.JSON:
             typer.echo(json.dumps([_as_json(finding) for finding in found], indent=2))
@@ -58,7 +58,7 @@ def show_lint(
         case Report.TEXT:
             for finding in found:
                 typer.echo(finding.tell())
-            typer.echo(_count(found, len(folder.statements)))
+            typer.echo(_count(found, len(folder.own)))
     failing = {Level.ERROR, Level.WARNING} if strict else {Level.ERROR}
     if any(finding.level in failing for finding in found):
         raise typer.Exit(1)

@@ -45,7 +45,8 @@ def run_cases(
         _show_file(file, list(group), verbose)
     _write(junit, write_junit(answers, gaps))
     if coverage:
-        _show_coverage(measure_coverage(folder.statements, folder.cases))
+        own = {statement.id for statement in folder.own}
+        _show_coverage([each for each in measure_coverage(folder.statements, folder.cases) if each.policy in own])
     failed = [answer for answer in answers if answer.problem]
     problems = [line for answer in failed for line in _explain(loaded, answer)] + gaps
     if not failed and mutants:
@@ -104,6 +105,6 @@ def _show_coverage(found: Sequence[Coverage]) -> None:
 
 
 def _judge_mutants(folder: Folder) -> Sequence[str]:
-    survivors = find_survivors(folder.statements, folder.cases)
+    survivors = find_survivors(folder.statements, folder.cases, folder.own)
     typer.echo(f"mutants: {len(survivors) or 'none'} unnoticed")
     return [survivor.passage.tell(survivor.problem) for survivor in survivors]
