@@ -49,7 +49,7 @@ parts: .venv/.installed-dev
 	@touch $@
 
 golden: .venv/.installed-dev  ## write the golden files and generated documents anew
-	@ARBORGATE_GOLDEN=write $(BIN)/python -m pytest -q tests/test_tools.py tests/test_documents.py
+	@ARBORGATE_GOLDEN=write $(BIN)/python -m pytest -q tests/test_tools.py tests/test_documents.py tests/policies/test_documentation.py
 
 tour: parts  ## write docs/tour.md and its pictures anew, from a running demo
 	@ARBORGATE_TOUR=write $(BIN)/python -m pytest -q tests/test_story.py

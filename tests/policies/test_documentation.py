@@ -1,19 +1,25 @@
 """docs/policies.md: its examples work as they stand, and it names every action and everything in the context."""
 
+import os
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
 from typer.testing import CliRunner
 
-from arborgate.policies.loader import SCHEMA, load_policies
-from arborgate.policies.model import Action, ActionGroup, Channel
+from arborgate.policies.loader import ALWAYS, SCHEMA, load_policies
+from arborgate.policies.model import Action, ActionGroup, AgentTrust, Channel
+from arborgate.policies.statements import read_statements
 from arborgate.server.cli_policy import commands
 from arborgate.server.identity.settings import Grant
 from arborgate.server.settings import Settings
+from tests.policies.roles import HEAD, roles_table
 from tests.policies.writing import copy_shipped
 
-TEXT = (Path(__file__).parents[2] / "docs/policies.md").read_text()
+ENVIRONMENTS = {"environments": [{"name": "production", "strict": True}]}
+PAGE = Path(__file__).parents[2] / "docs/policies.md"
+TEXT = PAGE.read_text()
 
 
 def test_the_examples_load_beside_the_shipped_policies_and_their_cases_hold(tmp_path: Path) -> None:
@@ -46,6 +52,15 @@ def test_every_action_stands_in_the_row_of_its_group() -> None:
     }
 
 
+def test_the_table_of_roles_is_what_the_engine_decides() -> None:
+    table = roles_table()
+    shown = re.findall(rf"^{re.escape(HEAD)}(?:\|.*\n)*", TEXT, re.MULTILINE)
+    if os.environ.get("ARBORGATE_GOLDEN") == "write":
+        PAGE.write_text(TEXT.replace(shown[0], table))
+
+    assert shown == [table], "run `make golden` after changing who may do what"
+
+
 def test_every_channel_is_named() -> None:
     assert all(f"`{channel}`" in TEXT for channel in Channel)
 
@@ -55,6 +70,24 @@ def test_everything_in_the_context_is_named_and_nothing_else() -> None:
     types = re.findall(r"^type \w+ = \{\n(.*?)^\};", SCHEMA.read_text(), re.MULTILINE | re.DOTALL)
 
     assert sorted(named) == sorted({name for text in types for name in re.findall(r"^  (\w+):", text, re.MULTILINE)})
+
+
+def test_every_policy_that_is_always_in_force_is_named() -> None:
+    (table,) = re.findall(r"^\| always \|.*\n((?:\|.*\n)*)", TEXT, re.MULTILINE)
+
+    assert sorted(re.findall(r"^\| ([a-z-]+) \|", table, re.MULTILINE)) == sorted(
+        statement.id for statement in read_statements(ALWAYS[0], ALWAYS[0].read_text())
+    )
+
+
+def test_the_agents_and_the_calendar_shown_are_settings() -> None:
+    agents, calendar = (re.findall(rf"```\n({name}:.*?)```", TEXT, re.DOTALL)[0] for name in ("agents", "calendar"))
+    settings = Settings.model_validate({**yaml.safe_load(agents), **yaml.safe_load(calendar), **ENVIRONMENTS})
+    frozen, until = (datetime(2026, 12, day, 12, tzinfo=UTC).timestamp() for day in (18, 24))
+
+    assert settings.agents.trust("ide-x", (), direct=False) is AgentTrust.TRUSTED
+    assert settings.calendar.explain("production", frozenset(), frozen) is None
+    assert f"*{settings.calendar.explain('production', frozenset(), until)}*" in " ".join(TEXT.split())
 
 
 def test_a_role_at_an_app_is_given_as_shown() -> None:
