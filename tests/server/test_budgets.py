@@ -1,6 +1,6 @@
 """The size of answers: data and text keep to their budget, say what is missing, and no page skips a row."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arborgate.policies.errors import Invalid
-from arborgate.policies.model import INSTALLATION, Action
+from arborgate.policies.model import INSTALLATION, Action, Resource
 from arborgate.server.answering import prepare, say_way_out
 from arborgate.server.budget import cut_to_budget, measure
 from arborgate.tools.all import TOOLS
@@ -75,6 +75,27 @@ def test_what_cannot_fit_is_an_error_that_says_how_much_it_takes() -> None:
         cut_to_budget({"app": "a" * 3_000, "rows": [1]}, 2_000, FIELDS, keep="rows")
     assert refused.value.field == "max_bytes"
     assert "3" in str(refused.value.hint)
+
+
+def test_a_page_keeps_its_first_row_or_is_none() -> None:
+    data: dict[str, Any] = {"rows": [{"n": "x" * 1_900}], "few": [1, 2]}
+    with pytest.raises(Invalid):
+        cut_to_budget(data, 1_500, FIELDS, keep="rows")
+    assert len(data["rows"]) == 1
+    assert cut_to_budget({"rows": [{"n": "x" * 1_900}]}, 1_500, FIELDS) <= 1_500
+
+
+async def test_a_text_that_is_larger_than_its_data_counts_too() -> None:
+    tool = make_tool(lambda told: "\n".join(f"{row} " * 9 for row in told.rows))
+    asked = Asked(limit=40)
+
+    async def again(params: Params) -> Result:
+        return await list_rows(None, Asked.model_validate(params.model_dump()), 100)
+
+    told = await prepare(tool, asked, await again(asked), clean=lambda data: (data, 0), again=again)
+    assert len(told.text.encode()) <= 8_000
+    assert told.data["cursor"] == str(len(told.data["rows"]))
+    assert len(told.data["rows"]) < 40
 
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: str(tool.name))
@@ -253,35 +274,40 @@ class Told(Result):
     cursor: str | None = None
 
 
-async def test_a_row_that_alone_is_too_large_is_cut_itself_and_the_cursor_goes_on() -> None:
-    async def run(_ctx: Any, params: Asked) -> Told:
-        start = int(params.cursor or 0)
-        rows = [f"{number} {'x' * 30_000}" for number in range(start, start + params.limit)]
-        return Told(rows=rows, cursor=str(start + params.limit))
+async def list_rows(_ctx: Any, params: Asked, length: int) -> Told:
+    start = int(params.cursor or 0)
+    rows = [f"{number} {'x' * length}" for number in range(start, start + params.limit)]
+    return Told(rows=rows, cursor=str(start + params.limit))
 
-    tool: Tool[Asked, Told] = Tool(
+
+def make_tool(render: Callable[[Told], str]) -> Tool[Asked, Told]:
+    return Tool(
         name="thing_list",
         description="",
         params=Asked,
         result=Told,
         action=Action.APP_LIST,
-        resources=lambda *_: nowhere(),
-        run=run,
-        render=lambda told: "\n".join([*told.rows, told.cut or ""]),
+        resources=nowhere,
+        run=lambda ctx, params: list_rows(ctx, params, 10),
+        render=render,
         budget=Budget(8_000),
         page=Page("rows"),
     )
 
-    async def again(params: Params) -> Result:
-        return await run(None, Asked.model_validate(params.model_dump()))
 
+async def nowhere(_ctx: Any, _params: Asked) -> Sequence[Resource]:
+    return (INSTALLATION,)
+
+
+async def test_a_row_that_alone_is_too_large_is_cut_itself_and_the_cursor_goes_on() -> None:
+    tool = make_tool(lambda told: "\n".join([*told.rows, told.cut or ""]))
     asked = Asked(limit=5)
-    told = await prepare(tool, asked, await run(None, asked), clean=lambda data: (data, 0), again=again)
+
+    async def again(params: Params) -> Result:
+        return await list_rows(None, Asked.model_validate(params.model_dump()), 30_000)
+
+    told = await prepare(tool, asked, await again(asked), clean=lambda data: (data, 0), again=again)
     assert (len(told.data["rows"]), told.data["cursor"]) == (1, "1")
     assert told.size <= 8_000
     assert "1 of 5 rows asked for" in told.data["cut"]
     assert "characters of rows" in told.data["cut"]
-
-
-async def nowhere() -> Any:
-    return (INSTALLATION,)

@@ -63,6 +63,17 @@ async def test_it_is_asked_of_all_that_a_call_is_about(tmp_path: Path) -> None:
     assert "alice" not in str(await world.ask("app_list", owner))
 
 
+async def test_one_part_that_is_not_for_them_masks_the_whole(tmp_path: Path) -> None:
+    world, owner = make_world(tmp_path), make_caller("otto", "owner")
+    approvals = (make_approval("p1", "as dan@example.com asked"),)
+    world.proposals.kept += [
+        make_proposal(1, "api", approvals=approvals),
+        make_proposal(2, "api", "web", approvals=approvals),
+    ]
+    assert "dan@example.com" in str(await world.ask("proposal_get", owner, proposal="p1"))
+    assert "dan@example.com" not in str(await world.ask("proposal_get", owner, proposal="p2"))
+
+
 async def test_callers_read_their_own_address(tmp_path: Path) -> None:
     alice = make_caller("Alice@example.com")
     told = (await make_world(tmp_path).ask("app_get", alice, app="api"))["message"]
