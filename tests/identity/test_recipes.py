@@ -23,7 +23,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from arborgate.policies.model import Caller
+from arborgate.policies.model import AgentTrust, Caller
 from arborgate.server.identity.authentication import Identity, Safeguards
 from arborgate.server.identity.callers import identify
 from arborgate.server.identity.flaws import Flaw, Unauthenticated
@@ -150,6 +150,13 @@ async def judge(example: Example, folder: Path, **changes: Any) -> Caller:
         url = f"{example.settings.http.url}/mcp"
         presented = Presented(Scheme.DPOP, "proof", "POST", url) if "cnf" in example.claims else BEARER
         return await judging.authenticate(token, audience=url, presented=presented)
+
+
+@each_example()
+async def test_the_agents_of_a_documented_token_are_ones_that_its_page_trusts(example: Example, tmp_path: Path) -> None:
+    caller = await judge(example, tmp_path)
+
+    assert example.settings.agents.trust(caller.agent, caller.actors, direct=False) is AgentTrust.TRUSTED
 
 
 @each_example()
