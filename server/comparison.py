@@ -100,7 +100,10 @@ class Comparison:
         self._engines: Recent[Surroundings, tuple[Engine, Engine]] = Recent(8)
         self._answers: Recent[tuple[object, ...], _Answer | str] = Recent(200_000)
         self._flips: dict[tuple[object, ...], Flip] = {}
+        self._people: dict[str, Caller] = {}
+        self._same: dict[Caller, Caller] = {}
         self._listing: dict[Caller, str] = {}
+        self._met: set[str] = set()
         self._apps: dict[str, tuple[str, Resource]] = {}
         self.tally = Tally()
 
@@ -114,14 +117,14 @@ class Comparison:
         record = past.record
         if not is_decision(record):
             return
-        key = (
-            record.asker,
-            record.action,
-            record.places,
-            past.settings,
-            record.decided_at,
-            _frozen(record.context),
-        )
+        try:
+            person = self._find_person(record.asker)
+        except Unreadable as error:
+            self.tally.skipped[str(error)] += 1
+            return
+        # Where the moment does not matter, neither does which login of a person it was.
+        asker = record.asker if record.decided_at else id(person)
+        key = (asker, record.action, record.places, past.settings, record.decided_at, _frozen(record.context))
         answer = self._answers.get(key)
         if answer is None:
             answer = self._answer(past)
@@ -129,7 +132,7 @@ class Comparison:
         if isinstance(answer, str):
             self.tally.skipped[answer] += 1
         else:
-            self._count(record, answer, past.settings)
+            self._count(record, person, answer, past.settings)
 
     @property
     def flips(self) -> list[Flip]:
@@ -164,32 +167,42 @@ class Comparison:
         old, new = (engine.answer(question) for engine in self._pair(past.settings))
         if old.basis is new.basis is Basis.ERROR:
             return _UNDECIDED
-        self._keep_apps(past.record, question.resources)
         return _Answer(question, old, new)
 
-    def _count(self, record: Record, answer: _Answer, settings: str) -> None:
+    def _count(self, record: Record, person: Caller, answer: _Answer, settings: str) -> None:
         tally, old, new = self.tally, answer.old, answer.new
         tally.replayed += 1
+        for digest in record.places:
+            if digest not in self._met:
+                self._met.add(digest)
+                self._keep_apps(record, (self._archive.resource(digest),))
         tally.otherwise += old.allowed != (record.decision == "allow")
         tally.around_today += self._archive.surroundings(settings) is None
         if record.action == Action.APP_LIST and answer.question.resources == (INSTALLATION,):
-            self._listing[_nameless(answer.question.caller)] = settings
+            self._listing[person] = settings
         if old.allowed == new.allowed:
             tally.same += 1
             return
         tally.opened += new.allowed
         tally.closed += old.allowed
-        caller, example = _nameless(answer.question.caller), f"{record.replica}:{record.seq}"
-        key = (caller, record.action, record.places, old, new)
+        key = (person, record.action, record.places, old, new)
         flip = self._flips.get(key)
         if flip is None:
-            flip = Flip(caller, answer.question.action, answer.question.resources, old, new)
+            flip = Flip(person, answer.question.action, answer.question.resources, old, new)
             self._flips[key] = flip
         flip.count += 1
         if not flip.first or record.time < flip.first:
             flip.first = record.time
         if record.time >= flip.last:
-            flip.last, flip.example = record.time, example
+            flip.last, flip.example = record.time, f"{record.replica}:{record.seq}"
+
+    def _find_person(self, asker: str) -> Caller:
+        """The caller without what differs from login to login, one object for all of them; raises `Unreadable`."""
+        found = self._people.get(asker)
+        if found is None:
+            nameless = replace(self._archive.caller(asker), authenticated_at=0)
+            found = self._people[asker] = self._same.setdefault(nameless, nameless)
+        return found
 
     def _pair(self, settings: str) -> tuple[Engine, Engine]:
         around = self._archive.surroundings(settings) or self._today
@@ -229,11 +242,6 @@ def _list(engine: Engine, caller: Caller, apps: Sequence[Resource]) -> list[bool
     if not engine.decide(caller, Action.APP_LIST, INSTALLATION).allowed:
         return [False] * len(apps)
     return engine.visible(caller, Action.APP_READ, apps)
-
-
-def _nameless(caller: Caller) -> Caller:
-    """The caller without what differs from login to login."""
-    return replace(caller, authenticated_at=0, session="")
 
 
 def _frozen(contexts: Sequence[Mapping[str, object]]) -> tuple[object, ...]:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TypeVar
 
 from ..policies.facts import Clean, Facts, describe_caller, describe_resource, describe_surroundings
-from ..policies.model import ActionGroup, Caller, Resource
+from ..policies.model import Action, ActionGroup, Caller, Resource
 from ..policies.recent import Recent
 from ..tools.record import Entry
 
@@ -16,8 +16,10 @@ T = TypeVar("T")
 _MOST_HELD = 1_000_000
 """How many digests are remembered as being in the file; past that it is told again what it holds."""
 
-_TIMELESS = frozenset({ActionGroup.DELEGATE, ActionGroup.READ, ActionGroup.READ_SENSITIVE})
-"""The groups of actions that are decided the same at any moment."""
+_TIMELESS = frozenset(
+    action for action in Action if action.group in (ActionGroup.DELEGATE, ActionGroup.READ, ActionGroup.READ_SENSITIVE)
+)
+"""What is decided the same at any moment."""
 
 
 class Notes:
@@ -41,9 +43,9 @@ class Notes:
                 if question.resources:
                     named = [self._name(self._resources, each, self._describe_resource) for each in question.resources]
                     cited["places"] = tuple(named)
-                if any(question.contexts):
+                if question.contexts and any(question.contexts):
                     cited["context"] = tuple([dict(each) for each in question.contexts])
-                if question.action.group not in _TIMELESS:
+                if question.action not in _TIMELESS:
                     cited["decided_at"] = question.at
             if entry.surroundings is not None:
                 cited["settings"] = self._note(describe_surroundings(entry.surroundings))

@@ -51,6 +51,7 @@ class Archive:
         self._callers: dict[str, Caller] = {}
         self._resources: dict[str, Resource] = {}
         self._surroundings: dict[str, Surroundings | None] = {}
+        self._redacted: dict[str, frozenset[str]] = {}
 
     def note(self, told: Json) -> None:
         """Takes one piece, by what it says rather than by what anybody calls it."""
@@ -97,12 +98,16 @@ class Archive:
 
     def hides(self, record: Record, attributes: frozenset[str]) -> bool:
         """Whether policies that read these attributes might decide otherwise but for what was redacted in the facts."""
-        names = frozenset(altered(self._find(record.asker))).union(*map(self._altered, record.places))
+        names = self._altered(record.asker).union(*map(self._altered, record.places))
         return "id" in names or bool(names & attributes)
 
     def _altered(self, digest: str) -> frozenset[str]:
-        told = self._find(digest)
-        return frozenset(altered(told)).union(*(self._altered(each) & {"id"} for each in above_of(told)))
+        found = self._redacted.get(digest)
+        if found is None:
+            told = self._find(digest)
+            found = frozenset(altered(told)).union(*(self._altered(each) & {"id"} for each in above_of(told)))
+            self._redacted[digest] = found
+        return found
 
     def _find(self, digest: str) -> Json:
         try:

@@ -102,10 +102,12 @@ async def test_each_run_tells_its_facts_again(tmp_path: Path) -> None:
 
 
 async def test_equal_objects_are_told_once(tmp_path: Path) -> None:
-    same = [ask(person("vera", "viewer"), Action.APP_READ, app("child", app("parent", DEV), DEV)) for _ in range(3)]
-    path = await write_past(tmp_path, ENGINE, same)
+    async with AuditLog.open(tmp_path, "serve-1") as log:
+        for _ in range(3):
+            again = app("child", app("parent", DEV), DEV)
+            await write(log, ENGINE, [ask(person("vera", "viewer"), Action.APP_READ, again)])
 
-    assert noted(read_all(path)).count("main/argocd/child") == 1
+    assert noted(read_all(log.path)).count("main/argocd/child") == 1
 
 
 async def test_facts_that_could_not_be_written_are_told_with_the_next_line(
