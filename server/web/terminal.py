@@ -147,7 +147,7 @@ class Terminal:
                 nonce = {"DPoP-Nonce": request.scope[NONCE]} if NONCE in request.scope else None
                 return _json(self._clean(body.model_dump(mode="json")), headers=nonce)
             except ArborgateError as error:
-                return _json({"error": as_json(error)}, STATUS.get(error.reason, 500))
+                return _json({"error": self._clean(as_json(error))}, STATUS.get(error.reason, 500))
 
         return answer
 

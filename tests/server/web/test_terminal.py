@@ -154,6 +154,9 @@ async def test_secrets_and_hidden_characters_do_not_reach_the_terminal(
     answer = await ask(office, f"/approvals/{proposal.id}", get_token(office, oidc_provider))
     assert token not in answer.text
     assert answer.json()["proposal"]["content"]["reason"] == "clear ⟨U+001B⟩[2J"
+    path = f"/approvals/{proposal.id}/approve"
+    wrong = await ask(office, path, get_token(office, oidc_provider), {"digest": proposal.digest, token: "yes"})
+    assert wrong.json()["error"]["message"] == "[redacted:github_token]: unknown field"
 
 
 @dataclass
