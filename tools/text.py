@@ -52,6 +52,9 @@ _FLOOD = re2.compile(r"(\p{M}{5})\p{M}+")
 
 _FORMATTING = re.compile(r"<(?=[A-Za-z/!?|])|\](?=[(\[:])")
 _INSTEAD = {"<": "‹", "]": "] "}
+_PLAIN_LINE = re.compile(r"[!-;=-\\^-~]+(?: [!-;=-\\^-~]+)*+")
+"""Most of what is quoted: single spaces between plain words, with neither `<` nor `]`."""
+
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+*~=#-]{0,127}")
 
 
@@ -92,6 +95,8 @@ def quote(text: str | None, limit: int = LONGEST_LINE) -> str:
     Every such text in a text of ours passes here or `margin`, so that what stands outside of marks and margins is ours."""
     if not text:
         return ""
+    if len(text) <= limit and _PLAIN_LINE.fullmatch(text):
+        return f"«{text}»"
     plain = disarm(text)
     if "\n" in plain:
         plain = " ⏎ ".join(line for line in plain.split("\n") if line.strip())
