@@ -22,13 +22,14 @@ from .inside import measure_inside
 from .issuer import Issuer
 from .reading import measure_reading
 from .redacting import measure_redacting
+from .replaying import measure_replaying
 from .report import Part, describe_machine, print_part, write_json
 from .servers import find_peer, run_arborgate, run_bare, run_peer, write_settings
 from .starting import measure_start
 from .throughput import measure_throughput
 from .world import fill
 
-PARTS: Final = ("bridging", "hostile", "inside", "reading", "redacting", "starting", "throughput")
+PARTS: Final = ("bridging", "hostile", "inside", "reading", "redacting", "replaying", "starting", "throughput")
 
 
 def main() -> int:
@@ -63,6 +64,8 @@ def _measure(folder: Path, only: Sequence[str], apps: int) -> Iterator[Part]:
         yield measure_redacting(folder)
     if "hostile" in only:
         yield measure_hostile(folder)
+    if "replaying" in only:
+        yield measure_replaying(folder, apps)
     if not {"bridging", "reading", "starting", "throughput"} & set(only):
         return
     with ExitStack() as running:
