@@ -76,6 +76,18 @@ def test_a_season_is_what_the_calendar_says_at_a_moment(at: str, apps: frozenset
     assert YEAR.season(PROD, apps, moment(at)) == season
 
 
+def test_a_season_is_remembered_no_longer_than_it_lasts() -> None:
+    text = "{hours: [{days: mon, from: 09:00, until: 17:00}], freezes: [{name: x, from: 01-05, until: 01-20}]}"
+    hours = [moment("2026-01-01T00:30+00:00") + 3_600 * step for step in range(24 * 40)]
+    asked, back = calendar(text), calendar(text)
+    seasons = [asked.season(PROD, SHOP, at) for at in hours]
+
+    assert seasons == [back.season(PROD, SHOP, at) for at in reversed(hours)][::-1]
+    assert seasons == [calendar(text).season(PROD, SHOP, at) for at in hours]
+    assert [season.off_hours for season in seasons].count(False) == 6 * 8
+    assert [season.frozen for season in seasons].count(True) == 16 * 24
+
+
 def test_what_names_an_environment_holds_for_it_alone_and_unassigned_has_a_name() -> None:
     closed = calendar("freezes: [{name: x, from: 01-01, until: 12-30, environments: [unassigned]}]")
     at = moment("2026-06-01T12:00+00:00")
