@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from ..policies.errors import ArborgateError, Invalid
+from ..tools.cuts import shorten
 from ..tools.text import quote_name
 
 _SHOWN = 5
@@ -51,7 +52,7 @@ def _line(location: Sequence[int | str], kind: str, message: str, model: type[Ba
 
 
 def _path(location: Sequence[int | str]) -> str:
-    return ".".join(quote_name(str(part)[:_NAME]) for part in location) or "arguments"
+    return ".".join(quote_name(shorten(str(part), _NAME)) for part in location) or "arguments"
 
 
 def _known(location: Sequence[int | str], model: type[BaseModel]) -> str:

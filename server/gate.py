@@ -28,6 +28,7 @@ from ..policies.model import (
     Question,
     Resource,
 )
+from ..tools.cuts import shorten
 from ..tools.fields import find_fields
 from ..tools.record import Entry, Event, Record, name_caller, name_decision
 from ..tools.text import quote
@@ -338,7 +339,7 @@ def _same_words(call: _Call, error: ArborgateError) -> ArborgateError:
         return error
     asked = getattr(call.params, call.tool.target)
     return NotThere(
-        f"Nothing called {quote(asked, _ECHOED)} is here, or you may not see it.",
+        f"Nothing called {quote(shorten(asked, _ECHOED))} is here, or you may not see it.",
         field=call.tool.target,
         hint="app_list shows what you can see; whoami says what you may do.",
     )

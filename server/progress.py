@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from ..tools.change import Change, Check, JsonObject, fields_digest
+from ..tools.cuts import shorten
 from ..tools.diff import list_fields
 
 _FAILED_OPERATIONS = ("Error", "Failed")
@@ -57,7 +58,10 @@ def _judge_operation(check: Check, seen: str, app: JsonObject) -> tuple[Progress
     state = _status(app).get("operationState") or {}
     ours = operation_digest(app) != seen
     if ours and not app.get("operation") and state.get("phase") in _FAILED_OPERATIONS:
-        return Progress.FAILED, f"The operation ended as {state['phase']}: {str(state.get('message', ''))[:500]}"
+        return (
+            Progress.FAILED,
+            f"The operation ended as {state['phase']}: {shorten(str(state.get('message', '')), 500)}",
+        )
     if check.operation and not (ours and not app.get("operation") and state.get("phase") == "Succeeded"):
         return Progress.WAITING, "The operation has not ended."
     return Progress.DONE, ""

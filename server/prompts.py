@@ -10,6 +10,7 @@ import mcp_types as types
 
 from ..policies.errors import Invalid
 from ..policies.model import Action
+from ..tools.cuts import shorten
 from ..tools.text import quote
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,252}")
@@ -35,7 +36,7 @@ class Prompt:
         known = {name: required for name, _, required in self.arguments}
         for name in given:
             if name not in known:
-                raise Invalid("unknown argument", field=name[:80], hint=f"Known here: {', '.join(known)}.")
+                raise Invalid("unknown argument", field=shorten(name, 80), hint=f"Known here: {', '.join(known)}.")
         for name, required in known.items():
             if required and not given.get(name):
                 raise Invalid("is needed", field=name)

@@ -13,6 +13,7 @@ from ..policies.model import Action, Caller, Channel, Decision, Resource
 from ..tools.app import AppId
 from ..tools.argocd.changes import app_target
 from ..tools.change import Change
+from ..tools.cuts import shorten
 from ..tools.diff import list_fields, overlap
 from ..tools.environments import Environments
 from ..tools.proposal import (
@@ -176,12 +177,12 @@ class Verifier:
     def _node(self, app: str) -> Node:
         cluster, *rest = app.split("/")
         if cluster not in self._clusters or len(rest) != 2:
-            raise Refused(f"There is no app {app[:200]}.")
+            raise Refused(f"There is no app {shorten(app, 200)}.")
         if self._tree.freshness(cluster).stale:
             raise Unavailable(f"What is known of {cluster} is too old to judge by.")
         node = self._tree.get(AppId(cluster, *rest))
         if node is None:
-            raise Refused(f"There is no app {app[:200]}.")
+            raise Refused(f"There is no app {shorten(app, 200)}.")
         return node
 
     def _apps(self, content: Content) -> list[Resource]:

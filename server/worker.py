@@ -17,6 +17,7 @@ from redis.exceptions import ResponseError
 
 from ..policies.errors import ArborgateError, NotThere, Refused, Unavailable, Unrecorded
 from ..tools.change import JsonObject, Rehearsal, Rehearsed, Target, Writer
+from ..tools.cuts import shorten
 from ..tools.proposal import Proposal, ProposalState
 from .applying import Applying, Pace, mark_patch
 from .counts import Counts
@@ -80,7 +81,7 @@ class Worker:
         try:
             proposal = await self._book.get(proposal_id)
         except (NotThere, Refused) as error:
-            log.warning("proposal %s is left alone: %s", proposal_id[:40], error.message)
+            log.warning("proposal %s is left alone: %s", shorten(proposal_id, 40), error.message)
             return
         if proposal.state is ProposalState.DRAFTED:
             await self._rehearse(proposal)

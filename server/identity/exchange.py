@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute, Route
 from ...policies.engine import Engine
 from ...policies.errors import Busy, Refused, Unavailable, Unrecorded
 from ...policies.model import Action, ActionGroup, Caller, Channel, Decision, Question
+from ...tools.cuts import shorten
 from ...tools.record import Entry, Event, name_caller, name_decision
 from ...tools.tree import AppTree, Node
 from ..gate import Recorder
@@ -266,7 +267,7 @@ def _read(form: Mapping[str, Sequence[str]], resource: str) -> _Asked:
     if one_of := [name for name in ("audience", "resource") if len(form.get(name, ())) > 1]:
         raise _Declined("invalid_target", f"There can be one {one_of[0]}.")
     if twice := [name for name, values in form.items() if len(values) > 1]:
-        raise _Declined("invalid_request", f"{twice[0][:40]!a} is there more than once.")
+        raise _Declined("invalid_request", f"{shorten(twice[0], 40)!a} is there more than once.")
     given = {name: values[0] for name, values in form.items()}
     if "grant_type" not in given:
         raise _Declined("invalid_request", "grant_type is needed.")
@@ -286,7 +287,7 @@ def _read(form: Mapping[str, Sequence[str]], resource: str) -> _Asked:
     known = {str(group): group for group in SCOPES}
     names = given.get("scope", ActionGroup.READ).split(" ")
     if unknown := [name for name in names if name not in known]:
-        raise _Declined("invalid_scope", f"{unknown[0][:40]!a} is none of: {' '.join(known)}.")
+        raise _Declined("invalid_scope", f"{shorten(unknown[0], 40)!a} is none of: {' '.join(known)}.")
     return _Asked(given["subject_token"], given["audience"], frozenset(known[name] for name in names))
 
 

@@ -14,6 +14,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import Key, KeySet
 from joserfc.jws import JWSRegistry
 
+from ...tools.cuts import shorten
 from .flaws import Flaw, Unauthenticated
 from .settings import IssuerSettings
 
@@ -121,7 +122,7 @@ def check_header(header: Mapping[str, Any], issuer: IssuerSettings) -> None:
     if not header.keys() <= _PLAIN_HEADERS:
         # Nothing in the token says where its own key is (`jwk`, `jku`, `x5u`, `x5c`), nor what to skip (`crit`, `b64`),
         # nor that another token is inside it (`cty`).
-        raise Unauthenticated(Flaw.HEADER, detail=", ".join(sorted(header.keys() - _PLAIN_HEADERS))[:200])
+        raise Unauthenticated(Flaw.HEADER, detail=shorten(", ".join(sorted(header.keys() - _PLAIN_HEADERS)), 200))
     kind, kid = header.get("typ", "JWT"), header.get("kid", "")
     if not isinstance(kind, str) or kind.lower() not in _TYPES[issuer.tokens]:
         raise Unauthenticated(Flaw.HEADER, detail="typ")

@@ -12,6 +12,7 @@ from authlib.integrations.httpx_client import OAuth2ClientAuth
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
+from ...tools.cuts import shorten
 from ..identity.callers import Identified, identify, read_texts
 from ..identity.flaws import Unauthenticated
 from ..identity.settings import IssuerSettings, PagesSettings
@@ -220,7 +221,7 @@ def _failed(detail: str, hint: str = "Log in again.") -> LoginFailed:
 
 def _refused(error: str) -> LoginFailed:
     """The provider sent the browser back without a login, and said why."""
-    detail = f"the provider answered {error[:80]}"
+    detail = f"the provider answered {shorten(error, 80)}"
     if error == "unmet_authentication_requirements":
         return LoginFailed(
             "Your identity provider can't give the kind of login that policy asks for.",

@@ -15,6 +15,7 @@ from joserfc.errors import JoseError
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from ...policies.errors import Denied, Unavailable
+from ...tools.cuts import shorten
 from ..identity.flaws import Unauthenticated
 from ..identity.keys import Keys
 from ..identity.settings import IssuerSettings, PagesSettings
@@ -111,7 +112,9 @@ class Provider:
         if response.is_server_error or not isinstance(body, dict):
             raise unavailable(f"status {response.status_code}")
         if not response.is_success:
-            raise Untrusted("The identity provider refused.", detail=f"it answered {str(body.get('error'))[:80]}")
+            raise Untrusted(
+                "The identity provider refused.", detail=f"it answered {shorten(str(body.get('error')), 80)}"
+            )
         return body
 
     async def read(self, raw: str, types: Collection[str], **expected: Any) -> dict[str, Any]:
@@ -140,7 +143,7 @@ class Provider:
                 raise _not_ours("it is signed with a key that its issuer does not publish")
             check_signature(token, keys)
         except (Unauthenticated, JoseError, ValueError, TypeError) as error:
-            raise _not_ours(f"{type(error).__name__} {error}"[:200]) from error
+            raise _not_ours(shorten(f"{type(error).__name__} {error}", 200)) from error
         return token.claims
 
     def _check_header(self, header: dict[str, Any], types: Collection[str]) -> None:

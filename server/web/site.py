@@ -15,6 +15,7 @@ from starlette.staticfiles import StaticFiles
 
 from ...policies.errors import ArborgateError, Invalid
 from ...policies.model import Caller
+from ...tools.cuts import shorten
 from ...tools.proposal import GLASS_REASON_LEAST, Finding, ProposalQuery, ProposalState, Verdict
 from ...tools.risk import HIGH_FROM
 from .account import Account
@@ -168,7 +169,7 @@ class Site:
         return await self.account.step_up(request, session, wanted)
 
     async def _keep(self, session: Session, proposal_id: str, comment: str) -> None:
-        draft = Draft(proposal=proposal_id[:64], comment=comment[:COMMENT_LIMIT]) if comment.strip() else None
+        draft = Draft(proposal=shorten(proposal_id, 64), comment=comment[:COMMENT_LIMIT]) if comment.strip() else None
         await self.entrance.sessions.keep(session, draft)
 
     async def _apps(self, request: Request, session: Session) -> Response:

@@ -12,6 +12,7 @@ from aiohttp import ClientTimeout
 
 from ...policies.errors import Refused, Stale, Unavailable
 from ..change import JsonObject, Rehearsed, Target, merge
+from ..cuts import shorten
 from ..diff import list_fields
 from ..secrets import redact
 from ..text import disarm
@@ -153,4 +154,4 @@ def _clean(text: str) -> str:
     text = redact(_VALUE.sub(r"\1", disarm(text)))[0]
     plain = "".join(char if char.isprintable() else " " for char in text)
     plain = _ADDRESS.sub("(address)", " ".join(plain.split()))
-    return plain if len(plain) <= _LONGEST else f"{plain[: _LONGEST - 1]}…"
+    return shorten(plain, _LONGEST)

@@ -95,7 +95,7 @@ def show_value(value: bytes | str | float, limit: int) -> str:
         return str(value)
     text = _decode(value)
     if text is None or any(char < " " and char not in "\t\r\n" for char in text):
-        if holds_secret(disarm(value.decode("latin-1"))):
+        if holds_secret(disarm(value.decode("utf-8", "ignore"))):
             return f"(binary, {len(value)} bytes)"
         return f"(binary, {len(value)} bytes: {value[:16].hex(' ')}{' …' if len(value) > 16 else ''})"
     return text if len(text) <= limit + LONGEST_WORD else f"{shorten(text, limit + 1)} ({len(value)} bytes)"
