@@ -32,6 +32,7 @@ def test_the_examples_load_beside_the_shipped_policies_and_their_cases_hold(tmp_
         "only-reviewed-agents-propose",
         "payments-read-their-values",
         "production-approvals-need-a-key",
+        "production-sleeps-at-night",
         "production-takes-bound-calls",
     } <= load_policies(folder).locations.keys()
 
