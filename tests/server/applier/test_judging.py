@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from arborgate.policies.calendar import Calendar
 from arborgate.policies.engine import Engine
 from arborgate.policies.errors import Refused
 from arborgate.policies.loader import read_policies
 from arborgate.policies.model import Binding, Caller
 from arborgate.server.identity.settings import Grant, IdentitySettings, IssuerSettings, Member
-from tests.policies.writing import write_policies
+from tests.policies.writing import TRUSTING, write_policies
 from tests.server.applier.world import DEV, World
 
 pytestmark = pytest.mark.anyio
@@ -70,3 +71,22 @@ async def test_roles_follow_from_the_appliers_own_settings(
     else:
         with pytest.raises(Refused):
             await check(world, tmp_path, came(world))
+
+
+async def test_what_was_approved_before_a_freeze_is_not_applied_in_it(world: World) -> None:
+    freeze = {"name": "Audit", "from": "2027-01-15 08:10", "until": "2027-01-16 08:00", "environments": ["production"]}
+    calendar = Calendar.model_validate({"zone": "UTC", "freezes": [freeze]})
+    engine = Engine(read_policies(None)[0], world.clock, replace(TRUSTING, calendar=calendar))
+    proposal = await world.approved(world.scale("api"))
+    verifier, counts = world.make_verifier(engine), await world.book.counts(proposal)
+    approvals = verifier.check_approvals(proposal)
+
+    verifier.check_policy(proposal, approvals, counts, world.clock())
+    await world.clock.sleep(900)
+
+    with pytest.raises(Refused) as refused:
+        verifier.check_policy(proposal, approvals, counts, world.clock())
+    assert refused.value.message == (
+        "Policy does not let the applier apply this (nothing-changes-in-a-freeze). No changes now: production is frozen "
+        "until 16 January 2027 08:00 UTC (Audit)."
+    )
