@@ -13,7 +13,7 @@ import cedarpy
 import orjson
 from cedarpy import pst
 
-from .engine import Engine
+from .engine import NEVER, Engine
 from .locations import Passage
 from .model import Attribute, Question, Resource
 from .statements import Statement, takes_in
@@ -243,7 +243,8 @@ def _sights(expression: object, visible: Mapping[str, Any]) -> Iterator[str]:
                     return
                 value = value[name]
             if path:
-                yield f"{'.'.join(path)} is {orjson.dumps(value).decode()}"
+                told = orjson.dumps(value).decode()
+                yield f"{'.'.join(path)} is {f'not known, so {told}' if value == NEVER else told}"
         case pst.BinaryOp(left=left, right=right):
             yield from _sights(left, visible)
             yield from _sights(right, visible)

@@ -21,7 +21,7 @@ from ..policies.errors import BadConfiguration
 from ..policies.loader import read_policies
 from ..policies.model import Caller, Decision, Resource
 from ..tools.text import quote_name
-from .cli_policy_words import name_reasons, read_when, say_decision, say_door, say_person
+from .cli_policy_words import name_reasons, place, read_when, say_decision, say_door, say_person, say_place
 from .cli_record import find_logs
 from .comparison import CaseFlip, Comparison, Flip, ListFlip, compare_cases
 from .replay import BrokenLog, count_reasons, name_places, read_past
@@ -120,8 +120,10 @@ def _replay(past: Comparison, paths: Sequence[Path], since: str, until: str) -> 
 
 def _describe(found: _Found, most: int) -> Iterator[str]:
     """All that opens comes first, in loud words, then what closes, then the numbers."""
-    opening = [*_show_cases(found, True), *_show_flips(found, True, most), *_show_lists(found, True, most)]
-    closing = [*_show_cases(found, False), *_show_flips(found, False, most), *_show_lists(found, False, most)]
+    opening, closing = (
+        [*_show_flips(found, loud, most), *_show_lists(found, loud, most), *_show_cases(found, loud, most)]
+        for loud in (True, False)
+    )
     if opening:
         yield typer.style("NEWLY ALLOWED", fg="red", bold=True)
         yield from opening
@@ -133,12 +135,14 @@ def _describe(found: _Found, most: int) -> Iterator[str]:
     yield from _sum_up(found)
 
 
-def _show_cases(found: _Found, loud: bool) -> Iterator[str]:
-    for flip in found.cases:
-        if flip.new.allowed is loud:
-            yield f"  case     {flip.case.title}"
-            yield f"           {flip.case.location}"
-            yield from _show_decisions(found, flip.old, flip.new)
+def _show_cases(found: _Found, loud: bool, most: int) -> Iterator[str]:
+    flips = [flip for flip in found.cases if flip.new.allowed is loud]
+    for flip in flips[:most]:
+        yield f"  case     {flip.case.title}"
+        yield f"           {place(flip.case.location)}"
+        yield from _show_decisions(found, flip.old, flip.new)
+    if len(flips) > most:
+        yield f"  and {len(flips) - most:,} more cases (--most)"
 
 
 def _show_flips(found: _Found, loud: bool, most: int) -> Iterator[str]:
@@ -149,7 +153,7 @@ def _show_flips(found: _Found, loud: bool, most: int) -> Iterator[str]:
         yield f"           {_times(flip.count)}, {_say_span(flip)}, as {flip.example}"
         yield from _show_decisions(found, flip.old, flip.new)
     if len(flips) > most:
-        yield f"  and {len(flips) - most:,} more (--most)"
+        yield f"  and {len(flips) - most:,} more like these (--most)"
 
 
 def _show_decisions(found: _Found, old: Decision, new: Decision) -> Iterator[str]:
@@ -278,7 +282,7 @@ def _tell_decisions(found: _Found, old: Decision, new: Decision) -> dict[str, ob
 
 
 def _say_places(resources: Sequence[Resource]) -> str:
-    return " and ".join(quote_name(name_places(resource)) for resource in resources)
+    return " and ".join(say_place(resource) for resource in resources)
 
 
 def _say_span(flip: Flip) -> str:

@@ -16,8 +16,7 @@ from ..policies.model import COUNTED, INSTALLATION, Action, Binding, Channel, Qu
 from ..policies.world import App, Person, Proposal, World, person_key
 from .cli_policy_question import imagine, parse_grants, parse_uid, refuse
 from .cli_policy_record import Wanted, explain_record
-from .cli_policy_words import look_closer, name_reasons, read_when, say_decision
-from .replay import name_places
+from .cli_policy_words import look_closer, name_reasons, read_when, say_decision, say_place
 from .settings import read_settings
 
 
@@ -106,7 +105,7 @@ def explain(
     typer.echo(f"who      {person_key(person)}, roles: {', '.join(sorted(roles)) or 'none'}")
     typer.echo(f"through  {channel}, {agent or 'an unknown agent'}, logged in {login_age} s ago")
     typer.echo(f"what     {action} ({action.group})")
-    typer.echo(f"of       {name_places(asked)}")
+    typer.echo(f"of       {say_place(asked)}")
     typer.echo(f"answer   {say_decision(decision)}")
     for line in name_reasons(loaded, decision):
         typer.echo(f"         {line}")

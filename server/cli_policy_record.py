@@ -21,9 +21,9 @@ from ..tools.record import Record
 from ..tools.text import quote_name
 from ..tools.times import write_age
 from .cli_policy_question import refuse
-from .cli_policy_words import look_closer, name_reasons, place, say_decision, say_door, say_person
+from .cli_policy_words import look_closer, name_reasons, place, say_decision, say_door, say_person, say_place
 from .cli_record import find_logs
-from .replay import Archive, BrokenLog, Past, find_past, is_decision, name_places
+from .replay import Archive, BrokenLog, Past, find_past, is_decision
 from .settings import read_settings
 
 _ALLOWED = {"allow": "allowed", "deny": "denied"}
@@ -73,9 +73,7 @@ def explain_record(wanted: Wanted, *, directory: Path | None, config: Path | Non
         typer.echo(f"{error}; `arborgate record verify` looks at every line", err=True)
         raise typer.Exit(2) from error
     if past is None:
-        typer.echo(
-            "No decision like that is on record here. Ended calls have one, so do the intents of the pages.", err=True
-        )
+        typer.echo("No decision like that is on record here (`arborgate record search` shows what is).", err=True)
         raise typer.Exit(2)
     try:
         loaded, _ = read_policies(policies or settings.policies.dir)
@@ -129,7 +127,7 @@ def _describe_question(record: Record, question: Question) -> Iterator[str]:
     yield f"what     {action} ({action.group}){f', by the tool {quote_name(record.tool)}' if record.tool else ''}"
     for resource, context in question.each():
         counts = ", ".join(f"{name} {value}" for name, value in context)
-        yield f"of       {quote_name(name_places(resource))}{f' ({counts})' if counts else ''}"
+        yield f"of       {say_place(resource)}{f' ({counts})' if counts else ''}"
 
 
 def _describe_then(record: Record, loaded: LoadedPolicies) -> Iterator[str]:

@@ -13,10 +13,11 @@ import typer
 from ..policies.engine import Engine, LoadedPolicies
 from ..policies.errors import Invalid
 from ..policies.locations import Location
-from ..policies.model import NO_SCOPE, OUTSIDE, Basis, Caller, Decision, Question
+from ..policies.model import NO_SCOPE, OUTSIDE, Basis, Caller, Decision, Question, Resource
 from ..policies.nearness import Condition, find_nearest, weigh
 from ..tools.text import neutralise, quote_name
 from ..tools.times import read_moment
+from .replay import name_places
 
 _BASIS = {
     Basis.ERROR: "deciding failed, and that is a denial",
@@ -27,7 +28,7 @@ _BASIS = {
 
 
 _SEEN = 300
-"""Characters of a value that a condition looked at."""
+"""Characters that are shown of a value that a condition looked at, or of a place."""
 
 _OWN = frozenset({*OUTSIDE.policies, *NO_SCOPE.policies})
 
@@ -98,6 +99,11 @@ def say_door(caller: Caller) -> str:
     """What the caller came through: the door and the agents between."""
     between = [quote_name(agent) for agent in dict.fromkeys((caller.agent, *caller.actors)) if agent]
     return f"{caller.channel}, {' for '.join(between) or 'no agent that anybody named'}"
+
+
+def say_place(resource: Resource) -> str:
+    """The resource and what it is in, up to the top."""
+    return neutralise(name_places(resource), _SEEN)
 
 
 def read_when(text: str, option: str) -> str:

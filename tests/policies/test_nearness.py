@@ -114,7 +114,7 @@ def test_what_made_a_forbid_apply_is_named(tmp_path: Path) -> None:
     assert weighed.applies
     assert told(weighed, unmet=False) == [
         ("when", "context.strict", True, ("context.strict is true",)),
-        ("when", "context.login_age > 900", True, ("context.login_age is 9007199254740992",)),
+        ("when", "context.login_age > 900", True, ("context.login_age is not known, so 9007199254740992",)),
     ]
 
 
