@@ -22,7 +22,7 @@ class NameKind(StrEnum):
 
 
 TELLING = (
-    r"(?i:pass|pwd|secret|token|cred|key|auth|cookie|connection[_.-]?string|connstr|dsn|kubeconfig|dockerc|sess|jwt|"
+    r"(?i:pass|pw|secret|token|cred|key|auth|cookie|connection[_.-]?string|connstr|dsn|kubeconfig|dockerc|sess|jwt|"
     r"signature|sig)"
 )
 """RE2: every name that `kind_of_name` gives a kind to holds one of these."""
@@ -33,19 +33,20 @@ _ABOUT = frozenset(
     """
     age alg algorithm algorithms alias arn at attempts audience audiences bits bucket budget cache changed charset
     check checks checksum claim claims class classes config configmap configuration controller cost count counts
-    created date days deprecated description digest dir directory display domain duration element enabled encoding
-    endpoint endpoints engine env error errors event events exists exp expiration expire expired expires expiry failed
-    failures field fields file filename files finalizer fingerprint flow format found generation generator group
-    groups handler hash header headers help hint host id ids index input interval invalid issued issuer keyref kid
-    kind kinds label lastmodified length lifetime limit limits link list location lookup manager max message metadata
-    method methods min minutes missing mode model modified mount mounts name names namespace namespaces needed number
-    operator optional options owner page param parameter params path paths per plugin policies policy port position
-    prefix present profile prompt property provider providers pub public quality quota rate ratio ref reference
-    references refresh refs region replicas request requests required requirement requirements reset resource response
-    review role rotate rotated rotation rotations rules schema scheme scope scopes seconds service size source spec
-    started state status stdin store stores strategy strength subject suffix supported sync table template time
-    timeout timestamp title tracking ttl type types unit uri uris url urls usage used username usernames uuid valid
-    validation validator validity version versions volume volumes window
+    created date day days decoder deprecated description digest dir directory display domain duration element enabled
+    encoder encoding endpoint endpoints engine env error errors event events exists exp expiration expire expired
+    expires expiry failed failures field fields file filename files finalizer fingerprint flow format found generation
+    generator group groups handler hash header headers help hint host hour id ids index input interval invalid issued
+    issuer keyref kid kind kinds label lastmodified length lifetime limit limits link list location lookup manager max
+    message metadata method methods min minute minutes missing mode model modified mount mounts name names namespace
+    namespaces needed number operator optional options owner page param parameter params path paths per plugin
+    policies policy port position prefix present profile prompt property provider providers pub public quality quota
+    rate ratio ref reference references refresh refs region replicas request requests required requirement
+    requirements reset resetter resource response review role rotate rotated rotation rotations rules schema scheme
+    scope scopes second seconds service size source spec started state status stdin store stores strategy strength
+    subject suffix supported sync table template time timeout timestamp title tracking ttl type types unit uri uris
+    url urls usage used username usernames uuid valid validation validator validity version versions volume volumes
+    window
     """.split()  # noqa: SIM905  # a vocabulary reads better as text
 )
 """A name that ends in one of these speaks about a secret."""
@@ -61,7 +62,12 @@ _KEYED = frozenset(
 
 _NO_PASS = frozenset({"bypass", "compass", "encompass", "overpass", "surpass", "trespass", "underpass"})
 _WORDS = (
-    (NameKind.PASSWORD, re.compile(r".*(?:password|passwd|passphrase|passcode).*|masterauth|.*pwd|.*pass")),
+    (
+        NameKind.PASSWORD,
+        re.compile(
+            r".*(?:password|passwd|passphrase|passcode).*|masterauth|.*pwd|.*pass|(?:admin|bind|db|ldap|root|user)?pw"
+        ),
+    ),
     (NameKind.SECRET, re.compile(r".*secrets?")),
     (NameKind.TOKEN, re.compile(r".*(?:tokens?|jwt)")),
     (NameKind.KEY, re.compile(rf".*(?:api|access|private|secret)key|(?:{'|'.join(sorted(_KEYED))})key|rawkey")),

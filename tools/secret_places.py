@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .randomness import is_no_word, looks_random
 from .secret_shapes import Shape
-from .secret_values import is_not_said
+from .secret_values import is_cookie, is_not_said
 
 _UUID = r"[a-f0-9]{8}-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{12}"
 _SCHEME = r"\b[a-zA-Z][a-zA-Z0-9+.-]{1,30}://"
@@ -43,6 +43,7 @@ PLACES: tuple[Shape, ...] = (
         "cookie",
         r"(?i:cookie2?\\*[\"']?\s*[:=]\s*\\*[\"']?)[A-Za-z0-9!#$%&*+.^_`|~-]+=",
         r"(?i:\b(?:set-)?cookie2?\\*[\"']?\s*[:=]\s*\\*[\"']?)([A-Za-z0-9!#$%&*+.^_`|~-]+=[^\r\n\"']+)",
+        judge=is_cookie,
     ),
     # Sentences.
     Shape(
@@ -59,8 +60,8 @@ PLACES: tuple[Shape, ...] = (
     # Configuration: Redis, HAProxy, .netrc, .pgpass.
     Shape(
         "password",
-        r"(?i:\b(?:insecure-password|masterauth|primaryauth|requirepass)[ \t])",
-        r"(?i:\b(?:insecure-password|masterauth|primaryauth|requirepass)[ \t]+\"?)([^\s'\"]+)",
+        r"(?i:\b(?:insecure-password|masterauth|primaryauth|requirepass|key-file-pass)[ \t])",
+        r"(?i:\b(?:insecure-password|masterauth|primaryauth|requirepass|tls-(?:client-)?key-file-pass)[ \t]+\"?)([^\s'\"]+)",
         judge=is_not_said,
     ),
     Shape("password", r"(?i:auth-pass[ \t])", r"(?i:\bsentinel[ \t]+auth-pass[ \t]+\S+[ \t]+)([^\s'\"]+)"),
@@ -69,9 +70,9 @@ PLACES: tuple[Shape, ...] = (
     Shape(
         "password",
         r":(?:\d{2,5}|\*):[^\s:\"']+:[^\s:\"']+:",
-        r"(?:^|[\n\"'])(?:[A-Za-z0-9*.-]+|\[[0-9a-f:]+\]):(?:\d{2,5}|\*):[^\s:\"']+:[^\s:\"']+:([^\s:\"']+)(?:$|[\n\"'])",
+        r"(?:^|[\n\"'])(?:[A-Za-z*][A-Za-z0-9*.-]*|\d+\.\d+\.\d+\.\d+|\[[0-9a-f:]+\]):(?:\d{2,5}|\*):[^\s:\"']+:[^\s:\"']+:([^\s:\"']+)(?:$|[\n\"'])",
     ),
-    Shape("password", rf"(?i:\"(?:{_DIRECTIVES})\"\s*,)", rf"(?i:\"(?:{_DIRECTIVES})\"\s*,\s*\")([^\"]+)"),
+    Shape("password", rf"(?i:\"(?:{_DIRECTIVES})\"[\s,])", rf"(?i:\"(?:{_DIRECTIVES})\"[\s,]+(?:\d+\) )?\")([^\"]+)"),
     Shape(
         "redis_acl",
         r"(?i:user\s+\S+\s[^\r\n]*[#!<>])",

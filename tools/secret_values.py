@@ -17,7 +17,8 @@ _POINTER = rb"""\$\{[^}:]{0,200}\}|\$\([^)]{0,200}\)|\$[A-Z_][A-Z0-9_]*|\$\d{1,2
     projects/[^/\s]+/secrets/[^\s"']+|@Microsoft\.KeyVault\([^)]{0,300}\)|ENC\[[A-Z0-9_]+,[^\]]{0,400}\]|
     \.{1,2}/[\w./-]+|/(?:app|config|data|dev|etc|home|mnt|opt|proc|root|run|secrets|srv|tmp|usr|var|vault)/[\w./-]+|
     (?:env|process\.env|os\.environ|os\.getenv|getenv|System\.getenv|ENV|var|local|settings|secrets|self|this)(?:\.[\w.]+|
-    [\[(][^\])\n]{0,120}[\])])|[a-z_][a-z0-9_.]*\(\)|\*{2,}|\.{3,}|x{3,}|X{3,}|\((?:hidden|none|withheld)\)|
+    [\[(][^\])\n]{0,120}[\])])|[a-z_][a-z0-9_.]*\(\)|\*{2,}|\.{3,}|x{3,}|X{3,}|\([a-z ]{1,20}\)|
+    :(?:param|password|passwd|pwd|secret|token|value)\w*|
     <?\[?(?:redacted|REDACTED|hidden|filtered|FILTERED|masked|MASKED)\]?>?""".replace(b"\n    ", b"")
 
 _REFERENCE = re.compile(
@@ -34,20 +35,21 @@ _SAID: Final = frozenset(
     b"""
     a about absent accepted access across added after again ago all already also an and any are as at authentication
     automatically basic be bearer been before being but by can cannot changed check checked copied could created
-    default deleted denied did disabled do does done empty enabled error exceeded exists expired expires expiry failed
-    failure fetched for found from generated get given granted had has have iam if in incorrect invalid is issued it
-    its kerberos key ldap length like limit loaded lookup may method mismatch missing mounted mtls must mutable name
-    need needed needs neither never new no not now oauth oauth2 of off oidc ok on only optional or our out passed
-    permission please policy present provided read refused rejected required requires reset retrieved returned revoked
-    rotated same saml see sent set should since so some stale store stored succeeded that the their then there these
-    they this to too type unable unauthorized unchanged unexpected unknown unset until updated updating use used uses
-    using valid validated validation verified via was we were what when where which who why will with without would
-    wrong yes you your
+    default delete deleted denied dial did disabled do does done empty enabled error exceeded exists expired expires
+    expiry failed failure fetched for found from generated get given granted had has have head iam if in incorrect
+    invalid is issued it its kerberos key ldap length like limit loaded lookup may method mismatch missing mounted
+    mtls must mutable name need needed needs neither never new no not now oauth oauth2 of off oidc ok on only optional
+    or our out passed patch permission please policy post present provided put read refused rejected required requires
+    reset retrieved returned revoked rotated same saml see sent set should since so some stale store stored succeeded
+    that the their then there these they this to too type unable unauthorized unchanged unexpected unknown unset until
+    updated updating use used uses using valid validated validation verified via was we were what when where which who
+    why will with without would wrong yes you your
     """.split()
 )
 """How a sentence goes on that speaks about a secret (`token: expired`). As a password each would be a poor one."""
 
 _TAG = re.compile(rb"v?\d+(?:\.\d+)*(?:[-+._][\w.+-]*)?|latest|stable|edge|nightly|main|master|dev|alpine\S*|sha256.*")
+_PREFIX = re.compile(rb"[bfru]{1,2}[\"']")
 _COUNTED = re.compile(rb"(?i:tokens|secrets):[ \t]")
 _TYPE = re.compile(rb"[*&]?[A-Z][A-Za-z]+(?:\[\w+\])?[,):]")
 _WORD = re.compile(rb"[A-Za-z']+")
@@ -65,6 +67,8 @@ def ends_value(data: bytes, name_at: int, at: int) -> tuple[int, int, bool]:
     """Start and end of the value at `at`, and whether it is quoted. `name_at` is where its name begins.
 
     Looks no further than the value goes, or `LONGEST_JUDGED` bytes, so that many values cost no more than their text."""
+    if (prefix := _PREFIX.match(data, at)) is not None:
+        at = prefix.end() - 1
     opened = _opening(data, at)
     if opened:
         start = at + len(opened)
@@ -100,10 +104,17 @@ def is_not_said(value: str) -> bool:
     return value.encode().lower().rstrip(b".,:;") not in _SAID
 
 
+def is_cookie(text: str) -> bool:
+    """Whether cookies are given there, and not spoken of: `Cookie: SameSite=Lax is needed`."""
+    return not text.lower().startswith(("samesite=", "path=", "domain=", "max-age=", "expires=", "secure"))
+
+
 def is_said(kind: NameKind, data: bytes, name_at: int, start: int, end: int) -> bool:
     """Whether what follows the name is a sentence about the secret: `token: expired`, `password: must be changed`."""
     word = _WORD.match(data, start, min(end, start + 24))
     if word is not None and word[0].lower() in _SAID and data[word.end() : word.end() + 1] in _WORD_ENDS:
+        return True
+    if data[max(0, name_at - 9) : name_at] == b"checksum/":  # of a manifest, by which pods are restarted
         return True
     if kind is NameKind.PASSWORD or data[start - 1 : start] == b"=":
         return False
@@ -112,6 +123,8 @@ def is_said(kind: NameKind, data: bytes, name_at: int, start: int, end: int) -> 
     head = data[name_at:start].rstrip(b" \t")
     if len(value) < 4:
         said = True
+    elif kind is NameKind.COOKIE:
+        said = not is_cookie(text)
     elif head.rstrip(b":= ").lower().endswith(b"auth"):
         said = b"=" in value[:-2] or len(value) < 8 or not is_no_word(text)
     elif _COUNTED.match(data, name_at):  # `tokens: 1200 of 4000`, `Mountable secrets: orders-token-x7k2p`

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .lookalikes import look_alikes
-from .places import ANYWHERE, TELLING
+from .places import ANYWHERE, LINES, TELLING
 from .planted import KINDS, NAMED_KINDS, draw_secret
 
 _PLACES_PER_KIND = 4
@@ -59,6 +59,10 @@ def planted(seed: int = 1) -> Iterator[Planted]:
             kind = everything[known % (len(NAMED_KINDS) if step < 2 else len(everything))]
             secret = draw_secret(kind, seed + number)
             yield Planted(kind, place, secret, TELLING[place](secret))
+    for number, line in enumerate(LINES):
+        kind = ("password_random", "aws_secret_key", "password_of_people")[number % 3]
+        secret = draw_secret(kind, seed + number)
+        yield Planted(kind, f"line {number}", secret, {"lines": [line.replace("%", secret)]})
 
 
 def alike() -> Iterator[LookAlike]:
