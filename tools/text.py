@@ -55,7 +55,7 @@ _INSTEAD = {"<": "‹", "]": "] "}
 _PLAIN_LINE = re.compile(r"[!-;=-\\^-~]+(?: [!-;=-\\^-~]+)*+")
 """Most of what is quoted: single spaces between plain words, with neither `<` nor `]`."""
 
-_PLAIN_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+*~=#-]{0,127}")
+_PLAIN_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+*~=#?&%-]{0,127}")
 
 
 def neutralise(text: str, limit: int, *, line: int = LONGEST_LINE) -> str:

@@ -12,6 +12,7 @@ from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from ...policies.errors import Denied, Invalid, Unavailable
+from ...tools.text import quote_name
 from .asking import LOGIN_SECONDS
 from .callback import Callback
 from .entries import Asked, Place, Tokens
@@ -79,7 +80,7 @@ class Login:
             where, typed = str(begun["verification_uri"]), str(begun["user_code"])
         except (KeyError, TypeError, ValueError) as error:
             raise Unavailable("The login service's answer lacks what a login by code needs.") from error
-        told = f"Go to {where} and type the code {typed}"
+        told = f"Go to {quote_name(where)} and type the code {quote_name(typed)}"
         self.say(told)
         show_code(told)
         return await self._poll(code, max(every, 1.0), min(lasts, LOGIN_SECONDS * 2), asked)

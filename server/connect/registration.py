@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...policies.errors import Invalid, Unavailable
+from ...tools.text import quote
 from .entries import Place, Provider, origin_of
 from .store import Store
 from .web import Web
@@ -16,6 +17,7 @@ DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 REDIRECT_PATH = "/callback"
 
 _NAME = "Arborgate on this machine"
+_TOLD = 200
 _REDIRECT_URI = f"http://127.0.0.1{REDIRECT_PATH}"
 
 
@@ -103,4 +105,4 @@ def _describe(more_grants: tuple[str, ...]) -> dict[str, Any]:
 
 def _because(body: Mapping[str, Any]) -> str:
     said = body.get("error_description") or body.get("error")
-    return f": {str(said)[:200]}" if said else ""
+    return f": {quote(str(said), _TOLD)}" if said else ""

@@ -383,7 +383,7 @@ async def test_without_any_client_a_person_is_told_what_to_do(choose: Choose) ->
     assert "identity.connect.client_id" in str(told.value.hint)
     net = Net.usual()
     net.answers[f"{ISSUER}/register"] = httpx2.Response(403, json={"error": "access_denied"})
-    with pytest.raises(Invalid, match="refused to register this program: access_denied"):
+    with pytest.raises(Invalid, match="refused to register this program: «access_denied»"):
         await choose(net)
 
 
