@@ -170,8 +170,7 @@ def _show_lists(found: _Found, loud: bool, most: int) -> Iterator[str]:
         named = ", ".join(quote_name(app.id) for app in apps[:_NAMED])
         rest = f" and {len(apps) - _NAMED:,} more" if len(apps) > _NAMED else ""
         words = "newly visible to" if loud else "no longer visible to"
-        count = f"{len(apps):,} {'app' if len(apps) == 1 else 'apps'}"
-        yield f"  {count} {words} {say_person(caller)} through {say_door(caller)}"
+        yield f"  {_count(len(apps), 'app')} {words} {say_person(caller)} through {say_door(caller)}"
         yield f"           {named}{rest}"
     if len(shown) > most:
         yield f"  and {len(shown) - most:,} more callers (--most)"
@@ -201,8 +200,8 @@ def _sum_up(found: _Found) -> Iterator[str]:
         yield f"         {tally.around_today:,} with the agents and the calendar of today's settings"
     callers, apps = found.past.listed
     yield (
-        f"lists    {callers:,} callers listed apps; what they see compared over the {apps:,} apps on record, "
-        f"{len(found.lists):,} see others"
+        f"lists    {_count(callers, 'caller')} of lists, {_count(apps, 'app')} on record: "
+        f"{len(found.lists):,} would be shown others"
     )
 
 
@@ -287,6 +286,10 @@ def _say_places(resources: Sequence[Resource]) -> str:
 
 def _say_span(flip: Flip) -> str:
     return flip.first if flip.first == flip.last else f"{flip.first} to {flip.last}"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def _times(count: int) -> str:
