@@ -7,6 +7,7 @@ import hashlib
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from .model import Action, ResourceType
 from .parts import Part, prepare
 from .statements import Statement, check_statements, read_statements, takes_in
 from .surroundings import Surroundings
+from .watching import watch_folder
 
 __all__ = [
     "Folder",
@@ -43,6 +45,14 @@ SCHEMA = SHIPPED / "schema.cedarschema"
 ALWAYS = (SHIPPED / "always.cedar", SHIPPED / "cases/always.yaml")
 """The policies that are in force beside those of any folder, and their cases. They forbid, so they hold whatever is
 permitted."""
+
+_MOST_LOADS = 5
+"""How often files are read anew that changed while they were read."""
+
+_SHORT = 200
+"""Characters of a refusal that is told in short."""
+
+_Fingerprint = tuple[object, ...]
 
 _IDENTIFIER = re.compile(r"\b[A-Za-z_]\w*\b")
 
@@ -196,6 +206,7 @@ class Policies:
         self._directory = directory
         self._clock = clock
         self._surroundings = surroundings
+        self._refused: BadConfiguration | None = None
         self._seen = _fingerprint(directory or SHIPPED)
         self._current = Engine(load_policies(directory), clock, surroundings)
 
@@ -204,28 +215,48 @@ class Policies:
         """The engine to ask. A call takes it once and keeps it, so that one call is decided by one set."""
         return self._current
 
-    async def watch(self, on_event: Callable[[Reload], Awaitable[None]], *, interval: float = 1.0) -> None:
-        """Looks for changed files every `interval` seconds until cancelled, loads them in a thread, and tells what came
-        of it. What `on_event` raises ends the watch."""
-        while True:
-            await asyncio.sleep(interval)
-            if (event := await self.reload()) is not None:
-                await on_event(event)
+    @property
+    def refused(self) -> str:
+        """Why the files that are there now are not in force, in short; `""` when they are."""
+        problem = self._refused.message.split("\n")[0] if self._refused else ""
+        return problem.replace(f"{self._directory or SHIPPED}/", "")[:_SHORT]
+
+    async def watch(self, on_event: Callable[[Reload], Awaitable[None]], *, interval: float = 5.0) -> None:
+        """Takes over changed files until cancelled, and tells what came of it. Where the file system does not tell of a
+        change, it is found within `interval` seconds. What `on_event` raises ends the watch."""
+        async with aclosing(watch_folder(self._directory or SHIPPED, interval=interval)) as changes:
+            async for _ in changes:
+                if (event := await self.reload()) is not None:
+                    await on_event(event)
 
     async def reload(self) -> Reload | None:
         """Loads the files if they have changed since they were last looked at; None if they have not."""
         seen = await asyncio.to_thread(_fingerprint, self._directory or SHIPPED)
         if seen == self._seen:
             return None
-        self._seen = seen
-        try:
-            loaded = await asyncio.to_thread(load_policies, self._directory)
-        except BadConfiguration as error:
-            return Reload(self._current.digest, error)
-        except Exception as error:  # whatever is wrong with the new files, the old set goes on deciding
-            return Reload(self._current.digest, BadConfiguration(f"{self._directory or SHIPPED}: {error}"))
-        self._current = Engine(loaded, self._clock, self._surroundings)
+        found, self._seen = await asyncio.to_thread(_load_settled, self._directory, seen)
+        if isinstance(found, BadConfiguration):
+            self._refused = found
+            return Reload(self._current.digest, found)
+        self._refused = None
+        self._current = Engine(found, self._clock, self._surroundings)
         return Reload(self._current.digest)
+
+
+def _load_settled(directory: Path | None, seen: _Fingerprint) -> tuple[LoadedPolicies | BadConfiguration, _Fingerprint]:
+    """The set, or why there is none, and what the files were like: ones that did not change while they were read, as half
+    of one set and half of another is neither."""
+    for _ in range(_MOST_LOADS):
+        try:
+            found: LoadedPolicies | BadConfiguration = load_policies(directory)
+        except BadConfiguration as error:
+            found = error
+        except Exception as error:  # whatever is wrong with the new files, the old set goes on deciding
+            found = BadConfiguration(f"{directory or SHIPPED}: {error}")
+        before, seen = seen, _fingerprint(directory or SHIPPED)
+        if seen == before:
+            return found, seen
+    return BadConfiguration(f"{directory or SHIPPED}: the files change faster than they can be read"), before
 
 
 def _list_files(directory: Path) -> list[Path]:
@@ -265,7 +296,7 @@ def _digest(directory: Path, files: Sequence[tuple[Path, bytes]]) -> str:
     return digest.hexdigest()
 
 
-def _fingerprint(directory: Path) -> tuple[object, ...]:
+def _fingerprint(directory: Path) -> _Fingerprint:
     """What changes when a file does: behind a mounted ConfigMap, the target of a link and the times of other files."""
     marks: list[object] = []
     for file in _list_files(directory):

@@ -164,10 +164,11 @@ class AuditLog:
     written go together in the next write and share its fsync (group commit). A thread of its own does the disk's work and
     nothing else, one batch after another, so the event loop never waits and never competes for the interpreter."""
 
-    def __init__(self, path: Path, replica: str, clean: Callable[[str], str]) -> None:
+    def __init__(self, path: Path, replica: str, clean: Callable[[str], str], policy_set: Callable[[], str]) -> None:
         self.path = path
         self.replica = replica
         self._clean = clean
+        self._policy_set = policy_set
         self._known = lru_cache(maxsize=1_024)(clean)
         self._notes = Notes(clean)
         self._waiting: list[_Waiting] = []
@@ -183,13 +184,20 @@ class AuditLog:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, directory: Path, replica: str, clean: Callable[[str], str] = str) -> AsyncIterator[AuditLog]:
+    async def open(
+        cls,
+        directory: Path,
+        replica: str,
+        clean: Callable[[str], str] = str,
+        policy_set: Callable[[], str] = lambda: "",
+    ) -> AsyncIterator[AuditLog]:
         """Continues (or begins) the chain `<directory>/<replica>.jsonl` and holds it alone until closed.
 
-        `clean` redacts free text on its way in. Raises `BadConfiguration` when the folder can't be written, the chain's
+        `clean` redacts free text on its way in; `policy_set` tells the policies in force, for records that name none.
+        Raises `BadConfiguration` when the folder can't be written, the chain's
         end does not verify, or another process holds it."""
         log = await asyncio.to_thread(_prepare, directory, replica)
-        audit = cls(log, replica, clean)
+        audit = cls(log, replica, clean, policy_set)
         audit._thread.start()
         try:
             note = f"cut {audit._cut} bytes of a line that was never finished" if audit._cut else ""
@@ -202,6 +210,8 @@ class AuditLog:
         """Appends one record; returns it once it is durable. Raises `Unrecorded` when it can't be made so."""
         if self._closing:
             raise Unrecorded("The audit log is closed.", hint="The server is stopping; try again shortly.")
+        if not entry.policy_set:
+            entry = replace(entry, policy_set=self._policy_set())
         done: asyncio.Future[Record] = self._loop.create_future()
         self._waiting.append(_Waiting(entry, done))
         if self._idle.is_set():

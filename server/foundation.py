@@ -46,7 +46,9 @@ async def open_foundation(
     around = settings.surroundings
     policies = Policies(settings.policies.dir, surroundings=around)
     async with AsyncExitStack() as stack:
-        audit = await stack.enter_async_context(AuditLog.open(settings.record.dir, replica, redactor.clean_text))
+        audit = await stack.enter_async_context(
+            AuditLog.open(settings.record.dir, replica, redactor.clean_text, lambda: policies.current.digest)
+        )
         state = open_state(settings.state)
         stack.push_async_callback(state.redis.aclose)
         records = RecordStream(state, longest=settings.record.stream_length)

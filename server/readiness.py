@@ -36,9 +36,12 @@ class Readiness:
             up = all(watch["synced"] and not watch["error"] for watch in group)
             self._metrics.observe_source(f"cluster:{name}", ready=up, age_seconds=max(ages, default=None))
         self._metrics.observe_source("state", ready=state)
+        refused = self._policies.refused
+        self._metrics.observe_source("policies", ready=not refused)
         return ready, {
             "ready": ready,
             "policies": self._policies.current.digest,
+            "policies_refused": refused,  # why the files there now are not in force; "" when they are
             "state": {"answers": state},
             "watches": watches,
         }

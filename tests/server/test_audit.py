@@ -248,3 +248,14 @@ def test_a_folder_without_a_log_is_said_plainly(tmp_path: Path) -> None:
     result = CliRunner().invoke(commands, ["verify", str(tmp_path)])
     assert result.exit_code == 2
     assert "no log is here" in result.output
+
+
+async def test_every_record_names_the_policies_in_force(tmp_path: Path) -> None:
+    in_force = "one"
+    async with AuditLog.open(tmp_path, "serve-1", policy_set=lambda: in_force) as log:
+        by_them = await log.write(Entry(event=Event.CALL_ANSWERED, policy_set="its own"))
+        in_force = "two"
+        other = await log.write(Entry(event=Event.PROPOSAL_PROPOSED))
+
+    opened, *_ = [record for record, _ in read_records(log.path)]
+    assert [opened.policy_set, by_them.policy_set, other.policy_set] == ["one", "its own", "two"]
