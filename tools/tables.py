@@ -11,11 +11,17 @@ _PADDING = 0.25
 
 def align(rows: Iterable[Sequence[str | None]]) -> list[str]:
     """One line per row, whatever is in its cells; columns are as wide as their widest cell, empty ones left out."""
-    cells = [[" ".join((cell or "").splitlines()) for cell in row] for row in rows]
+    cells = [[_on_one_line(cell or "") for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip_longest(*cells, fillvalue="")]
-    table = [
+    # Nothing is padded behind the last column.
+    padded = len(cells) * sum(widths[:-1]) + sum(len(row[-1]) for row in cells if row)
+    if padded > (1 + _PADDING) * sum(len(cell) + 2 for row in cells for cell in row):
+        return ["  ".join(filter(None, row)) for row in cells]
+    return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False) if width).rstrip()
         for row in cells
     ]
-    plain = ["  ".join(filter(None, row)) for row in cells]
-    return table if sum(map(len, table)) <= (1 + _PADDING) * sum(map(len, plain)) else plain
+
+
+def _on_one_line(cell: str) -> str:
+    return cell if cell.isprintable() else " ".join(cell.splitlines())
