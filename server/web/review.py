@@ -6,11 +6,11 @@ import secrets
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ...policies.engine import Engine
 from ...policies.errors import ArborgateError, Conflict, Denied, Invalid, LoginNeeded, NotThere, Reason, Refused
-from ...policies.model import INSTALLATION, Action, Basis, Caller, Decision, Resource, ResourceType
+from ...policies.model import INSTALLATION, Action, Caller, Decision, Question, Resource, ResourceType
 from ...tools.cuts import shorten
 from ...tools.proposal import (
     Approval,
@@ -23,7 +23,7 @@ from ...tools.proposal import (
     Verdict,
     proposal_resources,
 )
-from ...tools.record import Entry, Event, Record, RecordQuery, Records, name_caller
+from ...tools.record import Entry, Event, Record, RecordQuery, Records, name_caller, name_decision
 from ...tools.tree import AppId, AppTree, Node
 from ..counts import Counts
 from ..gate import Recorder
@@ -56,6 +56,14 @@ class Book(Protocol):
     async def unreviewed(self) -> Sequence[Proposal]: ...
 
 
+class Judged(NamedTuple):
+    """A decision, what it was made on, and the digest of the set that made it."""
+
+    decision: Decision
+    question: Question
+    policy_set: str
+
+
 @dataclass(frozen=True, slots=True)
 class Review:
     """Shows proposals to people and takes their verdicts. Deny by default, and nothing happens off the record."""
@@ -76,15 +84,15 @@ class Review:
         """The proposals that the caller may see, newest first, and the position to go on from (`""` at the end).
 
         Raises `Denied` for a caller who may not list at all."""
-        decision = self.engine().decide(caller, Action.PROPOSAL_LIST, INSTALLATION)
-        if not decision.allowed:
-            await self._record(Event.CALL_DENIED, caller, Action.PROPOSAL_LIST, INSTALLATION.uid, decision)
+        judged = self._judge(caller, Action.PROPOSAL_LIST)
+        if not judged.decision.allowed:
+            await self._record(Event.CALL_DENIED, caller, Action.PROPOSAL_LIST, INSTALLATION.uid, judged)
             raise Denied("You may not see proposals.", hint="Ask the platform team which group you need.")
         page = await self.book.list(query)
         visible = [
             proposal for proposal in page.proposals if self._decide(caller, Action.PROPOSAL_READ, proposal).allowed
         ]
-        await self._record(Event.CALL_ANSWERED, caller, Action.PROPOSAL_LIST, INSTALLATION.uid, decision)
+        await self._record(Event.CALL_ANSWERED, caller, Action.PROPOSAL_LIST, INSTALLATION.uid, judged)
         counts = await self.book.counts(*visible)
         return [self._seen(caller, proposal, counts) for proposal in visible], page.next
 
@@ -92,8 +100,8 @@ class Review:
         """One proposal. Raises `NotThere` when it does not exist and, in the same words, when it may not be seen."""
         proposal = await self._find(caller, proposal_id)
         counts = await self.book.counts(proposal)
-        decision = self._decide(caller, Action.PROPOSAL_READ, proposal)
-        await self._record(Event.CALL_ANSWERED, caller, Action.PROPOSAL_READ, _uid(proposal), decision)
+        judged = self._judge(caller, Action.PROPOSAL_READ, proposal)
+        await self._record(Event.CALL_ANSWERED, caller, Action.PROPOSAL_READ, _uid(proposal), judged)
         return replace(self._seen(caller, proposal, counts), budgets=self._budgets(proposal, counts))
 
     async def decide(
@@ -109,7 +117,7 @@ class Review:
         proposal = await self._find(caller, proposal_id)
         counts = await self.book.counts(proposal)
         action, uid = VERDICT_ACTIONS[verdict], _uid(proposal)
-        decision = self._decide(caller, action, proposal, counts)
+        judged = self._judge(caller, action, proposal, counts)
         now, breaking = self.clock(), verdict is Verdict.BREAK_GLASS
         approval = Approval(
             proposal=proposal.id,
@@ -123,17 +131,17 @@ class Review:
             until=round(now + self.glass_lasts, 3) if breaking else 0.0,
         )
         try:
-            self._check(caller, proposal, action, decision, counts)
+            self._check(caller, proposal, action, judged.decision, counts)
             _check_digest(proposal, digest)
             if breaking:
                 check_glass(approval, self.glass_lasts)
                 _check_app(proposal, app)
         except ArborgateError as error:
-            event = Event.CALL_FAILED if decision.allowed else Event.CALL_DENIED
-            await self._record(event, caller, action, uid, decision, error=error)
+            event = Event.CALL_FAILED if judged.decision.allowed else Event.CALL_DENIED
+            await self._record(event, caller, action, uid, judged, error=error)
             raise
-        await self._record(Event.CALL_INTENDED, caller, action, uid, decision)
-        return await self._do(caller, action, uid, decision, self.book.decide(self.sign(approval)))
+        await self._record(Event.CALL_INTENDED, caller, action, uid, judged)
+        return await self._do(caller, action, uid, judged, self.book.decide(self.sign(approval)))
 
     async def review_glass(self, caller: Caller, proposal_id: str, finding: Finding, *, comment: str) -> Proposal:
         """Keeps what the caller finds about broken glass; returns the proposal after it.
@@ -144,28 +152,28 @@ class Review:
         proposal = await self._find(caller, proposal_id)
         counts = await self.book.counts(proposal)
         action, uid = Action.PROPOSAL_REVIEW, _uid(proposal)
-        decision = self._decide(caller, action, proposal, counts)
+        judged = self._judge(caller, action, proposal, counts)
         try:
-            self._check(caller, proposal, action, decision, counts)
+            self._check(caller, proposal, action, judged.decision, counts)
             if not comment.strip():
                 raise Invalid("Say what you found.", field="comment")
         except ArborgateError as error:
-            event = Event.CALL_FAILED if decision.allowed else Event.CALL_DENIED
-            await self._record(event, caller, action, uid, decision, error=error)
+            event = Event.CALL_FAILED if judged.decision.allowed else Event.CALL_DENIED
+            await self._record(event, caller, action, uid, judged, error=error)
             raise
-        await self._record(Event.CALL_INTENDED, caller, action, uid, decision)
+        await self._record(Event.CALL_INTENDED, caller, action, uid, judged)
         review = GlassReview(
             finding=finding, reviewer=Requester.of(caller), comment=comment.strip(), at=round(self.clock(), 3)
         )
-        return await self._do(caller, action, uid, decision, self.book.review(proposal.id, review))
+        return await self._do(caller, action, uid, judged, self.book.review(proposal.id, review))
 
     async def unreviewed(self, caller: Caller) -> list[Seen]:
         """The proposals with broken glass that nobody has reviewed, as far as the caller may see them, the longest
         waiting first. Raises `Denied` for a caller who may not list at all."""
-        decision = self.engine().decide(caller, Action.PROPOSAL_LIST, INSTALLATION)
-        event = Event.CALL_ANSWERED if decision.allowed else Event.CALL_DENIED
-        await self._record(event, caller, Action.PROPOSAL_LIST, INSTALLATION.uid, decision)
-        if not decision.allowed:
+        judged = self._judge(caller, Action.PROPOSAL_LIST)
+        event = Event.CALL_ANSWERED if judged.decision.allowed else Event.CALL_DENIED
+        await self._record(event, caller, Action.PROPOSAL_LIST, INSTALLATION.uid, judged)
+        if not judged.decision.allowed:
             raise Denied("You may not see proposals.", hint="Ask the platform team which group you need.")
         visible = await self._find_unreviewed(caller)
         counts = await self.book.counts(*visible)
@@ -199,10 +207,10 @@ class Review:
 
     async def apps(self, caller: Caller) -> list[Node]:
         """Every app that the caller may see, worst first. Raises `Denied`."""
-        decision = self.engine().decide(caller, Action.APP_LIST, INSTALLATION)
-        event = Event.CALL_ANSWERED if decision.allowed else Event.CALL_DENIED
-        await self._record(event, caller, Action.APP_LIST, INSTALLATION.uid, decision)
-        if not decision.allowed:
+        judged = self._judge(caller, Action.APP_LIST)
+        event = Event.CALL_ANSWERED if judged.decision.allowed else Event.CALL_DENIED
+        await self._record(event, caller, Action.APP_LIST, INSTALLATION.uid, judged)
+        if not judged.decision.allowed:
             raise Denied("You may not see the app tree.", hint="Ask the platform team which group you need.")
         return self._visible(caller, self.tree.nodes())
 
@@ -229,9 +237,9 @@ class Review:
         except NotThere as error:
             await self._record(Event.CALL_FAILED, caller, Action.PROPOSAL_READ, uid, error=error)
             raise _not_there() from error
-        decision = self._decide(caller, Action.PROPOSAL_READ, proposal)
-        if not decision.allowed:
-            await self._record(Event.CALL_DENIED, caller, Action.PROPOSAL_READ, uid, decision)
+        judged = self._judge(caller, Action.PROPOSAL_READ, proposal)
+        if not judged.decision.allowed:
+            await self._record(Event.CALL_DENIED, caller, Action.PROPOSAL_READ, uid, judged)
             raise _not_there()
         return proposal
 
@@ -240,12 +248,12 @@ class Review:
         return [one for one in broken if self._decide(caller, Action.PROPOSAL_READ, one).allowed]
 
     async def _do(
-        self, caller: Caller, action: Action, uid: str, decision: Decision, doing: Awaitable[Proposal]
+        self, caller: Caller, action: Action, uid: str, judged: Judged, doing: Awaitable[Proposal]
     ) -> Proposal:
         try:
             return await doing
         except ArborgateError as error:
-            await self._record(Event.CALL_FAILED, caller, action, uid, decision, error=error)
+            await self._record(Event.CALL_FAILED, caller, action, uid, judged, error=error)
             raise
 
     def _seen(self, caller: Caller, proposal: Proposal, counts: Counts) -> Seen:
@@ -258,18 +266,19 @@ class Review:
         )
 
     def _decide(self, caller: Caller, action: Action, proposal: Proposal, counts: Counts | None = None) -> Decision:
-        """The decision over the proposal under each app it touches: every one must allow."""
+        return self._judge(caller, action, proposal, counts).decision
+
+    def _judge(
+        self, caller: Caller, action: Action, proposal: Proposal | None = None, counts: Counts | None = None
+    ) -> Judged:
+        """The decision over the proposal under each app it touches: every one must allow. Without a proposal it is one
+        over the installation. A proposal without changes touches nothing that anybody could be allowed to decide on."""
         engine, now = self.engine(), self.clock()
-        policies: dict[str, None] = {}
-        apps = self._apps(proposal)
-        for app, resource in zip(apps, proposal_resources(proposal, apps), strict=True):
-            context = counts.context(action, proposal, app.id, caller.key, now) if counts else ()
-            decision = engine.decide(caller, action, resource, context, at=now)
-            if not decision.allowed:
-                return decision
-            policies.update(dict.fromkeys(decision.policies))
-        # A proposal without changes touches nothing that anybody could be allowed to decide on.
-        return Decision(bool(policies), Basis.PERMIT if policies else Basis.NO_PERMIT, tuple(policies))
+        apps = self._apps(proposal) if proposal else []
+        resources = proposal_resources(proposal, apps) if proposal else (INSTALLATION,)
+        contexts = [counts.context(action, proposal, app.id, caller.key, now) for app in apps if counts and proposal]
+        question = Question(caller, action, resources, tuple(contexts), now)
+        return Judged(engine.answer(question), question, engine.digest)
 
     def _explain(self, caller: Caller, proposal: Proposal, decision: Decision) -> str:
         resources = proposal_resources(proposal, self._apps(proposal))
@@ -312,22 +321,20 @@ class Review:
         caller: Caller,
         action: Action,
         resource: str,
-        decision: Decision | None = None,
+        judged: Judged | None = None,
         *,
         error: ArborgateError | None = None,
     ) -> None:
         detail = (error.detail or error.message) if error else ""
+        decision, question, policy_set = judged or (None, None, self.engine().digest)
         await self.audit.write(
             Entry(
                 event=event,
                 **name_caller(caller),
                 action=action,
                 resource=resource,
-                decision="" if decision is None else "allow" if decision.allowed else "deny",
-                policies=decision.policies if decision else (),
-                policy_set=self.engine().digest,
-                outcome=_outcome(event, decision, error),
-                detail=decision.error if decision and decision.error else detail,
+                **name_decision(decision, question, policy_set, detail),
+                outcome=_outcome(event, judged, error),
                 # Only what was done about a proposal is listed with it; who looked is found by the resource.
                 proposal="" if action.hides else resource.partition("::")[2],
             )
@@ -363,12 +370,12 @@ def _uid(proposal: Proposal) -> str:
     return f"{ResourceType.PROPOSAL}::{proposal.id}"
 
 
-def _outcome(event: Event, decision: Decision | None, error: ArborgateError | None) -> str:
+def _outcome(event: Event, judged: Judged | None, error: ArborgateError | None) -> str:
     if error is not None:
         return str(error.reason)
     if event is Event.CALL_INTENDED:
         return "intended"
-    return "ok" if decision is None or decision.allowed else str(Reason.DENIED)
+    return "ok" if judged is None or judged.decision.allowed else str(Reason.DENIED)
 
 
 def _not_there() -> NotThere:
