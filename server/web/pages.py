@@ -29,12 +29,14 @@ from .entrance import Entrance
 from .guard import Origin
 from .login import Login
 from .logout import BackChannel, LogoutHook
+from .policy_pages import PolicyPages
 from .provider import Provider
 from .render import Renderer
 from .review import Book, Review
 from .sessions import Sessions
 from .site import Site
 from .terminal import Terminal
+from .workbench import Workbench
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,4 +113,5 @@ class Pages:
         )
         site = Site(entrance, account, review, self.clean)
         terminal = Terminal(self.settings, self.url, review, self.terminal, self.clean)
-        return [*site.routes(), *terminal.routes()]
+        workbench = Workbench(self.engine, review, self.audit, self.roles, self.clock)
+        return [*site.routes(), *PolicyPages(entrance, workbench).routes(), *terminal.routes()]
