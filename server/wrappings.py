@@ -12,10 +12,11 @@ MOST_UNPACKED = 1 << 20
 """Bytes that a compressed text may become; what becomes more is not looked into, and hidden."""
 
 # The base64 of printable ASCII: every character of four says in its upper bits that the byte is one. Hashes, ids and
-# pictures fail within some characters; at the start of a run of base64, so that there is one way to read it.
+# pictures fail within some characters; at the start of a run of base64, so that there is one way to read it. A slash
+# may be part of one, or of the path before it.
 _QUAD = r"[CDI-Za-f][AC-HQS-Xgi-nwyz0-3][ABEFIJMNQRUVYZcdghklopstwx014589][A-Za-z0-9+/_-]"
-BASE64 = rf"(?:^|[^A-Za-z0-9+/])((?:{_QUAD}){{4}})"
-GZIP = r"(?:^|[^A-Za-z0-9+/])((?:H4sI|SDRzS[UQ])[A-Za-z0-9+/_-]{20})"
+BASE64 = rf"(?:^|[^A-Za-z0-9+])((?:{_QUAD}){{4}})"
+GZIP = r"(?:^|[^A-Za-z0-9+])((?:H4sI|SDRzS[UQ])[A-Za-z0-9+/_-]{20})"
 ESCAPED = (
     r"%[0-7][0-9A-Fa-f]|\\u[0-9a-fA-F]{4}|\\U000[0-9a-fA-F]{5}|\\x[0-9a-fA-F]{2}|\\[nrt/]|"
     r"&(?:#\d{2,3}|#x[0-9a-fA-F]{2}|quot|amp|apos|lt|gt);"

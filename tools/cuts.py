@@ -19,13 +19,14 @@ _APART = bytes.maketrans(b"\t\n\r\"'`,;(){}[]<>|", b" " * 17)
 """What parts words, all made spaces."""
 
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]+={0,2}")
+_SEQUENCE = re.compile(rb"\x1b\[[0-9;]*[A-Za-z]?")
 _GZIP = b"\x1f\x8b"
 
 
 def shorten(text: str, length: int) -> str:
-    """The text in at most `length` characters, with `…` for the rest. A word or a secret that the cut falls into is left
-    out as a whole."""
-    if len(text) <= length:
+    """The text in at most `length` characters, with `…` for the rest; one that is too long loses what is not drawn, too. A
+    word or a secret that the cut falls into is left out as a whole."""
+    if len(text) <= length or len(text := disarm(text)) <= length:
         return text
     known = text[: length + AROUND].encode("utf-8", "replace")
     end = len(text[: length - 1].encode("utf-8", "replace"))
@@ -50,7 +51,8 @@ def take_part(data: bytes, start: int, end: int) -> bytes:
 def _list_wholes(data: bytes, *cuts: int) -> list[tuple[int, int]]:
     """What must not be cut in two at these offsets: secrets, and the words that the cuts fall into."""
     wholes = [(one.start, one.end) for one in default_detector().find(data)]
-    words = data.translate(_APART)
+    # A sequence to the terminal, which begins with a bracket, parts no words.
+    words = _SEQUENCE.sub(lambda match: b"_" * len(match[0]), data).translate(_APART)
     for cut in cuts:
         begin, stop = words.rfind(b" ", 0, cut) + 1, words.find(b" ", cut)
         stop = len(data) if stop < 0 else stop

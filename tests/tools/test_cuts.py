@@ -64,8 +64,12 @@ def test_base64_of_a_text_is_not_cut_in_two() -> None:
 def test_a_long_word_is_cut_unless_something_in_it_is_hidden() -> None:
     word = "." * 600 + "ghp_Zq3Zq3\u200b" + "Zq3" * 10 + "." * 600
     assert take_part(word.encode(), 603, 1_200) == b""
-    assert shorten(word, 620) == "…"
+    assert shorten(word, 620) == "." * 600 + "…"
     assert shorten(word.replace("\u200b", " "), 600) == "." * 599 + "…"
+    driven = WORDS + "ghp_" + "Zq3" * 11 + "\x1b[1;31m" + "Zq3"
+    assert shorten(driven, len(driven) - 4) == driven.replace("\x1b[1;31m", "")
+    assert shorten(driven, len(driven) - 9) == WORDS + "…"
+    assert take_part(driven.encode(), len(driven) - 3, len(driven)) == b""
 
 
 def test_cutting_is_linear_in_hostile_text() -> None:
