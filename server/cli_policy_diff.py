@@ -183,7 +183,7 @@ def _sum_up(found: _Found) -> Iterator[str]:
         f"allowed, {len(found.cases) - opened:,} newly denied"
     )
     if found.failing:
-        yield f"         {found.failing:,} cases of the new set fail by it (`arborgate policy test`)"
+        yield f"         {_count(found.failing, 'case')} of the new set not held by it (`arborgate policy test`)"
     if not found.replayed:
         yield "records  none; --record compares what is on record too"
         return
