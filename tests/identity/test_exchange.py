@@ -86,6 +86,16 @@ async def test_the_exchange_is_on_record_with_the_policy_that_allowed_it(replica
     assert f"jti {claims_of(token)['jti']}" in record.detail
 
 
+async def test_an_exchange_on_record_names_the_question_that_was_decided(replica: Replica, prover: Prover) -> None:
+    await replica.child_token(prover)
+    await replica.exchange(replica.controller(groups=["viewers"]), prover)
+    granted, denied = exchanges(replica)
+    for record in (granted, denied):
+        assert record.question is not None
+        assert replica.world.engine.answer(record.question).policies == record.policies
+    assert (granted.decision, denied.decision) == ("allow", "deny")
+
+
 async def test_a_token_leaves_only_once_it_is_on_record(
     replica: Replica, prover: Prover, monkeypatch: pytest.MonkeyPatch
 ) -> None:

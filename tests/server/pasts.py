@@ -7,6 +7,7 @@ from pathlib import Path
 from arborgate.policies.engine import Engine
 from arborgate.policies.model import Action, Caller, Decision, Question, Resource
 from arborgate.server.audit import AuditLog
+from arborgate.server.replay import Archive, is_decision, read_past
 from arborgate.tools.record import Entry, Event, Record, name_caller, name_decision
 
 TOOLS = {Action.APP_LIST: "app_list", Action.APP_READ: "app_get", Action.REDIS_READ_VALUE: "redis_read"}
@@ -41,3 +42,10 @@ async def write_past(directory: Path, engine: Engine, questions: Sequence[Questi
 
 def ask(caller: Caller, action: Action, *resources: Resource, at: float = 0.0) -> Question:
     return Question(caller, action, resources, at=at)
+
+
+def decide_again(path: Path, engine: Engine) -> list[tuple[Record, Decision]]:
+    """Every decision in a log, and what the engine decides of it from the facts in the same log."""
+    archive = Archive()
+    records = [past.record for past in read_past(path, archive) if is_decision(past.record)]
+    return [(record, engine.answer(archive.question(record))) for record in records]

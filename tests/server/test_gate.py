@@ -35,6 +35,7 @@ from arborgate.tools.record import Entry, Event, Record, Records
 from arborgate.tools.tool import Context, Effect, Params, Result, Sealer, Tool
 from arborgate.tools.tree import AppTree
 from tests.policies.writing import TRUSTING
+from tests.server.pasts import decide_again
 
 pytestmark = pytest.mark.anyio
 
@@ -412,6 +413,15 @@ async def test_only_usable_tools_are_offered(tmp_path: Path) -> None:
         assert [tool.name for tool in world.gate.offered(make_caller("viewer"))] == ["app_get"]
         assert [tool.name for tool in world.gate.offered(make_caller("developer"))] == ["app_get", "rollout_propose"]
         assert world.gate.offered(make_caller()) == []
+
+
+async def test_a_call_on_record_can_be_decided_again_from_the_log_alone(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        for roles in (("viewer",), ("stranger",)):
+            await world.call(None, *roles)
+    found = decide_again(world.log.path, Engine(LOADED, surroundings=TRUSTING))
+    assert [(record.decision, again.allowed) for record, again in found] == [("allow", True), ("deny", False)]
+    assert [record.policies for record, _ in found] == [again.policies for _, again in found]
 
 
 async def test_the_log_of_all_this_is_whole(tmp_path: Path) -> None:

@@ -10,13 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from arborgate.policies.engine import Engine
 from arborgate.policies.errors import Invalid, Unavailable, Unrecorded
+from arborgate.policies.loader import read_policies
+from arborgate.policies.model import INSTALLATION, Action
 from arborgate.server.audit import AuditLog
 from arborgate.server.record_stream import RecordStream
 from arborgate.server.settings import StateSettings
 from arborgate.server.state import State, open_state
 from arborgate.tools.record import Entry, Event, Record, RecordQuery
 from tests.parts.redis import RedisServer
+from tests.policies.writing import person
+from tests.server.pasts import ask, write
 
 pytestmark = pytest.mark.anyio
 
@@ -43,6 +48,19 @@ async def test_what_is_on_record_is_found_newest_first(tmp_path: Path, redis_url
         found = await find(stream, 6)
     assert [record.seq for record in found] == [6, 5, 4, 3, 2, 1]
     assert found[0].resource == "App::x/4"
+    await state.redis.aclose()
+
+
+async def test_facts_stay_in_the_file(tmp_path: Path, redis_url: str) -> None:
+    state, stream = open_stream(redis_url)
+    async with AuditLog.open(tmp_path, "serve-1") as log, stream.following(log):
+        engine = Engine(read_policies(None)[0])
+        for name in ("vera", "mona"):
+            await write(log, engine, [ask(person(name), Action.CALLER_READ, INSTALLATION)])
+        found = await find(stream, 3)
+    assert [record.seq for record in found] == [6, 4, 1]
+    assert all(record.asker for record in found[:2])
+    assert (await stream.search(RecordQuery(event="facts"))).records == []
     await state.redis.aclose()
 
 

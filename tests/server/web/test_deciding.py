@@ -10,6 +10,7 @@ from arborgate.server.settings import ProposalSettings
 from arborgate.tools.proposal import ProposalState
 from arborgate.tools.record import Entry, Event, Record
 from arborgate.tools.risk import Risk
+from tests.server.pasts import decide_again
 from tests.server.web.world import DEV, World, make_caller, make_change, open_world
 
 pytestmark = pytest.mark.anyio
@@ -204,3 +205,25 @@ async def test_the_record_on_the_page_shows_only_what_the_reader_may_search(worl
     assert "proposal:proposed" not in own
     assert "proposal:proposed" in everything
     assert DEV.name in everything
+
+
+async def test_what_people_decide_on_can_be_decided_again_from_the_log_alone(world: World) -> None:
+    april, viewer = await world.enter("april", "approver", age=60), await world.enter("vera", "viewer")
+    proposal = await world.propose()
+    await april.get(f"/proposals/{proposal.id}")
+    await april.decide(proposal)
+    await viewer.decide(proposal)
+    await april.get("/proposals/p-nowhere")
+
+    found = decide_again(world.audit.path, world.pages.engine())
+
+    assert {(record.action, record.decision) for record, _ in found} >= {
+        ("proposal:read", "allow"),
+        ("proposal:approve", "allow"),
+        ("proposal:approve", "deny"),
+    }
+    for record, again in found:
+        assert (again.allowed, again.policies) == (record.decision == "allow", record.policies)
+    (approved,) = [record for record, _ in found if record.event is Event.CALL_INTENDED]
+    assert approved.decided_at == world.clock()
+    assert approved.context == ({"applied_today": 0},)
