@@ -17,8 +17,8 @@ from .model import Action, ResourceType
 from .vocabulary import INTERACTIVE, NEVER_NEGATIVE, WORDS, Vocabulary
 from .wording import write_formula
 
-_MOST_STEPS = 20_000
-"""How many partial answers are looked at before giving up."""
+_MOST_LOOKS = 60_000
+"""How many parts of formulas are looked at before giving up."""
 
 _RESOURCE = pst.Var("resource")
 _PRINCIPAL = pst.Var("principal")
@@ -27,7 +27,7 @@ _KEY = pst.GetAttr(_PRINCIPAL, "key")
 
 
 class TooHard(Exception):
-    """The question has more partial answers than are looked at."""
+    """The question has more to it than is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,11 @@ class Solver:
     def __init__(self, vocabulary: Vocabulary, action: Action, types: tuple[ResourceType, ...] | None = None) -> None:
         self._vocabulary = vocabulary
         self.types = vocabulary.types_of(action) if types is None else types
-        self._steps = 0
+        self._looks = 0
 
     def possible(self, *formulas: Formula) -> bool:
         """Whether all of these can hold together; True as well where that is too hard to tell."""
-        self._steps = 0
+        self._looks = 0
         try:
             return self._search(self._prepare(make_all(formulas)))
         except TooHard:
@@ -97,10 +97,10 @@ class Solver:
     def _search(self, formula: Formula) -> bool:
         if isinstance(formula, bool):
             return formula
-        self._steps += 1
-        if self._steps > _MOST_STEPS:
-            raise TooHard
         listed = list(parts(formula))
+        self._looks += len(listed)
+        if self._looks > _MOST_LOOKS:
+            raise TooHard
         if any(_about_resource(part.expression) for part in listed):
             return any(self._search(each) for each in self._by_resource(formula, listed))
         # What is said without an alternative comes first: it leaves the fewest ways.

@@ -7,7 +7,17 @@ from hypothesis import strategies as st
 
 from arborgate.policies.engine import Engine, LoadedPolicies
 from arborgate.policies.loader import assemble
-from arborgate.policies.model import NO_SCOPE, OUTSIDE, Action, ActionGroup, Caller, Channel, Resource, ResourceType
+from arborgate.policies.model import (
+    INSTALLATION,
+    NO_SCOPE,
+    OUTSIDE,
+    Action,
+    ActionGroup,
+    Caller,
+    Channel,
+    Resource,
+    ResourceType,
+)
 from arborgate.policies.residue import Ways, what_can, who_can
 from arborgate.policies.world import Person, World
 from tests.policies.random_policies import ACTIONS, NOW, RESOURCES, callers, policy_sets, read, resources
@@ -119,6 +129,14 @@ def test_a_permit_elsewhere_is_no_way() -> None:
         ("shop",)
     ]
     assert who_can(LOADED, Action.REDIS_READ_VALUE, WORLD["Keyspace::main:toys:"]).ways == ()
+
+
+def test_a_list_is_not_strict_and_other_questions_about_the_whole_installation_are() -> None:
+    (free,) = read('@id("free") permit (principal, action, resource) unless { context.strict };')
+    loaded = assemble([free])
+
+    assert who_can(loaded, Action.APP_LIST, INSTALLATION).always
+    assert who_can(loaded, Action.RECORD_SEARCH_ALL, INSTALLATION).ways == ()
 
 
 def test_nobody_can_do_what_is_never_asked_of_such_a_resource() -> None:
