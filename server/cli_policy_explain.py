@@ -15,8 +15,9 @@ from ..policies.loader import read_policies
 from ..policies.model import COUNTED, INSTALLATION, Action, Binding, Channel, Question
 from ..policies.world import App, Person, Proposal, World, person_key
 from .cli_policy_question import imagine, parse_grants, parse_uid, refuse
-from .cli_policy_record import Wanted, explain_record
+from .cli_policy_record import explain_record
 from .cli_policy_words import look_closer, name_reasons, read_when, say_decision, say_place
+from .retelling import Wanted
 from .settings import read_settings
 
 

@@ -4,63 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 
 import typer
 
-from ..policies.engine import Engine, LoadedPolicies
+from ..policies.engine import LoadedPolicies
 from ..policies.errors import BadConfiguration
-from ..policies.facts import Unreadable
 from ..policies.loader import read_policies
 from ..policies.model import Basis, Decision, Question
-from ..policies.nearness import find_attributes
-from ..policies.surroundings import Surroundings
 from ..tools.record import Record
 from ..tools.text import quote_name
 from ..tools.times import write_age
 from .cli_policy_question import refuse
 from .cli_policy_words import look_closer, name_reasons, place, say_decision, say_door, say_person, say_place
 from .cli_record import find_logs
-from .replay import Archive, BrokenLog, Past, find_past, is_decision
+from .replay import Archive, BrokenLog, find_past
+from .retelling import Retold, Wanted, retell
 from .settings import read_settings
 
 _ALLOWED = {"allow": "allowed", "deny": "denied"}
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which record: `ref` is `replica:number` (as `record_search` tells it, `replica/number`) or a trace id, `latest` the
-    newest that fits the rest: a person's name or key, a tool, a moment it is not older than (as records write it)."""
-
-    ref: str
-    caller: str = ""
-    tool: str = ""
-    since: str = ""
-
-    def mark(self) -> str:
-        """A text that the record's line must hold."""
-        if self.ref != "latest":
-            _, number = self._place()
-            return f'"seq":{number},' if number else self.ref
-        return f'"tool":"{self.tool}"' if self.tool else ""
-
-    def fits(self, record: Record) -> bool:
-        if not is_decision(record):
-            return False
-        if self.ref != "latest":
-            replica, number = self._place()
-            return (record.replica, str(record.seq)) == (replica, number) or record.trace_id == self.ref
-        return (
-            self.caller in ("", record.caller, record.caller_name)
-            and self.tool in ("", record.tool)
-            and record.time >= self.since
-        )
-
-    def _place(self) -> tuple[str, str]:
-        replica, _, number = self.ref.replace("/", ":").rpartition(":")
-        return (replica, number) if replica and number.isdigit() else ("", "")
 
 
 def explain_record(wanted: Wanted, *, directory: Path | None, config: Path | None, policies: Path | None) -> None:
@@ -79,39 +42,31 @@ def explain_record(wanted: Wanted, *, directory: Path | None, config: Path | Non
         loaded, _ = read_policies(policies or settings.policies.dir)
     except BadConfiguration as error:
         raise refuse(error.message) from error
-    for line in _describe(past, archive, loaded, settings.surroundings):
+    for line in _describe(retell(past, archive, loaded, settings.surroundings, time.time()), loaded):
         typer.echo(line)
 
 
-def _describe(past: Past, archive: Archive, loaded: LoadedPolicies, today: Surroundings) -> Iterator[str]:
-    record = past.record
+def _describe(retold: Retold, loaded: LoadedPolicies) -> Iterator[str]:
+    record, question, again, today = retold.record, retold.question, retold.again, retold.today
     yield f"record   {record.replica}:{record.seq}, {record.event}, {record.time}"
-    try:
-        question = archive.question(record)
-        redacted = archive.hides(record, find_attributes(loaded.statements.values()))
-    except Unreadable as error:
-        yield from _describe_barely(record, loaded, str(error))
+    if question is None:
+        yield from _describe_barely(retold, loaded)
         return
     yield from _describe_question(record, question)
     yield from _describe_then(record, loaded)
-    if redacted:
-        yield "again    can't be told: what these policies look at was redacted in the record"
+    if retold.engine is None or again is None or today is None:
+        yield f"again    can't be told: {retold.untold}"
         return
-    around = archive.surroundings(past.settings)
-    engine = Engine(loaded, surroundings=around or today)
-    again = engine.answer(question)
     yield f"again    {say_decision(again)}"
     yield from (f"         {line}" for line in name_reasons(loaded, again))
-    yield f"         by {_say_set(record, loaded)}, {_say_settings(around, today)}"
-    now = time.time()
-    current = _answer_today(loaded, today, question, now)
-    if (current.allowed, current.policies) == (again.allowed, again.policies):
+    yield f"         by {_say_set(retold, loaded)}, {_say_settings(retold.changed)}"
+    if (today.allowed, today.policies) == (again.allowed, again.policies):
         yield "today    the same"
     else:
-        yield f"today    {say_decision(current)}"
-        yield from (f"         {line}" for line in name_reasons(loaded, current))
+        yield f"today    {say_decision(today)}"
+        yield from (f"         {line}" for line in name_reasons(loaded, today))
         yield "         with today's calendar and agents, and a login as old as it was then"
-    yield from look_closer(engine, question)
+    yield from look_closer(retold.engine, question)
     for policy in again.policies:
         if statement := loaded.statements.get(policy):
             yield f"policy   {place(statement.location)}"
@@ -138,39 +93,29 @@ def _describe_then(record: Record, loaded: LoadedPolicies) -> Iterator[str]:
         yield f"         {quote_name(record.detail)}"
 
 
-def _describe_barely(record: Record, loaded: LoadedPolicies, why: str) -> Iterator[str]:
+def _describe_barely(retold: Retold, loaded: LoadedPolicies) -> Iterator[str]:
     """What can be said of a record without its facts."""
+    record = retold.record
     yield f"who      {quote_name(record.caller_name or record.caller)}"
     yield f"through  {record.channel}, {quote_name(record.agent) or 'no agent that anybody named'}"
     yield f"what     {quote_name(record.action)}{f', by the tool {quote_name(record.tool)}' if record.tool else ''}"
     yield f"of       {quote_name(record.resource)}"
     yield from _describe_then(record, loaded)
-    yield f"again    can't be told: {why}"
-    if record.policy_set == loaded.digest:
+    yield f"again    can't be told: {retold.untold}"
+    if retold.same_set:
         yield "         The policies are the same now, so only the caller, the resource or the settings could differ."
     else:
         yield f"         The policies are others now ({loaded.digest[:12]})."
 
 
-def _answer_today(loaded: LoadedPolicies, today: Surroundings, question: Question, now: float) -> Decision:
-    """The same question at this minute, after a login as long ago as it was then."""
-    caller = question.caller
-    if question.at and caller.authenticated_at:
-        caller = replace(caller, authenticated_at=int(now - (question.at - caller.authenticated_at)))
-    return Engine(loaded, surroundings=today).answer(replace(question, caller=caller, at=now))
+def _say_set(retold: Retold, loaded: LoadedPolicies) -> str:
+    return "the same set" if retold.same_set else f"the set {loaded.digest[:12]}, as of then"
 
 
-def _say_set(record: Record, loaded: LoadedPolicies) -> str:
-    if record.policy_set == loaded.digest:
-        return "the same set"
-    return f"the set {loaded.digest[:12]}, as of then"
-
-
-def _say_settings(around: Surroundings | None, today: Surroundings) -> str:
+def _say_settings(changed: tuple[str, ...] | None) -> str:
     """Whose agents and calendar it was decided with again."""
-    if around is None:
+    if changed is None:
         return "with the agents and the calendar of today's settings, since those of then are not on record"
-    changed = [each.name for each in fields(Surroundings) if getattr(around, each.name) != getattr(today, each.name)]
     if not changed:
         return "with the agents and the calendar of the settings, which have not changed"
     return f"with the settings as they were then; changed since: {' and '.join(changed)}"

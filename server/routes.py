@@ -84,6 +84,7 @@ def build_pages(services: Services) -> list[BaseRoute]:
         demo=settings.demo,
         acr_values=settings.identity.step_up.acr_values,
         glass_lasts=settings.proposals.break_glass_lasts,
+        logs=settings.record.dir,
         denied=services.denied,
         on_logout=end_tokens_with(services) if login.logout_ends_tokens else None,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -49,6 +50,7 @@ class Pages:
     `clean` takes secrets out of text. `on_logout` is called with issuer and subject when the provider logs somebody out;
     their sessions here end without it. Who is on the list `denied` has no session. `acr_values` are the provider's kinds
     of login, the weakest first. `glass_lasts` is how many seconds after breaking the glass applying must have begun.
+    `logs` is the folder of the record, for deciding again what is on it.
     `clock` is seconds since the epoch.
     """
 
@@ -73,6 +75,7 @@ class Pages:
     on_logout: LogoutHook | None = None
     denied: DenyList | None = None
     glass_lasts: float = 900.0
+    logs: Path = Path()
 
     def routes(self) -> list[BaseRoute]:
         """What to mount at `/`. Raises `BadConfiguration` when the public URL is plain http beyond this machine."""
@@ -113,5 +116,5 @@ class Pages:
         )
         site = Site(entrance, account, review, self.clean)
         terminal = Terminal(self.settings, self.url, review, self.terminal, self.clean)
-        workbench = Workbench(self.engine, review, self.audit, self.roles, self.clock)
+        workbench = Workbench(self.engine, review, self.audit, self.roles, self.clock, self.logs)
         return [*site.routes(), *PolicyPages(entrance, workbench).routes(), *terminal.routes()]

@@ -33,11 +33,19 @@ class PolicyPages:
             Route("/policies/who", closed(self._answer("policies_who.html"))),
             Route("/policies/what", closed(self._answer("policies_what.html"))),
             Route("/policies/why", closed(self._answer("policies_why.html"))),
+            Route("/policies/record", closed(self._retell)),
         ]
 
     async def _show(self, _request: Request, session: Session) -> Response:
         engine = await self.workbench.enter(session.caller)
         return self.entrance.render.page("policies.html", session, view=self.workbench.show(engine))
+
+    async def _retell(self, request: Request, session: Session) -> Response:
+        ref = request.query_params.get("ref", "").strip()[:200]
+        view = await self.workbench.past(session.caller, ref) if ref else None
+        if view is None:
+            await self.workbench.enter(session.caller)
+        return self.entrance.render.page("policies_record.html", session, ref=ref, view=view)
 
     def _answer(self, template: str) -> Handler:
         """The page of one kind of question: a form, and below it the answer to what the form was sent with."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ...policies.engine import Engine
-from ...policies.errors import Denied, Invalid
+from ...policies.errors import Denied, Invalid, NotThere, Refused
 from ...policies.model import (
     COUNTED,
     INSTALLATION,
@@ -34,6 +36,8 @@ from ...tools.tree import Node
 from ..gate import Recorder
 from ..identity.roles import RoleMembers
 from ..identity.settings import Grant
+from ..replay import Archive, BrokenLog, find_past
+from ..retelling import Retold, Wanted, retell
 from .review import Review
 
 _MADE_UP = "made-up"
@@ -117,6 +121,14 @@ class Why:
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """A decision on record, decided again, and why; None where that can't be told."""
+
+    retold: Retold
+    why: Why | None
+
+
+@dataclass(frozen=True, slots=True)
 class Workbench:
     """Answers about the policies in force, to those who may read them. Every look is on record."""
 
@@ -125,17 +137,18 @@ class Workbench:
     audit: Recorder
     roles: RoleMembers
     clock: Callable[[], float]
+    logs: Path
 
-    async def enter(self, caller: Caller) -> Engine:
+    async def enter(self, caller: Caller, action: Action = Action.POLICY_READ) -> Engine:
         """The engine to look into. Raises `Denied`."""
         engine = self.engine()
-        question = Question(caller, Action.POLICY_READ, (INSTALLATION,), at=self.clock())
+        question = Question(caller, action, (INSTALLATION,), at=self.clock())
         decision = engine.answer(question)
         await self.audit.write(
             Entry(
                 event=Event.CALL_ANSWERED if decision.allowed else Event.CALL_DENIED,
                 **name_caller(caller),
-                action=Action.POLICY_READ,
+                action=action,
                 resource=INSTALLATION.uid,
                 **name_decision(decision, question, engine.digest),
                 outcome="ok" if decision.allowed else "denied",
@@ -179,6 +192,26 @@ class Workbench:
         counted = tuple((name, 0) for name in COUNTED.get(asked.action, ()))
         question = Question(self._imagine(asked), asked.action, (resource,), (counted,), self.clock())
         return self.weigh(engine, question)
+
+    async def past(self, caller: Caller, ref: str) -> Past:
+        """A decision on record, decided again: `ref` is `replica:number` or a trace id. Needs the record of everybody to be
+        open to the caller too. Raises `Denied`, and `NotThere` for what is not in the logs that this replica can read."""
+        engine = await self.enter(caller)
+        await self.enter(caller, Action.RECORD_SEARCH_ALL)
+        wanted, archive = Wanted(ref), Archive()
+        try:
+            past = await asyncio.to_thread(
+                find_past, sorted(self.logs.glob("*.jsonl")), archive, wanted.fits, wanted.mark()
+            )
+        except BrokenLog as error:
+            raise Refused(
+                "The log is damaged.", hint="`arborgate record verify` names the line.", detail=str(error)
+            ) from error
+        if past is None:
+            raise NotThere("No decision like that is in the logs of this replica.", field="ref")
+        retold = retell(past, archive, engine.loaded, engine.surroundings, self.clock())
+        why = self.weigh(retold.engine, retold.question) if retold.engine and retold.question else None
+        return Past(retold, why)
 
     def weigh(self, engine: Engine, question: Question) -> Why:
         """How a whole question is decided, and what came nearest."""

@@ -11,7 +11,7 @@ from tests.server.web.world import World
 
 pytestmark = pytest.mark.anyio
 
-PATHS = ("/policies", "/policies/who", "/policies/what", "/policies/why")
+PATHS = ("/policies", "/policies/record", "/policies/who", "/policies/what", "/policies/why")
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -97,6 +97,42 @@ async def test_a_decision_is_explained_by_the_text_of_its_policies(world: World)
 
     assert "denied" in page
     assert '<details class="policy" id="nobody-decides-on-their-own"' in page
+
+
+async def test_a_past_denial_is_told_again_with_what_would_be_today(world: World, tmp_path: Path) -> None:
+    proposal = await world.propose()
+    april = await world.enter("april", "approver", age=2_000)
+    await april.decide(proposal)
+    (denied,) = world.records(Event.CALL_DENIED)
+    otto = await world.enter("otto", "auditor")
+
+    page = (await otto.get(f"/policies/record?ref={denied.replica}:{denied.seq}")).text
+
+    assert "risky-approvals-need-a-recent-login" in page
+    assert "the same set" in page
+    assert "April" in page
+    assert (
+        f'href="/policies/record?ref={denied.replica}:{denied.seq}"'
+        in (await otto.get(f"/proposals/{proposal.id}")).text
+    )
+
+
+async def test_the_past_of_everybody_needs_the_right_to_search_it(world: World, tmp_path: Path) -> None:
+    shut = '@id("shut") forbid (principal, action == Action::"record:search_all", resource);'
+    world.demand(shut, tmp_path / "set")
+    otto = await world.enter("otto", "auditor")
+
+    assert (await otto.get("/policies/record?ref=serve-1:1")).status_code == 403
+
+
+@pytest.mark.parametrize("ref", ["serve-1:99999", "nothing", "../../etc/passwd:1", "%22%7B:3"])
+async def test_a_record_that_is_not_there_is_told(world: World, ref: str) -> None:
+    otto = await world.enter("otto", "auditor")
+
+    answer = await otto.get(f"/policies/record?ref={ref}")
+
+    assert answer.status_code == 404
+    assert "No decision like that" in answer.text
 
 
 @pytest.mark.parametrize(

@@ -287,6 +287,7 @@ async def open_world(
             client=client,
             clean=Redactor().clean_text,
             demo=demo,
+            logs=folder,
             clock=clock,
         )
         async with records.following(audit):
