@@ -27,6 +27,7 @@ from ...policies.errors import Invalid, Refused
 from ..change import Change, ChangeKind, Check, JsonObject, Target, merge
 from ..plan import Plan, Undo, goes_back, make_change
 from ..risk import Factor, RiskFactor
+from ..text import quote_name
 from ..tree import App, Node
 from .images import ImageEdit, edit_helm, edit_kustomize, find_running, parse_image
 
@@ -149,7 +150,8 @@ def plan_set_revision(node: Node, live: JsonObject, *, revision: str, source: in
     at = sources.pick(source)
     was = sources.revision(at)
     if was == revision:
-        raise Invalid(f"The target revision of {app.id.name} is {was} already.", field="revision", hint="Use sync.")
+        told = f"The target revision of {app.id.name} is {quote_name(was)} already."
+        raise Invalid(told, field="revision", hint="Use sync.")
     change = _change_source(
         ChangeKind.SET_REVISION,
         app,
