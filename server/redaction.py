@@ -263,7 +263,9 @@ class Redactor:
         for marker in (_GZIP, _BASE64):
             pieces: list[bytes] = []
             at = 0
-            while (match := marker.search(data, at)) is not None:
+            while (
+                match := marker.search(data, max(0, at - 1))
+            ) is not None:  # from the last run's `=`, which parts them
                 begin = match.start(1)
                 run = RUN.match(data, begin)
                 end = run.end() if run else match.end()

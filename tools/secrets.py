@@ -157,7 +157,7 @@ class Detector:
         while (match := pattern.search(data, at)) is not None:
             begin, at = match.span(match.lastindex)
             kind = self.kind_of_name(data[begin:at].decode("ascii", "replace"))
-            if kind is not None:
+            if kind is not None and not data.startswith(MARK, max(0, begin - len(MARK))):
                 at = match.end()
                 yield kind, begin, at
 

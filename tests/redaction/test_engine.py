@@ -20,6 +20,7 @@ from arborgate.server.redaction_settings import RedactionSettings, SecretPattern
 from arborgate.server.settings import parse_settings
 from arborgate.tools.secret_places import PLACES
 from arborgate.tools.secret_shapes import SHAPES
+from arborgate.tools.secrets import default_detector
 from tests.redaction.corpus import planted
 from tests.redaction.planted import draw_secrets
 
@@ -63,6 +64,9 @@ def test_the_text_around_a_secret_stays_readable(redactor: Redactor) -> None:
     assert redactor.clean_text("level=info password=hunter2 user=ada") == (
         "level=info password=[redacted:password] user=ada"
     )
+    assert redactor.clean_text("Server=db;Password=hunter2;Database=orders") == (
+        "Server=db;Password=[redacted:password];Database=orders"
+    )
 
 
 @pytest.mark.parametrize("text", ["password=hunter2", '{"token": "a1b2c3d4"}', "redis://:pw@r:6379", "Cookie: a=b"])
@@ -77,6 +81,11 @@ def test_what_is_wrapped_deeper_than_any_source_writes_is_hidden_whole(redactor:
     for _ in range(9):
         text = base64.b64encode(text.encode()).decode()
     assert redactor.clean_text(text) == "[redacted:nested]"
+
+
+def test_runs_of_base64_behind_each_other_are_all_opened(redactor: Redactor) -> None:
+    run = base64.b64encode(b"password=hunter2").decode()
+    assert redactor.clean_text(run * 3) == "[redacted:password]" * 3
 
 
 def test_json_nested_too_deep_to_read_is_no_way_around(redactor: Redactor) -> None:
@@ -164,6 +173,35 @@ def test_no_input_costs_more_than_its_length(name: str) -> None:
     """Counted, not timed: the calls of Python and of C, and the bytes that are copied or looked through by each."""
     small, large = (_count_work(HOSTILE[name](size)) for size in (2_000, 16_000))
     assert large <= 8 * small * 1.25 + 20_000
+
+
+class Counted(bytes):
+    """A text that counts how much of it is copied and looked through."""
+
+    looked = 0
+
+    def __getitem__(self, index: Any) -> Any:
+        got = super().__getitem__(index)
+        self.looked += len(got) if isinstance(got, bytes) else 1
+        return got
+
+    def find(self, what: Any, start: Any = 0, end: Any = None) -> int:
+        found = super().find(what, start, end)
+        self.looked += (found if found >= 0 else len(self) if end is None else min(end, len(self))) - start
+        return found
+
+    def rfind(self, what: Any, start: Any = 0, end: Any = None) -> int:
+        found = super().rfind(what, start, end)
+        self.looked += (len(self) if end is None else end) - max(found, start)
+        return found
+
+
+@pytest.mark.parametrize("name", sorted(HOSTILE))
+def test_no_value_is_looked_for_further_than_it_goes(name: str) -> None:
+    small, large = (Counted(HOSTILE[name](size).encode()) for size in (10_000, 80_000))
+    for text in (small, large):
+        default_detector().find(text)
+    assert large.looked <= 8 * small.looked * 1.25 + 100_000
 
 
 def _count_work(text: str) -> int:
