@@ -60,8 +60,12 @@ DRAWN: dict[str, Kind] = {
     "argo tracking id": lambda draw: f"orders:apps/Deployment:payments/orders-{draw(LOWER, 4)}",
     "aws arn": lambda draw: f"arn:aws:iam::{draw(DIGITS, 12)}:role/eks-{draw(LOWER, 6)}-node",
     "base64 of bytes": lambda draw: draw(BASE64, 88),
-    "base64 of json": lambda draw: base64.b64encode(json.dumps({"level": "info", "zone": draw(LOWER, 5)}).encode()).decode(),
-    "base64 of text": lambda draw: base64.b64encode(f"The deployment {draw(LOWER, 6)} went well, nothing to do.\n".encode()).decode(),
+    "base64 of json": lambda draw: base64.b64encode(
+        json.dumps({"level": "info", "zone": draw(LOWER, 5)}).encode()
+    ).decode(),
+    "base64 of text": lambda draw: base64.b64encode(
+        f"The deployment {draw(LOWER, 6)} went well, nothing to do.\n".encode()
+    ).decode(),
     "build path": lambda draw: f"/home/runner/work/_temp/{_uuid(draw)}.sh",
     "bundle checksum": lambda draw: f"sha512-{draw(BASE64, 86)}==",
     "ca bundle": lambda draw: base64.b64encode(_certificate(draw).encode()).decode(),
@@ -70,7 +74,9 @@ DRAWN: dict[str, Kind] = {
     "consumer group": lambda draw: f"orders-consumer-{_uuid(draw)}",
     "content hash": lambda draw: f"app.{draw(HEX, 20)}.chunk.js",
     "etag": lambda draw: f'W/"{draw(HEX, 32)}-{draw(DIGITS, 3)}"',
-    "gcp resource": lambda draw: f"projects/acme-prod/serviceAccounts/api@acme-prod.iam.gserviceaccount.com/keys/{draw(HEX, 8)}",
+    "gcp resource": lambda draw: (
+        f"projects/acme-prod/serviceAccounts/api@acme-prod.iam.gserviceaccount.com/keys/{draw(HEX, 8)}"
+    ),
     "git sha": lambda draw: draw(HEX, 40),
     "git short sha": lambda draw: draw(HEX, 8),
     "go module sum": lambda draw: f"github.com/acme/kit v1.4.2 h1:{draw(BASE64, 43)}=",
@@ -210,4 +216,12 @@ NAMES = (
 )  # fmt: skip
 """Names of fields about secrets."""
 
-VALUES_OF_NAMES = ("orders-db", "https://login.example.com/token", "3600s", "strong", "/run/secrets/db", "RS256", "prod/orders")
+VALUES_OF_NAMES = (
+    "orders-db",
+    "https://login.example.com/token",
+    "3600s",
+    "strong",
+    "/run/secrets/db",
+    "RS256",
+    "prod/orders",
+)

@@ -83,6 +83,12 @@ def test_what_is_wrapped_deeper_than_any_source_writes_is_hidden_whole(redactor:
     assert redactor.clean_text(text) == "[redacted:nested]"
 
 
+@pytest.mark.parametrize("plus", ["%2B", "\\u002b", "\\/"])
+def test_a_secret_goes_on_behind_an_escaped_character(redactor: Redactor, plus: str) -> None:
+    token = "IQoJb3" + "JpZ2lu" + "aB3" * 20 + plus + "cD4" * 9
+    assert redactor.clean_text(f"x={token}&y=1") == "x=[redacted:aws_session_token]&y=1"
+
+
 def test_runs_of_base64_behind_each_other_are_all_opened(redactor: Redactor) -> None:
     run = base64.b64encode(b"password=hunter2").decode()
     assert redactor.clean_text(run * 3) == "[redacted:password]" * 3
