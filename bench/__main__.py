@@ -17,6 +17,7 @@ from tests.parts.process import PartFailed, find_free_ports
 from tests.parts.redis import RedisServer
 
 from .bridging import measure_bridge
+from .deciding import measure_deciding
 from .hostile import measure_hostile
 from .inside import measure_inside
 from .issuer import Issuer
@@ -29,7 +30,17 @@ from .starting import measure_start
 from .throughput import measure_throughput
 from .world import fill
 
-PARTS: Final = ("bridging", "hostile", "inside", "reading", "redacting", "replaying", "starting", "throughput")
+PARTS: Final = (
+    "bridging",
+    "deciding",
+    "hostile",
+    "inside",
+    "reading",
+    "redacting",
+    "replaying",
+    "starting",
+    "throughput",
+)
 
 
 def main() -> int:
@@ -58,6 +69,8 @@ def main() -> int:
 
 
 def _measure(folder: Path, only: Sequence[str], apps: int) -> Iterator[Part]:
+    if "deciding" in only:
+        yield measure_deciding(folder)
     if "inside" in only:
         yield measure_inside(folder, apps)
     if "redacting" in only:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Line:
-    """One measurement. A goal is either `at_most`, in the line's own unit, or `ratio_at_least`, of ours to the other's."""
+    """One measurement. A goal is either `at_most`, in the line's own unit, or `ratio_at_least` or `ratio_at_most`, of ours
+    to the other's."""
 
     what: str
     ours: float
@@ -22,6 +23,7 @@ class Line:
     theirs: float | None = None
     at_most: float | None = None
     ratio_at_least: float | None = None
+    ratio_at_most: float | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -35,6 +37,8 @@ class Line:
             return self.ours <= self.at_most
         if self.ratio_at_least is not None:
             return self.ratio is not None and self.ratio >= self.ratio_at_least
+        if self.ratio_at_most is not None:
+            return self.ratio is not None and self.ratio <= self.ratio_at_most
         return None
 
 
@@ -95,6 +99,8 @@ def _describe(line: Line) -> tuple[str, str, str, str, str, str, str]:
         goal = f"≤ {_show(line.at_most)} {line.unit}"
     elif line.ratio_at_least is not None:
         goal = f"ratio ≥ {line.ratio_at_least:g}"
+    elif line.ratio_at_most is not None:
+        goal = f"ratio ≤ {line.ratio_at_most:g}"
     return (
         line.what,
         f"{_show(line.ours)} {line.unit}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from .context import Attributes
 from .model import Action, ActionGroup, Resource, ResourceType
@@ -13,6 +13,8 @@ from .sight import Sight, Uid
 
 _NOWHERE = 2**53
 """The distance to an environment where there is none above."""
+
+_NOTHING: frozenset[Uid] = frozenset()
 
 _MOST_PLACES = 65_536
 _MOST_VIEWS = 16_384
@@ -71,17 +73,45 @@ class View:
     strict: bool | None
 
 
-@dataclass(slots=True, eq=False)
 class Stem:
-    """What resources with the same parents have in common: the entities above, the ids of the apps among them, and of the
-    nearest environment its id, whether it is strict, and the number of steps up to it."""
+    """What resources with the same parents have in common. It is found out when it is asked for: often no policy asks."""
 
-    parents: Sequence[Resource]
-    above: frozenset[Uid] = frozenset()
-    apps: frozenset[str] = frozenset()
-    environment: str = ""
-    strict: bool = True
-    distance: int = _NOWHERE
+    def __init__(self, parents: Sequence[Place]) -> None:
+        self._parents = parents
+
+    @cached_property
+    def above(self) -> frozenset[Uid]:
+        """The entities above."""
+        uids = frozenset([(str(place.resource.type), place.resource.id) for place in self._parents])
+        return uids.union(*[place.stem.above for place in self._parents])
+
+    @cached_property
+    def apps(self) -> frozenset[str]:
+        """The ids of the apps above."""
+        return frozenset[str]().union(*[place.apps for place in self._parents])
+
+    @cached_property
+    def distance(self) -> int:
+        """The number of steps up to the nearest environment."""
+        near = min([place.distance for place in self._parents], default=_NOWHERE)
+        return near + 1 if near < _NOWHERE else _NOWHERE
+
+    @cached_property
+    def environment(self) -> str:
+        """The id of the nearest environment, `""` where there is none."""
+        return next((place.environment for place in self._nearest), "")
+
+    @cached_property
+    def strict(self) -> bool:
+        """Whether the nearest environment is strict; what is in none is treated like production."""
+        nearest = self._nearest
+        return not nearest or any(place.strict for place in nearest)
+
+    @property
+    def _nearest(self) -> Sequence[Place]:
+        if self.distance == _NOWHERE:
+            return ()
+        return [place for place in self._parents if place.distance == self.distance - 1]
 
 
 @dataclass(slots=True, eq=False)
@@ -143,8 +173,7 @@ class Places:
             of = tuple(map(id, resource.parents))
             stem = self._stems.get(of)
             if stem is None:
-                stem = self._grow(resource.parents)
-                self._stems[of] = stem
+                stem = self._stems[of] = Stem([self.find(parent) for parent in resource.parents])
             if len(self._places) >= _MOST_PLACES:
                 self._forget()
             place = self._places[id(resource)] = Place(resource, stem)
@@ -165,7 +194,8 @@ class Places:
         stem = place.stem
         above = gallery.above.get(stem)
         if above is None:
-            above = gallery.above[stem] = stem.above if lens.whole else lens.named & stem.above
+            named = lens.named & stem.above if lens.named else _NOTHING
+            above = gallery.above[stem] = stem.above if lens.whole else named
         itself = lens.whole or (resource.id in lens.ids and (resource.type, resource.id) in lens.named)
         strict = place.strict if lens.strict else None
         key = (resource.type, above, strict, itself and resource.id, lens.narrow(resource.attributes))
@@ -177,22 +207,6 @@ class Places:
             view = gallery.shared[key] = View(resource.type, seen, above, strict)
         gallery.views[id(resource)] = view
         return view
-
-    def _grow(self, parents: Sequence[Resource]) -> Stem:
-        stem = Stem(parents)
-        nearest: list[Place] = []
-        for parent in parents:
-            place = self.find(parent)
-            stem.above |= place.stem.above | {(str(parent.type), parent.id)}
-            stem.apps |= place.apps
-            if place.distance < _NOWHERE:
-                nearest.append(place)
-        if nearest:  # in no environment: treated like production
-            distance = min([place.distance for place in nearest])
-            nearest = [place for place in nearest if place.distance == distance]
-            stem.environment, stem.distance = nearest[0].environment, distance + 1
-            stem.strict = any(place.strict for place in nearest)
-        return stem
 
     def _forget(self) -> None:
         self._places.clear()

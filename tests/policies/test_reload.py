@@ -212,7 +212,12 @@ async def test_a_burst_of_changes_is_loaded_once(folder: Path, monkeypatch: pyte
     policies = Policies(folder, surroundings=TRUSTING)
     loads: list[Path | None] = []
     real = load_policies
-    monkeypatch.setattr(loader, "load_policies", lambda directory: (loads.append(directory), real(directory))[1])
+
+    def count(directory: Path | None) -> LoadedPolicies:
+        loads.append(directory)
+        return real(directory)
+
+    monkeypatch.setattr(loader, "load_policies", count)
     async with watching(policies) as told:
         for number in range(200):
             (folder / f"empty-{number}.cedar").write_text("// nothing")
