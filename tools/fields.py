@@ -27,9 +27,13 @@ class Fields:
     identities: frozenset[str]
 
 
-@cache
 def find_fields(model: type[BaseModel]) -> Fields:
-    """The fields of a result's model, and of all models in it."""
+    """The fields of a result's model, and of all models in it; found once."""
+    return _find_fields(model)
+
+
+@cache
+def _find_fields(model: type[BaseModel]) -> Fields:
     found: dict[object, set[str]] = {list: set(), dict: set(), Mark.UNTRUSTED: set(), Mark.IDENTITY: set()}
     for path, kind in _walk_model(model, ""):
         found[kind].add(path)
