@@ -43,12 +43,11 @@ class Counts:
         """How many changes of the app its last one in the proposal comes after: those of others, 24 hours back from when
         the proposal was begun or would be, and its own. So a proposal fits into a budget as a whole or not at all."""
         own = f"{proposal.id}/"
-        others = [when for name, when in self.begun[app] if not name.startswith(own)]
         began = next((when for name, when in self.begun[app] if name.startswith(own)), None)
         if began is None or (past and began > at):
-            taken = sum(when > at - DAY and not (past and when > at) for when in others)
+            taken = sum(when > at - DAY and not (past and when > at) for _, when in self.begun[app])
         else:
-            taken = sum(began - DAY < when < began for when in others)
+            taken = sum(began - DAY < when < began for _, when in self.begun[app])
         return taken + sum(change.target.app == app for change in proposal.content.changes) - 1
 
     def age(self, proposal: Proposal, person: str, at: float) -> int:

@@ -54,6 +54,8 @@ PEOPLE: Mapping[str, Person] = {
     "dev": Person("Dev Developer", ("arborgate-developers",)),
     "april": Person("April Approver", ("arborgate-approvers",)),
     "abel": Person("Abel Approver", ("arborgate-approvers",)),
+    "rita": Person("Rita Responder", ("arborgate-responders",)),
+    "otto": Person("Otto Auditor", ("arborgate-auditors",)),
     "nora": Person("Nora Nobody", ()),
 }
 

@@ -228,6 +228,31 @@ async def test_a_script_names_the_digest_it_approves(office: World, terminal: Te
     assert (await office.book.get(proposal.id)).state is ProposalState.REJECTED
 
 
+async def test_the_glass_is_broken_and_reviewed_in_the_terminal(
+    office: World, terminal: Terminal, tmp_path: Path
+) -> None:
+    proposal = await office.propose()
+    why = "Checkout is down for everybody, and nobody else answers."
+    assert (await terminal.run("break-glass", proposal.id, "-m", why, "--app", "orders-api"))[0] == 2  # an approver
+    rita, otto = (Terminal(office, tmp_path / name, name) for name in ("rita", "otto"))
+    assert (await rita.run("break-glass", proposal.id, "-m", why, typed="orders\n"))[0] == 2
+    assert (await rita.run("break-glass", proposal.id, typed="too short\norders-api\n"))[0] == 2
+    assert (await office.book.get(proposal.id)).state is ProposalState.PROPOSED
+    code, said, _ = await rita.run("break-glass", proposal.id, "-m", why, typed="orders-api\n")
+    assert (code, said.endswith(f"{proposal.id} is approved.\n")) == (0, True)
+    assert "0 of 6 changes in the last 24 hours" in said
+    kept = await office.book.get(proposal.id)
+    assert kept.glass is not None
+    assert (kept.glass.comment, kept.breaker) == (why, kept.glass.approver.key)
+    await office.book.close(proposal.id, ProposalState.STALE, "it moved")
+    assert "GLASS BROKEN, not reviewed" in (await otto.run("list", "--unreviewed"))[1]
+    review = ("review", proposal.id, "--finding", "not_justified", "-m", "It could wait.")
+    assert (await rita.run(*review))[0] == 2
+    assert (await otto.run(*review))[:2] == (0, f"{proposal.id}: reviewed, not justified.\n")
+    assert "not justified, by" in (await otto.run("show", proposal.id))[1]
+    assert (await otto.run("list", "--unreviewed"))[1] == "There is none that you may see.\n"
+
+
 async def test_who_may_not_approve_is_told_why(office: World, terminal: Terminal) -> None:
     proposal = await office.propose()
     terminal.person = "dev"
