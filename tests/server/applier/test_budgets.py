@@ -61,7 +61,7 @@ async def test_what_never_begins_does_not_count(world: World) -> None:
         await world.book.decide(world.vote(proposal, Verdict.REJECT if number % 2 else Verdict.APPROVE))
         world.cluster.edit("Deployment", "api", {"spec": {"replicas": 20 + number}})
         await world.worker.advance(proposal.id)
-    assert (await world.book.counts(proposal)).applied(API, world.clock()) == 0
+    assert (await world.book.store.counts([API])).applied(API, world.clock()) == 0
 
 
 async def test_where_it_is_not_strict_there_is_no_budget(redis_world: Callable[..., World]) -> None:
