@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 
 from .locations import Location, Passage
@@ -60,7 +61,7 @@ class Text:
 
     def passage(self, first: Token, last: Token | None = None) -> Passage:
         """The piece from one token to another, as far as it is on the first one's line."""
-        line = self.content.split("\n")[first.line - 1]
+        line = _split_lines(self.content)[first.line - 1]
         end = last if last and last.line == first.line else first
         width = min(end.column + len(end.text) - first.column, len(line) + 1 - first.column)
         return Passage(Location(self.file, first.line, first.column), line, width)
@@ -68,6 +69,12 @@ class Text:
     def source(self, tokens: Sequence[Token]) -> str:
         """What stands from the first to the last of the tokens."""
         return self.content[tokens[0].start : tokens[-1].end]
+
+
+@lru_cache(maxsize=16)
+def _split_lines(content: str) -> list[str]:
+    """Once a file: all of its policies have a place."""
+    return content.split("\n")
 
 
 def read_tokens(content: str) -> Iterator[Token]:
