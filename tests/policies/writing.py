@@ -31,6 +31,11 @@ def change(file: Path, edit: Callable[[str], str]) -> None:
     file.write_text(after)
 
 
+def line_of(file: Path, text: str) -> int:
+    """The line that the text is in, counted from 1."""
+    return file.read_text().partition(text)[0].count("\n") + 1
+
+
 def write_policies(to: Path, policies: str) -> Path:
     """A folder that holds these policies alone, without cases: for `read_policies`."""
     to.mkdir(exist_ok=True)

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from arborgate.server.cli_policy import commands
-from tests.policies.writing import change, copy_shipped
+from tests.policies.writing import change, copy_shipped, line_of
 
 
 def run(*arguments: str | Path) -> Result:
@@ -30,6 +30,7 @@ def broken(folder: Path) -> Path:
 def test_a_failure_tells_what_was_expected_and_decided_and_where_the_policies_stand(broken: Path) -> None:
     result = run(broken)
 
+    line = line_of(broken / "readers.cedar", '@id("auditors-search-all-records")')
     (first, *rest) = result.stderr.splitlines()
     assert result.exit_code == 1
     assert first.startswith(f"{broken}/cases/readers.yaml:")
@@ -39,7 +40,7 @@ def test_a_failure_tells_what_was_expected_and_decided_and_where_the_policies_st
     assert rest == [
         "    expected  denied by auditors-search-all-records",
         "    decided   allowed by auditors-search-all-records",
-        f"              auditors-search-all-records  {broken}/readers.cedar:22:1",
+        f"              auditors-search-all-records  {broken}/readers.cedar:{line}:1",
         "    why       Auditing is finding out who did what.",
     ]
 
