@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..policies.errors import ArborgateError, Conflict, Denied, Invalid, NotThere, Refused
+from ..policies.errors import ArborgateError, Conflict, Denied, Invalid, NotThere, Reason, Refused
 from ..policies.model import Action, Binding, Caller, Channel
 from ..tools.change import Rehearsal
 from ..tools.proposal import (
@@ -30,7 +30,7 @@ from ..tools.proposal import (
     Verdict,
     digest_content,
 )
-from ..tools.record import Entry
+from ..tools.record import Entry, Event, Judged, name_caller, name_decision
 from ..tools.risk import Risk
 from .counts import Counts
 from .leases import Lease
@@ -279,6 +279,22 @@ class ProposalBook:
             return proposal.model_copy(update={"state_note": self._clean(note)})
 
         return await self._move(proposal_id, rule, APPLIER, lease)
+
+    async def note(self, proposal: Proposal, judged: Judged) -> None:
+        """Records what policy said of a proposal while it was being applied."""
+        decision, question, policy_set = judged
+        await self._audit.write(
+            Entry(
+                event=Event.CALL_ANSWERED if decision.allowed else Event.CALL_DENIED,
+                **name_caller(question.caller),
+                action=question.action,
+                resource=f"Proposal::{proposal.id}",
+                arguments_digest=proposal.digest,
+                outcome="ok" if decision.allowed else Reason.DENIED,
+                proposal=proposal.id,
+                **name_decision(decision, question, policy_set, "by the applier, before a change is started"),
+            )
+        )
 
     async def expire_due(self) -> int:
         """Expires every proposal whose time is up; returns how many."""

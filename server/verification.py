@@ -9,7 +9,7 @@ from joserfc.jwk import OKPKey
 
 from ..policies.engine import Engine
 from ..policies.errors import Invalid, Refused, Unavailable
-from ..policies.model import Action, Caller, Channel, Decision, Resource
+from ..policies.model import Action, Caller, Channel, Decision, Question, Resource
 from ..tools.app import AppId
 from ..tools.argocd.changes import app_target
 from ..tools.change import Change
@@ -25,6 +25,7 @@ from ..tools.proposal import (
     digest_content,
     proposal_resources,
 )
+from ..tools.record import Judged
 from ..tools.risk import Risk, find_factors, rate
 from ..tools.rollouts.changes import workload_target
 from ..tools.tree import AppTree, Node
@@ -35,7 +36,7 @@ from .proposals import APPLIER, VERDICT_ACTIONS, approvals_needed, check_glass
 from .reasons import explain_denial
 from .settings import Settings
 
-_DOES = {Verdict.APPROVE: "approve this", Verdict.BREAK_GLASS: "break the glass for this"}
+_DOES = {Action.PROPOSAL_APPROVE: "approve this", Action.PROPOSAL_BREAK_GLASS: "break the glass for this"}
 
 
 class Verifier:
@@ -99,30 +100,44 @@ class Verifier:
             raise Refused(f"It has {len(counted)} of the {needed} approvals that it needs.")
         return tuple(counted.values())
 
-    def check_policy(self, proposal: Proposal, approvals: Sequence[Approval], counts: Counts, at: float) -> None:
-        """Policy still lets the approvers approve, as of when they did, and the applier apply at the moment `at`."""
+    def judge_policy(self, proposal: Proposal, approvals: Sequence[Approval], counts: Counts, at: float) -> Judged:
+        """Policy still lets the approvers approve, as of when they did, and the applier apply at the moment `at`: the last
+        of these decisions, for `require` to insist on. It is the first denial, or the one about the applier itself."""
         engine, apps = self._engine(), self._apps(proposal.content)
         unbroken = proposal.model_copy(update={"approvals": ()})
-        for app, now, then in zip(
-            apps, proposal_resources(proposal, apps), proposal_resources(unbroken, apps), strict=True
-        ):
-            for approval in approvals:
-                who = approval.approver
-                approver = self._caller(who, Channel.PAGES, int(approval.authenticated_at))
-                action = VERDICT_ACTIONS[approval.verdict]
-                context = counts.context(action, proposal, app.id, who.key, approval.at, past=True)
-                decision = engine.decide(approver, action, then, context, at=approval.at)
-                if not decision.allowed:
-                    raise Refused(
-                        f"Policy does not let {who.name} {_DOES[approval.verdict]}{_name_policies(decision)}."
-                    )
-            context = counts.context(Action.PROPOSAL_APPLY, proposal, app.id, APPLIER.key, at)
-            decision = engine.decide(APPLIER, Action.PROPOSAL_APPLY, now, context, at=at)
-            if not decision.allowed:
-                reasons = explain_denial(engine, APPLIER, (now,), decision, at)
-                raise Refused(
-                    f"Policy does not let the applier apply this{_name_policies(decision)}. {reasons}".strip()
-                )
+        questions = [
+            Question(
+                self._caller(approval.approver, Channel.PAGES, int(approval.authenticated_at)),
+                action,
+                proposal_resources(unbroken, apps),
+                tuple(
+                    counts.context(action, proposal, app.id, approval.approver.key, approval.at, past=True)
+                    for app in apps
+                ),
+                approval.at,
+            )
+            for approval in approvals
+            for action in (VERDICT_ACTIONS[approval.verdict],)
+        ]
+        action = Action.PROPOSAL_APPLY
+        contexts = tuple(counts.context(action, proposal, app.id, APPLIER.key, at) for app in apps)
+        questions.append(Question(APPLIER, action, proposal_resources(proposal, apps), contexts, at))
+        for question in questions:
+            judged = Judged(engine.answer(question), question, engine.digest)
+            if not judged.decision.allowed:
+                break
+        return judged
+
+    def require(self, judged: Judged) -> None:
+        """Raises `Refused` for a denial."""
+        decision, question, _ = judged
+        if decision.allowed:
+            return
+        if question.action is not Action.PROPOSAL_APPLY:
+            who, what = question.caller.name, _DOES[question.action]
+            raise Refused(f"Policy does not let {who} {what}{_name_policies(decision)}.")
+        reasons = explain_denial(self._engine(), APPLIER, question.resources, decision, question.at)
+        raise Refused(f"Policy does not let the applier apply this{_name_policies(decision)}. {reasons}".strip())
 
     def _check_risk(self, content: Content) -> None:
         """An approver must not have been shown, nor policy been told, less than there is."""

@@ -152,7 +152,9 @@ class Worker:
         if now >= proposal.content.expires_at:
             raise Refused("The approval had expired before this change was started.")
         self._verifier.check_content(proposal.content)
-        self._verifier.check_policy(proposal, self._verifier.check_approvals(proposal), counts, now)
+        judged = self._verifier.judge_policy(proposal, self._verifier.check_approvals(proposal), counts, now)
+        await self._book.note(proposal, judged)
+        self._verifier.require(judged)
         return counts
 
     async def _hold(self, lease: Lease, applying: Applying) -> None:

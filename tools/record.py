@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..policies.model import Attribute, Caller, Decision, Question
 from ..policies.surroundings import Surroundings
@@ -99,6 +99,14 @@ def name_caller(caller: Caller) -> dict[str, Any]:
         "binding": caller.binding,
         "channel": caller.channel,
     }
+
+
+class Judged(NamedTuple):
+    """A decision, what it was made on, and the digest of the set that made it."""
+
+    decision: Decision
+    question: Question
+    policy_set: str
 
 
 def name_decision(

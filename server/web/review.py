@@ -6,7 +6,7 @@ import secrets
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from ...policies.engine import Engine
 from ...policies.errors import ArborgateError, Conflict, Denied, Invalid, LoginNeeded, NotThere, Reason, Refused
@@ -23,7 +23,7 @@ from ...tools.proposal import (
     Verdict,
     proposal_resources,
 )
-from ...tools.record import Entry, Event, Record, RecordQuery, Records, name_caller, name_decision
+from ...tools.record import Entry, Event, Judged, Record, RecordQuery, Records, name_caller, name_decision
 from ...tools.tree import AppId, AppTree, Node
 from ..counts import Counts
 from ..gate import Recorder
@@ -54,14 +54,6 @@ class Book(Protocol):
     async def counts(self, *proposals: Proposal) -> Counts: ...
 
     async def unreviewed(self) -> Sequence[Proposal]: ...
-
-
-class Judged(NamedTuple):
-    """A decision, what it was made on, and the digest of the set that made it."""
-
-    decision: Decision
-    question: Question
-    policy_set: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import pytest
 from arborgate.policies.errors import Unavailable
 from arborgate.tools.change import Target
 from arborgate.tools.kubernetes.changes import MARK
+from arborgate.tools.record import Event
 from tests.server.applier.world import World
 
 pytestmark = pytest.mark.anyio
@@ -18,9 +19,17 @@ async def test_an_approved_change_is_applied_and_on_record(world: World) -> None
     assert (applied.state, applied.state_note) == ("applied", "")
     assert [step.state for step in applied.steps] == ["healthy"]
     assert world.replicas() == {"db": 1, "api": 3, "web": 1}
+    judged = [entry for entry in world.audit.entries if entry.event is Event.CALL_ANSWERED]
+    assert {(entry.action, entry.decision, entry.policies) for entry in judged} == {
+        ("proposal:apply", "allow", ("applier-applies",))
+    }
+    assert all(entry.question and entry.policy_set for entry in judged)
     assert world.audit.told() == [
+        ("call:answered", "ok"),
+        ("call:answered", "ok"),
         ("proposal:applying", "intended"),
         ("proposal:applying", "ok"),
+        ("call:answered", "ok"),
         ("change:started", "intended"),
         ("change:applied", "ok"),
         ("proposal:applied", "intended"),
@@ -61,7 +70,8 @@ async def test_a_failure_undoes_what_was_done_in_reverse(world: World) -> None:
     assert (await world.book.get(proposal.id)).state == "rolled_back"
     assert [name for name, _ in world.cluster.patched] == ["db", "api", "web", "web", "api", "db"]
     assert world.replicas() == {"db": 1, "api": 1, "web": 1}
-    assert [entry.event for entry in world.audit.entries if entry.outcome == "ok"] == [
+    done = [entry.event for entry in world.audit.entries if entry.outcome == "ok" and not entry.decision]
+    assert done == [
         "proposal:applying",
         "change:applied",
         "change:applied",

@@ -244,7 +244,7 @@ async def test_an_applier_stops_waiting_for_health_when_its_lease_is_taken(world
 async def test_another_proposal_waits_until_an_interrupted_one_is_done_with_its_target(world: World) -> None:
     first = await world.approved(world.scale("db", 3))
     second = await world.approved(world.scale("db", 5))
-    await crash(world, first, 14)
+    await crash(world, first, 18)
     assert (await world.book.get(first.id)).state == "applying"
     await world.redis.hset(world.worker._leases._keys([world.scale("db").target])[0], "until", "0")
     with pytest.raises(Busy):

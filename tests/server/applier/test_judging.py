@@ -81,11 +81,11 @@ async def test_what_was_approved_before_a_freeze_is_not_applied_in_it(world: Wor
     verifier, counts = world.make_verifier(engine), await world.book.counts(proposal)
     approvals = verifier.check_approvals(proposal)
 
-    verifier.check_policy(proposal, approvals, counts, world.clock())
+    verifier.require(verifier.judge_policy(proposal, approvals, counts, world.clock()))
     await world.clock.sleep(900)
 
     with pytest.raises(Refused) as refused:
-        verifier.check_policy(proposal, approvals, counts, world.clock())
+        verifier.require(verifier.judge_policy(proposal, approvals, counts, world.clock()))
     assert refused.value.message == (
         "Policy does not let the applier apply this (nothing-changes-in-a-freeze). No changes now: production is frozen "
         "until 16 January 2027 08:00 UTC (Audit)."

@@ -379,4 +379,4 @@ async def test_policy_may_keep_the_applier_from_applying(world: World, tmp_path:
     verifier = world.make_verifier(engine)
     counts = await world.book.counts(proposal)
     with pytest.raises(Refused, match="does not let the applier apply"):
-        verifier.check_policy(proposal, verifier.check_approvals(proposal), counts, world.clock())
+        verifier.require(verifier.judge_policy(proposal, verifier.check_approvals(proposal), counts, world.clock()))
