@@ -135,7 +135,9 @@ async def _record(settings: Settings) -> AsyncIterator[AuditLog]:
     try:
         records = RecordStream(state, longest=settings.record.stream_length)
         async with (
-            AuditLog.open(settings.record.dir, f"{settings.replica}-deny", Redactor(settings.redaction).clean_text) as audit,
+            AuditLog.open(
+                settings.record.dir, f"{settings.replica}-deny", Redactor(settings.redaction).clean_text
+            ) as audit,
             records.following(audit),
         ):
             yield audit

@@ -21,9 +21,7 @@ MARK = b"[redacted:"
 """How the place of a secret begins. What stands there is none."""
 
 _MEMORY = 64 << 20
-_TAIL = re.compile(
-    rb"(?:(?:%(?:2[BbDdEeFf]|3[Dd]|5[Ff]|7[Ee])|\\+u00(?:2[bBdDeEfF]|3[dD])|\\+/)[A-Za-z0-9+/=_.~-]*)+"
-)
+_TAIL = re.compile(rb"(?:(?:%(?:2[BbDdEeFf]|3[Dd]|5[Ff]|7[Ee])|\\+u00(?:2[bBdDeEfF]|3[dD])|\\+/)[A-Za-z0-9+/=_.~-]*)+")
 """How a secret goes on where `+`, `/` or `=` in it are escaped."""
 _NAME = rf"[A-Za-z0-9_.$-]*{TELLING}[A-Za-z0-9_.-]*"
 
