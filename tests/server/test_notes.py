@@ -95,10 +95,9 @@ async def test_what_is_read_is_what_was_returned_when_it_was_written(tmp_path: P
 
 
 async def test_each_run_tells_its_facts_again(tmp_path: Path) -> None:
-    for _ in range(2):
-        path = await write_past(tmp_path, ENGINE, [ask(VERA, Action.APP_READ, CHILD)])
+    paths = [await write_past(tmp_path, ENGINE, [ask(VERA, Action.APP_READ, CHILD)]) for _ in range(2)]
 
-    assert noted(read_all(path)).count("vera") == 2
+    assert noted(read_all(paths[1])).count("vera") == 2
 
 
 async def test_equal_objects_are_told_once(tmp_path: Path) -> None:
