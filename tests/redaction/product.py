@@ -43,6 +43,9 @@ from tests.redaction.worlds import AWAY, COMMANDS, MANIFESTS, WARNINGS, fill
 from tests.server.issuing import Issuer
 from tests.server.serving import serving as serving_http
 
+LONGEST_WARNING = 4_096
+"""What an API server sends of warnings."""
+
 AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36"
 
 
@@ -133,11 +136,12 @@ async def _applying(settings: Settings) -> AsyncIterator[None]:
 
 
 class Admission:
-    """An API server whose admission webhooks have something to say to every dry run: warnings, as given."""
+    """An API server whose admission webhooks have something to say to every dry run: warnings, as given, but for those
+    that are too long to be sent."""
 
     def __init__(self, app: Starlette, warnings: list[str]) -> None:
         self._app = app
-        self._warnings = warnings
+        self._warnings = [warning for warning in warnings if len(warning) < LONGEST_WARNING]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "PATCH":
