@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-import cedarpy
-
 from .agents import Agents
 from .context import Told, names_of, tell_caller
 from .model import Action, ActionGroup, Caller
@@ -32,7 +30,6 @@ class Asker:
     attributes: Told
     parents: frozenset[Uid]
     context: Told
-    entities: cedarpy.Entities | None = None
 
     def entity(self) -> dict[str, object]:
         """The person as an entity, in the form of Cedar's JSON."""

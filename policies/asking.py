@@ -26,9 +26,7 @@ def ask(asker: Asker, resource: Resource, view: View, context: Told) -> Decision
     policies = outlook.at(view.seen)
     if policies is None:  # there is none that could be about this
         return NOTHING_PERMITS
-    if asker.entities is None:
-        asker.entities = _add(outlook.part.entities, asker.entity())
-    entities = asker.entities
+    entities = _find_person(asker)
     if view.above or outlook.lens.reads:
         entities = _add(entities, _describe(resource, outlook.lens.keep(resource.attributes), view.above))
     answer = cedarpy.is_authorized(pose(asker.name, outlook.part.action, resource, context), policies, entities)
@@ -40,6 +38,17 @@ def ask(asker: Asker, resource: Resource, view: View, context: Told) -> Decision
     if answer.allowed:
         return Decision(allowed=True, basis=Basis.PERMIT, policies=reasons)
     return Decision(allowed=False, basis=Basis.FORBID, policies=reasons) if reasons else NOTHING_PERMITS
+
+
+def _find_person(asker: Asker) -> cedarpy.Entities:
+    """The entities of a question about nothing yet: the same for all who are in the same groups and roles."""
+    part = asker.outlook.part
+    key = (asker.name, asker.parents, *asker.attributes.items())
+    entities = part.people.get(key)
+    if entities is None:
+        entities = _add(part.entities, asker.entity())
+        part.people.put(key, entities)
+    return entities
 
 
 def ask_partly(asker: Asker, context: Told) -> bool:

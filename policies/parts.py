@@ -6,7 +6,7 @@ with the entities at hand: a policy whose demand is not met could neither hold n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -65,6 +65,7 @@ class Part:
         self._by_who = _Index([policy.who for policy in policies])
         self.by_what = _Index([policy.what for policy in policies])
         self._always = _look([policies[number] for number in self._by_who.always])
+        self.people: Recent[Hashable, cedarpy.Entities] = Recent(_MOST_SETS)
         self._outlooks: Recent[frozenset[Uid], Outlook] = Recent(_MOST_SETS)
         self._chosen: Recent[frozenset[int], Outlook] = Recent(_MOST_SETS)
         self._sets: Recent[frozenset[int], cedarpy.PolicySet] = Recent(_MOST_SETS)
