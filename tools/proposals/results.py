@@ -7,7 +7,8 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..change import Change, ChangeKind
-from ..proposal import Approval, Proposal, ProposalState, Risk, StepState, Verdict
+from ..proposal import Approval, Proposal, ProposalState, StepState, Verdict
+from ..risk import Risk
 from ..times import write_time
 from ..tool import Context, Identity, Result, Untrusted
 

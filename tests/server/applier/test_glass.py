@@ -100,14 +100,15 @@ async def test_it_lapses_by_itself(world: World) -> None:
     assert [one.id for one in await world.book.unreviewed()] == [proposal.id]
 
 
-async def test_what_was_begun_in_time_is_finished_after_that(world: World) -> None:
+async def test_what_was_begun_in_time_is_finished_after_that(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = world.cluster.apply
     proposal = await broken(world, "db", "api")
 
     async def apply(target: Any, patch: Any, version: str) -> Any:
         world.clock.now += 600  # the second change is started when the glass has lapsed
         return await real(target, patch, version)
 
-    real, world.cluster.apply = world.cluster.apply, apply  # type: ignore[method-assign]
+    monkeypatch.setattr(world.cluster, "apply", apply)
     assert await end(world, proposal) == ("applied", "")
 
 
