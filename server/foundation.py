@@ -94,6 +94,8 @@ async def _open_clusters(configured: tuple[ClusterSettings, ...]) -> AsyncIterat
 async def _watch_policies(policies: Policies, audit: AuditLog) -> None:
     async def tell(event: Reload) -> None:
         kind = Event.POLICY_KEPT if event.refused else Event.POLICY_LOADED
-        await audit.write(Entry(event=kind, policy_set=event.digest, detail=str(event.refused or "")))
+        around = policies.current.surroundings
+        detail = str(event.refused or "")
+        await audit.write(Entry(event=kind, policy_set=event.digest, detail=detail, surroundings=around))
 
     await policies.watch(tell)

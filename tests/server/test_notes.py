@@ -2,17 +2,20 @@
 
 import errno
 import os
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from arborgate.policies.engine import Engine
 from arborgate.policies.errors import Unrecorded
-from arborgate.policies.facts import describe_caller, describe_resource
-from arborgate.policies.loader import read_policies
+from arborgate.policies.facts import describe_caller, describe_resource, describe_surroundings
+from arborgate.policies.loader import Policies, Reload, read_policies
 from arborgate.policies.model import INSTALLATION, Action, Question
 from arborgate.server.audit import AuditLog, open_line, read_records, verify
+from arborgate.server.foundation import _watch_policies
 from arborgate.server.replay import Archive
 from arborgate.tools.record import Entry, Event, Record
 from tests.policies.writing import TRUSTING, app, environment, person
@@ -182,3 +185,16 @@ async def test_each_login_is_a_fact_of_its_own(tmp_path: Path) -> None:
     assert [record.asker for record in read_all(path) if record.tool] == [
         describe_caller(each).digest for each in callers
     ]
+
+
+async def test_a_reload_tells_what_the_settings_say_too(tmp_path: Path) -> None:
+    class Reloaded:
+        current = ENGINE
+
+        async def watch(self, tell: Callable[[Reload], Awaitable[None]]) -> None:
+            await tell(Reload("another set"))
+
+    async with AuditLog.open(tmp_path, "serve-1") as log:
+        await _watch_policies(cast("Policies", Reloaded()), log)
+    (loaded,) = [record for record in read_all(log.path) if record.event is Event.POLICY_LOADED]
+    assert (loaded.policy_set, loaded.settings) == ("another set", describe_surroundings(TRUSTING).digest)
