@@ -246,6 +246,7 @@ class Policies:
 def _load_settled(directory: Path | None, seen: _Fingerprint) -> tuple[LoadedPolicies | BadConfiguration, _Fingerprint]:
     """The set, or why there is none, and what the files were like: ones that did not change while they were read, as half
     of one set and half of another is neither."""
+    before = seen
     for _ in range(_MOST_LOADS):
         try:
             found: LoadedPolicies | BadConfiguration = load_policies(directory)
