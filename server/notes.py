@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import TypeVar
 
 from ..policies.facts import Clean, Facts, describe_caller, describe_resource, describe_surroundings
 from ..policies.model import Action, ActionGroup, Caller, Resource
-from ..policies.recent import Recent
 from ..tools.record import Entry
-
-T = TypeVar("T")
 
 _MOST_HELD = 1_000_000
 """How many digests are remembered as being in the file; past that it is told again what it holds."""
+
+_MOST_CALLERS = 4_096
+_MOST_RESOURCES = 65_536
+"""How many objects are known by sight; past that all of them are described anew."""
 
 _TIMELESS = frozenset(
     action for action in Action if action.group in (ActionGroup.DELEGATE, ActionGroup.READ, ActionGroup.READ_SENSITIVE)
@@ -28,8 +28,9 @@ class Notes:
     def __init__(self, clean: Clean) -> None:
         """`clean` redacts a text on its way into the facts."""
         self._clean = lru_cache(maxsize=16_384)(clean)
-        self._callers: Recent[int, tuple[Caller, str]] = Recent(4_096)
-        self._resources: Recent[int, tuple[Resource, str]] = Recent(65_536)
+        # By `id()`: an entry holds on to its object, so that its `id()` stays its own.
+        self._callers: dict[int, tuple[Caller, str]] = {}
+        self._resources: dict[int, tuple[Resource, str]] = {}
         self._new: dict[str, Facts] = {}
         self._held: set[str] = set()
 
@@ -39,10 +40,16 @@ class Notes:
         cited: dict[str, object] = {}
         try:
             if (question := entry.question) is not None:
-                cited["asker"] = self._name(self._callers, question.caller, self._describe_caller)
+                # Inlined, and in lists: this is on the way of every call.
+                caller, known = self._callers.get(id(question.caller)), self._resources
+                cited["asker"] = caller[1] if caller else self._meet_caller(question.caller)
                 if question.resources:
-                    named = [self._name(self._resources, each, self._describe_resource) for each in question.resources]
-                    cited["places"] = tuple(named)
+                    cited["places"] = tuple(
+                        [
+                            place[1] if (place := known.get(id(each))) else self._meet_resource(each)
+                            for each in question.resources
+                        ]
+                    )
                 if question.contexts and any(question.contexts):
                     cited["context"] = tuple([dict(each) for each in question.contexts])
                 if question.action not in _TIMELESS:
@@ -80,14 +87,19 @@ class Notes:
         told.add(digest)
         found.append(facts)
 
-    def _name(self, known: Recent[int, tuple[T, str]], thing: T, describe: Callable[[T], Facts]) -> str:
-        """The digest of an object's facts, remembered by the object: the entry holds on to it, so its `id()` stays its
-        own."""
-        entry = known.get(id(thing))
-        if entry is None:
-            entry = thing, self._note(describe(thing))
-            known.put(id(thing), entry)
-        return entry[1]
+    def _meet_caller(self, caller: Caller) -> str:
+        if len(self._callers) >= _MOST_CALLERS:
+            self._callers.clear()
+        digest = self._note(describe_caller(caller, self._clean))
+        self._callers[id(caller)] = caller, digest
+        return digest
+
+    def _meet_resource(self, resource: Resource) -> str:
+        if len(self._resources) >= _MOST_RESOURCES:
+            self._resources.clear()
+        digest = self._note(describe_resource(resource, self._clean))
+        self._resources[id(resource)] = resource, digest
+        return digest
 
     def _note(self, facts: Facts) -> str:
         if facts.digest not in self._held:
@@ -95,12 +107,6 @@ class Notes:
             for above in facts.above:
                 self._note(above)
         return facts.digest
-
-    def _describe_caller(self, caller: Caller) -> Facts:
-        return describe_caller(caller, self._clean)
-
-    def _describe_resource(self, resource: Resource) -> Facts:
-        return describe_resource(resource, self._clean)
 
 
 def _digests(cited: Mapping[str, object]) -> Iterable[str]:
