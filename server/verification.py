@@ -101,8 +101,8 @@ class Verifier:
         return tuple(counted.values())
 
     def judge_policy(self, proposal: Proposal, approvals: Sequence[Approval], counts: Counts, at: float) -> Judged:
-        """Policy still lets the approvers approve, as of when they did, and the applier apply at the moment `at`: the last
-        of these decisions, for `require` to insist on. It is the first denial, or the one about the applier itself."""
+        """Policy still lets the approvers approve, as of when they did, and the applier apply at the moment `at`: the first
+        denial, or else the decision about the applier itself, for `require` to insist on."""
         engine, apps = self._engine(), self._apps(proposal.content)
         unbroken = proposal.model_copy(update={"approvals": ()})
         questions = [
@@ -122,11 +122,8 @@ class Verifier:
         action = Action.PROPOSAL_APPLY
         contexts = tuple(counts.context(action, proposal, app.id, APPLIER.key, at) for app in apps)
         questions.append(Question(APPLIER, action, proposal_resources(proposal, apps), contexts, at))
-        for question in questions:
-            judged = Judged(engine.answer(question), question, engine.digest)
-            if not judged.decision.allowed:
-                break
-        return judged
+        judged = [Judged(engine.answer(question), question, engine.digest) for question in questions]
+        return next((each for each in judged if not each.decision.allowed), judged[-1])
 
     def require(self, judged: Judged) -> None:
         """Raises `Refused` for a denial."""
