@@ -35,7 +35,7 @@ from ..tools.text import quote
 from ..tools.tool import AnyTool, Context, Effect, Params, Result
 from .answering import prepare
 from .errors import explain_validation
-from .masking import Masker
+from .masking import Masker, own_words
 from .metrics import Metrics
 from .reasons import explain_denial
 from .step_up import find_login
@@ -238,7 +238,7 @@ class Gate:
 
     async def _answer(self, call: _Call, tool: AnyTool, context: Context, params: Params) -> Answer:
         """Runs the tool; redacts, neutralises, masks and cuts. What leaves fits the result model again, or does not."""
-        fields, own = find_fields(tool.result), _own_words(call.caller)
+        fields, own = find_fields(tool.result), own_words(call.caller)
 
         def clean(data: dict[str, Any]) -> tuple[dict[str, Any], int]:
             cleaned, count = self._cleaner.clean(data)
@@ -266,7 +266,7 @@ class Gate:
 
         def clean(text: str) -> str:
             cleaned = self._cleaner.clean_text(text)
-            masked = self._masker.mask_text(cleaned, _own_words(call.caller))
+            masked = self._masker.mask_text(cleaned, own_words(call.caller))
             # Asked of everything at once, so that the words do not tell what is there from what is not.
             shown = masked == cleaned or self._engine().decide(call.caller, Action.PERSONAL_READ, INSTALLATION).allowed
             return cleaned if shown else masked
@@ -388,11 +388,6 @@ def _clean_error(error: ArborgateError, clean: Callable[[str], str]) -> Arborgat
     told.hint = clean(error.hint) if error.hint else None
     told.detail = ""
     return told
-
-
-def _own_words(caller: Caller) -> tuple[str, ...]:
-    """What callers are called themselves, which is never masked for them."""
-    return (caller.subject, caller.name)
 
 
 def _dump_improper(arguments: Arguments) -> bytes:

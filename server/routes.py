@@ -15,6 +15,7 @@ from .http import Authenticator, describe_resource
 from .identity.exchange import TokenExchange
 from .identity.presenting import ClientCertificates
 from .identity.roles import limit_roles
+from .masking import Masker
 from .protected import protect_approvals
 from .settings import Settings
 from .web.logout import LogoutHook
@@ -81,6 +82,7 @@ def build_pages(services: Services) -> list[BaseRoute]:
         terminal=terminal.authenticate,
         client=services.web,
         clean=services.redactor.clean_text,
+        masker=Masker(settings.personal),
         demo=settings.demo,
         acr_values=settings.identity.step_up.acr_values,
         glass_lasts=settings.proposals.break_glass_lasts,

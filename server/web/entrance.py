@@ -54,6 +54,8 @@ class Entrance:
     recorder: Recorder
     render: Renderer
     count_unreviewed: Callable[[Caller], Awaitable[int]]
+    reads_personal: Callable[[Caller], bool]
+    """Whether a caller may see personal data in what is about the whole installation."""
 
     def open(self, handler: Endpoint) -> Endpoint:
         """For everybody."""
@@ -109,10 +111,16 @@ class Entrance:
     def session_cookie(self) -> Cookie:
         return self.origin.cookie("arborgate")
 
+    def page(self, template: str, session: Session | None, *, status: int = 200, **values: object) -> Response:
+        """A page about the whole installation: its personal data shows to who may see all there is."""
+        shows = session is not None and self.reads_personal(session.caller)
+        masks = self.render.begin(session, shows)
+        return self.render.page(template, session, status=status, masks=masks, **values)
+
     def explain(self, error: ArborgateError, session: Session | None) -> Response:
         status = STATUS.get(error.reason, 500)
         title = _TITLES.get(status, "Something went wrong")
-        return self.render.page("message.html", session, status=status, title=title, error=error)
+        return self.page("message.html", session, status=status, title=title, error=error)
 
     def _ask_to_log_in(self, request: Request) -> Response:
         if request.method == "GET":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from ..identity.authentication import DenyList
 from ..identity.callers import Identified, identify
 from ..identity.roles import RoleMembers
 from ..identity.settings import IssuerSettings, PagesSettings
+from ..masking import Masker
 from ..state import State
 from .account import Account
 from .attempts import Attempts
@@ -30,6 +31,7 @@ from .entrance import Entrance
 from .guard import Origin
 from .login import Login
 from .logout import BackChannel, LogoutHook
+from .masks import Masking
 from .policy_pages import PolicyPages
 from .provider import Provider
 from .render import Renderer
@@ -47,9 +49,10 @@ class Pages:
     `url` is the public URL without a slash at its end. `issuer` and `identify` say how the claims of a login are read: as
     those of the same provider's tokens. `sign` signs approvals.
     `terminal` finds the caller of a request by a token whose audience is `<url>/approvals`, or says what to answer.
-    `clean` takes secrets out of text. `on_logout` is called with issuer and subject when the provider logs somebody out;
-    their sessions here end without it. Who is on the list `denied` has no session. `acr_values` are the provider's kinds
-    of login, the weakest first. `glass_lasts` is how many seconds after breaking the glass applying must have begun.
+    `clean` takes secrets out of text, and `masker` personal data. `on_logout` is called with issuer and subject when the
+    provider logs somebody out; their sessions here end without it. Who is on the list `denied` has no session.
+    `acr_values` are the provider's kinds of login, the weakest first. `glass_lasts` is how many seconds after breaking
+    the glass applying must have begun.
     `logs` is the folder of the record, for deciding again what is on it.
     `clock` is seconds since the epoch.
     """
@@ -68,6 +71,7 @@ class Pages:
     terminal: Callable[[Scope], Awaitable[Caller | Response]]
     client: httpx2.AsyncClient
     clean: Callable[[str], str]
+    masker: Masker = field(default_factory=Masker)
     demo: bool = False
     clock: Callable[[], float] = time.time
     acr_values: tuple[str, ...] = ()
@@ -93,12 +97,14 @@ class Pages:
         sessions = Sessions(self.settings, self.state, self.roles, self.audit, clock=self.clock, denied=self.denied)
         provider = Provider(self.settings, self.client, clock=self.clock)
         attempts = Attempts(self.state, clock=self.clock)
+        masking = Masking(self.clean, self.masker)
         entrance = Entrance(
             Origin.of(self.url),
             sessions,
             self.audit,
-            Renderer(clean=self.clean, clock=self.clock, demo=self.demo),
+            Renderer(masking, clock=self.clock, demo=self.demo),
             review.count_unreviewed,
+            review.reads_personal,
         )
         account = Account(
             entrance,
@@ -115,6 +121,6 @@ class Pages:
             BackChannel(provider, sessions, self.state, self.audit, clock=self.clock, on_logout=self.on_logout),
         )
         site = Site(entrance, account, review, self.clean)
-        terminal = Terminal(self.settings, self.url, review, self.terminal, self.clean)
+        terminal = Terminal(self.settings, self.url, review, self.terminal, masking)
         workbench = Workbench(self.engine, review, self.audit, self.roles, self.clock, self.logs)
         return [*site.routes(), *PolicyPages(entrance, workbench).routes(), *terminal.routes()]

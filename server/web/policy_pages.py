@@ -38,14 +38,14 @@ class PolicyPages:
 
     async def _show(self, _request: Request, session: Session) -> Response:
         engine = await self.workbench.enter(session.caller)
-        return self.entrance.render.page("policies.html", session, view=self.workbench.show(engine))
+        return self.entrance.page("policies.html", session, view=self.workbench.show(engine))
 
     async def _retell(self, request: Request, session: Session) -> Response:
         ref = request.query_params.get("ref", "").strip()[:200]
         view = await self.workbench.past(session.caller, ref) if ref else None
         if view is None:
             await self.workbench.enter(session.caller)
-        return self.entrance.render.page("policies_record.html", session, ref=ref, view=view)
+        return self.entrance.page("policies_record.html", session, ref=ref, view=view)
 
     def _answer(self, template: str) -> Handler:
         """The page of one kind of question: a form, and below it the answer to what the form was sent with."""
@@ -73,6 +73,6 @@ class PolicyPages:
                 "risks": list(Risk),
                 "roles": sorted(self.workbench.roles),
             }
-            return self.entrance.render.page(template, session, status=400 if error else 200, **values)
+            return self.entrance.page(template, session, status=400 if error else 200, **values)
 
         return answer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from ...policies.errors import ArborgateError
@@ -42,11 +42,13 @@ class ChangeView:
 
 @dataclass(frozen=True, slots=True)
 class ProposalView:
-    """The whole page. `record` is None when it can't be shown, and `record_note` then says why."""
+    """The whole page. `record` is None when it can't be shown, and `record_note` then says why; `personal` holds the apps
+    of which the reader may see personal data."""
 
     seen: Seen
     changes: tuple[ChangeView, ...]
     apps: Sequence[Node]
+    personal: Collection[AppId]
     record: Sequence[Record] | None
     record_note: str
     mine: Verdict | None
@@ -88,7 +90,8 @@ class ProposalView:
 
 
 async def view_proposal(review: Review, caller: Caller, seen: Seen, clean: Callable[[str], str]) -> ProposalView:
-    """Gathers all that the page shows; a record that can't be searched is said on the page, not an error."""
+    """Gathers all that the page shows; a record that can't be searched is said on the page, not an error. `clean` is for
+    the lines of diffs, and takes out what the caller may not see."""
     proposal = seen.proposal
     record: Sequence[Record] | None = None
     note = ""
@@ -108,4 +111,5 @@ async def view_proposal(review: Review, caller: Caller, seen: Seen, clean: Calla
         for index, change in enumerate(proposal.content.changes)
     )
     mine = next((one.verdict for one in proposal.approvals if one.approver.key == caller.key), None)
-    return ProposalView(seen, changes, review.apps_under(caller, proposal), record, note, mine)
+    apps = review.apps_under(caller, proposal)
+    return ProposalView(seen, changes, apps, review.find_personal(caller, apps), record, note, mine)

@@ -206,6 +206,16 @@ class Review:
             raise Denied("You may not see the app tree.", hint="Ask the platform team which group you need.")
         return self._visible(caller, self.tree.nodes())
 
+    def reads_personal(self, caller: Caller, proposal: Proposal | None = None) -> bool:
+        """Whether the caller may see the personal data in a proposal, on every app it touches; without one, in what is
+        about the whole installation."""
+        return self._judge(caller, Action.PERSONAL_READ, proposal).decision.allowed
+
+    def find_personal(self, caller: Caller, nodes: Sequence[Node]) -> frozenset[AppId]:
+        """Those of the apps of which the caller may see personal data."""
+        answers = self.engine().visible(caller, Action.PERSONAL_READ, [node.resource for node in nodes])
+        return frozenset(node.app.id for node, shows in zip(nodes, answers, strict=True) if shows)
+
     def named(self, caller: Caller, text: str) -> list[Node]:
         """The visible apps that the text can mean."""
         return self._visible(caller, self.tree.named(text))
@@ -249,13 +259,17 @@ class Review:
             raise
 
     def _seen(self, caller: Caller, proposal: Proposal, counts: Counts) -> Seen:
-        return Seen(
+        seen = Seen(
             proposal,
             approve=self.rule(caller, proposal, Action.PROPOSAL_APPROVE, counts),
             reject=self.rule(caller, proposal, Action.PROPOSAL_REJECT, counts),
             break_glass=self.rule(caller, proposal, Action.PROPOSAL_BREAK_GLASS, counts),
             review=self.rule(caller, proposal, Action.PROPOSAL_REVIEW, counts),
         )
+        # Who may decide it now sees all of it: their verdict is on exactly what the digest stands for, and whether
+        # [mail:1] belongs among the admins can be judged by nobody.
+        judges = any(ruling.allowed for ruling in (seen.approve, seen.reject, seen.break_glass, seen.review))
+        return replace(seen, personal=judges or self.reads_personal(caller, proposal))
 
     def _decide(self, caller: Caller, action: Action, proposal: Proposal, counts: Counts | None = None) -> Decision:
         return self._judge(caller, action, proposal, counts).decision

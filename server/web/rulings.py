@@ -60,7 +60,8 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A proposal that the caller may see, with what they may do about it. `review` is about broken glass."""
+    """A proposal that the caller may see, with what they may do about it. `review` is about broken glass, and `personal`
+    says whether they may see the personal data in it."""
 
     proposal: Proposal
     approve: Ruling
@@ -68,6 +69,7 @@ class Seen:
     break_glass: Ruling
     review: Ruling
     budgets: tuple[Budget, ...] = ()
+    personal: bool = False
 
 
 def find_obstacle(caller: Caller, proposal: Proposal, action: Action, now: float) -> str:

@@ -105,11 +105,13 @@ class Site:
 
     async def _proposal(self, request: Request, session: Session) -> Response:
         seen = await self.review.get(session.caller, request.path_params["id"])
-        view = await view_proposal(self.review, session.caller, seen, self.clean)
+        masks = self.entrance.render.begin(session, seen.personal)
+        view = await view_proposal(self.review, session.caller, seen, masks.clean)
         draft = session.draft.comment if session.draft and session.draft.proposal == seen.proposal.id else ""
         return self.entrance.render.page(
             "proposal.html",
             session,
+            masks=masks,
             view=view,
             comment_limit=COMMENT_LIMIT,
             reason_least=GLASS_REASON_LEAST,
@@ -176,8 +178,8 @@ class Site:
         query = request.query_params
         wanted = TreeFilter(query.get("text", "").strip(), query.get("environment", ""), "unhealthy" in query)
         visible = await self.review.apps(session.caller)
-        view = view_tree(self.review.tree, visible, wanted)
-        return self.entrance.render.page(
+        view = view_tree(self.review.tree, visible, wanted, self.review.find_personal(session.caller, visible))
+        return self.entrance.page(
             "apps.html", session, view=view, wanted=wanted, environments=environments_of(visible), count=len(visible)
         )
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 import orjson
@@ -15,12 +15,13 @@ from starlette.types import Scope
 
 from ...policies.errors import ArborgateError, Denied, Invalid
 from ...policies.model import Caller, Channel
-from ...tools.proposal import Finding, Proposal, ProposalQuery, ProposalState, Verdict
+from ...tools.proposal import Finding, Proposal, ProposalQuery, ProposalState, Requester, Verdict
 from ...tools.record import Entry, Event
 from ..errors import as_json, explain_validation
 from ..identity.settings import PagesSettings
 from ..scope import NONCE
 from .entrance import STATUS
+from .masks import Masking, Masks
 from .review import COMMENT_LIMIT, Review
 from .rulings import Budget, Ruling, Seen
 from .words import reveal_clean
@@ -85,6 +86,8 @@ class Shown(BaseModel):
     break_glass: RulingBody
     review: RulingBody
     budgets: tuple[Budget, ...]
+    personal: bool = False
+    """Whether the caller may see the personal data in it; it is masked otherwise."""
 
     @classmethod
     def of(cls, seen: Seen) -> Shown:
@@ -95,6 +98,7 @@ class Shown(BaseModel):
             break_glass=RulingBody.of(seen.break_glass),
             review=RulingBody.of(seen.review),
             budgets=seen.budgets,
+            personal=seen.personal,
         )
 
 
@@ -123,7 +127,7 @@ class Terminal:
     url: str
     review: Review
     authenticate: Callable[[Scope], Awaitable[Caller | Response]]
-    clean: Callable[[str], str]
+    masking: Masking
 
     def routes(self) -> list[BaseRoute]:
         return [
@@ -138,16 +142,21 @@ class Terminal:
 
     def _endpoint(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
+            caller: Caller | None = None
             try:
-                caller = await self.authenticate(request.scope)
-                if isinstance(caller, Response):
-                    return caller
+                found = await self.authenticate(request.scope)
+                if isinstance(found, Response):
+                    return found
+                caller = found
                 await self._check_client(caller)
                 body = await handler(request, caller)
+                shows = isinstance(body, Proposal) and self.review.reads_personal(caller, body)
                 nonce = {"DPoP-Nonce": request.scope[NONCE]} if NONCE in request.scope else None
-                return _json(self._clean(body.model_dump(mode="json")), headers=nonce)
+                return _json(_write(body, self.masking.begin(caller, shows)), headers=nonce)
             except ArborgateError as error:
-                return _json({"error": self._clean(as_json(error))}, STATUS.get(error.reason, 500))
+                shows = caller is not None and self.review.reads_personal(caller)
+                told = _write(as_json(error), self.masking.begin(caller, shows))
+                return _json({"error": told}, STATUS.get(error.reason, 500))
 
         return answer
 
@@ -171,14 +180,6 @@ class Terminal:
             )
         )
         raise Denied("Only `arborgate proposals` may use this, for the person who runs it.")
-
-    def _clean(self, value: Any) -> Any:
-        """The JSON value with its texts as the pages show them: line by line, so that a long diff is not cut."""
-        if isinstance(value, str):
-            return "\n".join(reveal_clean(line, self.clean) for line in value.split("\n"))
-        if isinstance(value, dict):
-            return {name: self._clean(inner) for name, inner in value.items()}
-        return [self._clean(inner) for inner in value] if isinstance(value, list) else value
 
     async def _describe(self, _request: Request) -> Response:
         settings = self.settings
@@ -208,7 +209,7 @@ class Terminal:
         async def answer(request: Request, caller: Caller) -> BaseModel:
             body = _parse(VerdictBody, await request.body())
             return await self.review.decide(
-                caller, request.path_params["id"], verdict, digest=body.digest, comment=self.clean(body.comment)
+                caller, request.path_params["id"], verdict, digest=body.digest, comment=self.masking.clean(body.comment)
             )
 
         return answer
@@ -220,14 +221,38 @@ class Terminal:
             request.path_params["id"],
             Verdict.BREAK_GLASS,
             digest=body.digest,
-            comment=self.clean(body.comment),
+            comment=self.masking.clean(body.comment),
             app=body.app,
         )
 
     async def _review(self, request: Request, caller: Caller) -> BaseModel:
         body = _parse(ReviewBody, await request.body())
-        comment = self.clean(body.comment)
+        comment = self.masking.clean(body.comment)
         return await self.review.review_glass(caller, request.path_params["id"], body.finding, comment=comment)
+
+
+def _write(value: Any, masks: Masks) -> Any:
+    """The value as JSON, with its texts as the pages show them: line by line, so that a long diff is not cut. Personal
+    data is masked but for who asked and who decided, and in proposals of which the caller may see it."""
+    if isinstance(value, BaseModel | Budget):
+        return _write_fields(value, masks)
+    if isinstance(value, str):
+        return "\n".join(reveal_clean(line, masks.clean) for line in value.split("\n"))
+    if isinstance(value, Mapping):
+        return {masks.hide(name): _write(inner, masks) for name, inner in value.items()}
+    return [_write(inner, masks) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _write_fields(model: BaseModel | Budget, masks: Masks) -> dict[str, Any]:
+    def write() -> dict[str, Any]:
+        fields = asdict(model) if isinstance(model, Budget) else dict(model)
+        return {name: _write(inner, masks) for name, inner in fields.items()}
+
+    if isinstance(model, Shown):
+        return masks.of(model.personal, write)
+    if isinstance(model, Requester):  # but for their groups, which are others too
+        return {**masks.of(True, write), "groups": _write(model.groups, masks)}
+    return write()
 
 
 def _parse(model: type[M], body: bytes) -> M:

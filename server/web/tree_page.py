@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...tools.tree import AppId, AppTree, Freshness, Health, Node, Sync
@@ -14,12 +14,14 @@ MOST_SHOWN = 1_000
 
 @dataclass(slots=True)
 class Branch:
-    """An app and what is shown under it. `failing` counts the failing apps below, itself not included."""
+    """An app and what is shown under it. `failing` counts the failing apps below, itself not included; `personal` says
+    whether the reader may see personal data of this app."""
 
     node: Node
     children: list[Branch] = field(default_factory=list)
     failing: int = 0
     matches: bool = True
+    personal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +55,13 @@ class TreeFilter:
         )
 
 
-def view_tree(tree: AppTree, visible: Sequence[Node], wanted: TreeFilter) -> TreeView:
-    """The tree of the visible apps that match, with the way down to them. An app whose parent is hidden is a root."""
+def view_tree(tree: AppTree, visible: Sequence[Node], wanted: TreeFilter, personal: Collection[AppId]) -> TreeView:
+    """The tree of the visible apps that match, with the way down to them. An app whose parent is hidden is a root.
+    `personal`: the apps of which the reader may see personal data."""
     kept, left_out = _with_ways(visible, wanted)
-    branches = {node.app.id: Branch(node, matches=wanted.matches(node)) for node in kept}
+    branches = {
+        node.app.id: Branch(node, matches=wanted.matches(node), personal=node.app.id in personal) for node in kept
+    }
     roots = [branch for branch in branches.values() if _link(branch, branches)]
     environments: dict[str, list[Branch]] = {}
     for root in sorted(roots, key=lambda branch: str(branch.node.app.id)):
