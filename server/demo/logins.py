@@ -24,6 +24,8 @@ class Role(StrEnum):
     VIEWER = "viewer"
     DEVELOPER = "developer"
     APPROVER = "approver"
+    RESPONDER = "responder"
+    AUDITOR = "auditor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,12 @@ PEOPLE: Mapping[str, Person] = {
     ),
     Role.APPROVER: Person(
         Role.APPROVER, "ada", "Ada Approver", ("arborgate-approvers",), "decides on what others propose"
+    ),
+    Role.RESPONDER: Person(
+        Role.RESPONDER, "rita", "Rita Responder", ("arborgate-responders",), "breaks the glass in an emergency"
+    ),
+    Role.AUDITOR: Person(
+        Role.AUDITOR, "otto", "Otto Auditor", ("arborgate-auditors",), "reads the record and the policies, and reviews"
     ),
 }
 

@@ -125,7 +125,7 @@ async def test_an_agent_logs_in_by_itself_with_the_sdks_own_oauth_client(demo: D
         result = await client.call_tool("whoami", {})
     (block,) = result.content
     assert isinstance(block, TextContent)
-    assert block.text.startswith('"Dev Developer"')
+    assert block.text.startswith("«Dev Developer»")
     assert parse_qs(urlsplit(at[0]).query)["resource"] == [f"{demo.url}/mcp"]
 
 

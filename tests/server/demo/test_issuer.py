@@ -153,6 +153,8 @@ async def test_an_agent_registers_and_gets_tokens_for_the_resource_it_asked_for(
         ("viewer", "Vera Viewer", "arborgate-viewers"),
         ("developer", "Dev Developer", "arborgate-developers"),
         ("approver", "Ada Approver", "arborgate-approvers"),
+        ("responder", "Rita Responder", "arborgate-responders"),
+        ("auditor", "Otto Auditor", "arborgate-auditors"),
     ],
 )
 async def test_the_id_token_says_who_logged_in_when_and_for_whom(
