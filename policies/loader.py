@@ -267,8 +267,22 @@ def _list_files(directory: Path) -> list[Path]:
     )
 
 
+def _list_stray(directory: Path) -> list[Path]:
+    """Policies where none are read: further down, or in another spelling. Folders that begin with a dot are left alone:
+    a mounted ConfigMap keeps in them what it links to."""
+    found = {*directory.glob("*.[cC][eE][dD][aA][rR]"), *directory.glob("*/*.[cC][eE][dD][aA][rR]")}
+    inside = {file for file in found if not file.parent.name.startswith(".") or file.parent == directory}
+    return sorted(inside.difference(directory.glob("*.cedar")))
+
+
 def _read_files(directory: Path) -> list[tuple[Path, bytes]]:
     """What the folder holds, after what is always in force."""
+    if not directory.is_dir():
+        problem = "is no folder; name the one that it is in" if directory.exists() else "there is no such folder"
+        raise BadConfiguration(f"{directory}: {problem}")
+    if stray := _list_stray(directory):
+        problem = "is not read, so it would be in force for nobody; policies are in *.cedar files right in the folder"
+        raise BadConfiguration("\n".join(f"{file}: {problem}" for file in stray))
     own = [file for file in _list_files(directory) if file not in ALWAYS]
     if not any(file.suffix == ".cedar" for file in own):
         raise BadConfiguration(f"{directory}: holds no *.cedar file, so nobody could do anything")
@@ -281,7 +295,7 @@ def _read_files(directory: Path) -> list[tuple[Path, bytes]]:
 
 def _decode(file: Path, content: bytes) -> str:
     try:
-        return content.decode()
+        return content.decode("utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise BadConfiguration(f"{file}:{line}: is not UTF-8") from error
@@ -300,7 +314,7 @@ def _digest(directory: Path, files: Sequence[tuple[Path, bytes]]) -> str:
 def _fingerprint(directory: Path) -> _Fingerprint:
     """What changes when a file does: behind a mounted ConfigMap, the target of a link and the times of other files."""
     marks: list[object] = []
-    for file in _list_files(directory):
+    for file in (*_list_files(directory), *_list_stray(directory)):
         try:
             status = file.stat()
         except OSError as error:

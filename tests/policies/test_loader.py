@@ -148,6 +148,34 @@ def test_a_folder_without_policies_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path) == f"{tmp_path}: holds no *.cedar file, so nobody could do anything"
 
 
+def test_a_folder_that_is_not_there_is_told_from_one_without_policies(folder: Path) -> None:
+    assert refusal(folder / "typo") == f"{folder}/typo: there is no such folder"
+    assert refusal(folder / "readers.cedar") == f"{folder}/readers.cedar: is no folder; name the one that it is in"
+
+
+@pytest.mark.parametrize("place", ["teams/own.cedar", "own.CEDAR", "cases/own.cedar"])
+def test_policies_where_none_are_read_are_refused(folder: Path, place: str) -> None:
+    (folder / place).parent.mkdir(exist_ok=True)
+    (folder / place).write_text('@id("nothing-goes") forbid (principal, action, resource);')
+
+    assert refusal(folder).startswith(f"{folder}/{place}: is not read, so it would be in force for nobody")
+
+
+def test_what_a_mounted_configmap_keeps_beside_the_policies_is_left_alone(folder: Path) -> None:
+    (folder / "..2026_11_21").mkdir()
+    (folder / "readers.cedar").rename(folder / "..2026_11_21/readers.cedar")
+    (folder / "readers.cedar").symlink_to("..2026_11_21/readers.cedar")
+
+    load_policies(folder)
+
+
+def test_a_byte_order_mark_is_no_mistake(folder: Path) -> None:
+    for file in (folder / "readers.cedar", folder / "cases/readers.yaml"):
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+
+    load_policies(folder)
+
+
 def test_a_schema_of_ones_own_is_refused_and_a_copy_of_ours_is_not(folder: Path) -> None:
     (folder / "schema.cedarschema").write_bytes(SCHEMA.read_bytes())
     load_policies(folder)

@@ -85,6 +85,19 @@ async def test_a_set_that_is_repaired_takes_over(folder: Path) -> None:
     assert await policies.reload() == Reload(policies.current.digest)
 
 
+async def test_a_policy_that_was_moved_to_where_it_is_read_takes_over(folder: Path) -> None:
+    policies = Policies(folder)
+    (folder / "teams").mkdir()
+    (folder / "readers.cedar").rename(folder / "teams/readers.cedar")
+    refused = await policies.reload()
+    (folder / "teams/readers.cedar").rename(folder / "readers.cedar")
+
+    assert refused is not None
+    assert "is not read" in str(refused.refused)
+    assert await policies.reload() is not None
+    assert policies.refused == ""
+
+
 async def test_a_folder_that_goes_away_keeps_the_old_set(folder: Path) -> None:
     policies = Policies(folder, surroundings=TRUSTING)
     before = policies.current
