@@ -5,22 +5,29 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any, Final
 from urllib.parse import unquote
 
 import orjson
 import re2
 
-from ..tools.secret_names import NameKind, normalise_names
+from ..tools.secret_names import TELLING, NameKind, normalise_names
 from ..tools.secret_values import is_reference
-from ..tools.secrets import MARK, Detector, Found, compile_fast, default_detector, replace
+from ..tools.secrets import Detector, Found, compile_fast, default_detector, is_mark, replace
 from ..tools.text import LONGEST_LINE, cut, disarm
 from .fingerprints import Fingerprints
 from .redaction_settings import RedactionSettings
 from .structures import (
     SECRET_LINE,
+    TABLE,
+    hide_columns,
+    hide_inline,
     hide_manifests,
+    is_private_part,
     is_schema,
+    is_secret_object,
+    join_command,
     names_value,
     refers,
     secret_items,
@@ -28,13 +35,16 @@ from .structures import (
     spares_number,
     tells_name,
 )
-from .wrappings import BASE64, ESCAPED, GZIP, RUN, open_base64, open_gzip, unescape
+from .wrappings import BASE64, ESCAPED, GZIP, MOST_UNPACKED, RUN, open_base64, open_gzip, unescape
 
 _DEPTH: Final = 6
 """How many texts within texts are opened. What is wrapped deeper is hidden as a whole: no source writes such a thing."""
 
 _TOP: Final = 5
 """Down to this level a container is first looked at as a whole; further down the looks would add up."""
+
+_FAILED: Final = 1 << 14
+"""What it takes of the room for compressed texts when one can't be opened: not for nothing, or there could be many."""
 
 _KNOWN: Final = 32_768
 """Short texts remembered as harmless: kinds, namespaces and states come again in every row."""
@@ -52,13 +62,23 @@ _MARKERS = (
     GZIP,
     ESCAPED,
     r'(?i:\["(?:(?:proxy-)?authorization|(?:set-)?cookie|x-[a-z-]+)",")',
+    # What only the structure tells: a typed Secret, a JSON web key, an option and its value, a name and its value.
+    r'"type"\s*:\s*"(?:Opaque"|helm\.sh/release|[a-z.]*kubernetes\.io/)',
+    r'"(?:kty|bcrypt_hash)"\s*:',
+    TABLE,
+    r'",\s*"-[A-Za-z]",\s*"',
+    rf'[\[,]\s*"[A-Za-z_.]*{TELLING}[A-Za-z_.]*",\s*["\[]',
 )
 
 _BACKSLASH: Final = 0x5C
 _NAMED: Final = frozenset(NameKind)
 _WHOLE_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,2}")
 _MARKED = compile_fast("|".join(_MARKERS))
+_TABLE = re2.compile(TABLE)
 _BASE64, _GZIP, _ESCAPED = re2.compile(BASE64), re2.compile(GZIP), re2.compile(ESCAPED)
+
+_ROOM: ContextVar[int] = ContextVar("room", default=MOST_UNPACKED)
+"""Bytes that compressed texts of the answer in hand may still become."""
 
 Cleaned = tuple[Any, int]
 
@@ -94,10 +114,14 @@ class Redactor:
 
     def clean(self, value: Any) -> tuple[Any, int]:
         """The JSON value, cleaned, and how many secrets were taken out. The value given is not changed."""
-        return (value, 0) if self._passes(value) else self._walk(value, None)
+        if self._passes(value):
+            return value, 0
+        _ROOM.set(MOST_UNPACKED)
+        return self._walk(value, None)
 
     def clean_text(self, text: str) -> str:
         """One text, cleaned; its lines are not cut, since people approve what they read on a page."""
+        _ROOM.set(MOST_UNPACKED)
         return cut(self._without._secrets(disarm(text), 0)[0], self._limit, line=self._limit)
 
     def _passes(self, value: Any) -> bool:
@@ -126,6 +150,8 @@ class Redactor:
             return self._mapping(value, hidden, depth, level)
         if isinstance(value, list | tuple):
             return self._list(value, hidden, depth, level)
+        if isinstance(value, bytes):
+            return self._walk(value.decode("utf-8", "replace"), hidden, depth, level)
         if hidden is not None and isinstance(value, int | float) and not isinstance(value, bool):
             return (value, 0) if spares_number(hidden, value) else (f"[redacted:{hidden}]", 1)
         return value, 0
@@ -136,7 +162,7 @@ class Redactor:
         return self._walk(value, hidden, depth, level)
 
     def _list(self, values: Sequence[Any], hidden: NameKind | None, depth: int, level: int) -> Cleaned:
-        kinds = secret_items(values, self._detector.kind_of_name) if hidden is None else {}
+        kinds = self._secret_items(values) if hidden is None else {}
         items, counts = [], 0
         for index, item in enumerate(values):
             cleaned, count = self._part(item, hidden or kinds.get(index), depth, level + 1)
@@ -144,8 +170,21 @@ class Redactor:
             counts += count
         return items, counts
 
+    def _secret_items(self, values: Sequence[Any]) -> dict[int, NameKind]:
+        kinds = secret_items(values, self._detector.kind_of_name)
+        line = join_command(values)
+        found = self._detector.find_shapes(line.encode()) if line else []
+        at = 0
+        for index, item in enumerate(values if found else ()):
+            word = item.encode()
+            whole = any(one.start < at + len(word) and at < one.end for one in found)
+            if whole and not self._detector.shows_secret(word):  # what the item tells by itself needs no neighbours
+                kinds.setdefault(index, NameKind.PASSWORD)
+            at += len(word) + 1
+        return kinds
+
     def _mapping(self, value: Mapping[str, Any], hidden: NameKind | None, depth: int, level: int) -> Cleaned:
-        secret_object = value.get("kind") in ("Secret", "SecretList")
+        secret_object = is_secret_object(value)
         holder = names_value(value, lambda name: self._detector.kind_of_name(self._plain(name)))
         if hidden is not None and (refers(value) or is_schema(value)):
             hidden = None
@@ -158,15 +197,22 @@ class Redactor:
                 kind = None
             if secret_object and key in ("data", "stringData"):
                 kind = NameKind.SECRET
-            elif holder is not None and key == holder[0]:
+            elif holder is not None and key in holder[0]:
                 kind = holder[1]
+            elif is_private_part(key, value):
+                kind = NameKind.KEY
             clean_key, key_count = self._key(key)
-            result[clean_key], count = self._part(inner, kind, depth, level + 1)
+            if key == "encryptedData" and isinstance(inner, Mapping):  # of a SealedSecret: its names tell nothing
+                parts = {name: self._walk(sealed, None, depth, level + 2) for name, sealed in inner.items()}
+                result[clean_key] = {name: sealed for name, (sealed, _) in parts.items()}
+                count = sum(found for _, found in parts.values())
+            else:
+                result[clean_key], count = self._part(inner, kind, depth, level + 1)
             counts += count + key_count
         return result, counts
 
     def _key(self, key: str) -> tuple[str, int]:
-        return self._secrets(key, _DEPTH - 1) if len(key) >= 16 else (key, 0)
+        return self._secrets(key, _DEPTH - 1) if len(key) >= 16 or "=" in key else (key, 0)
 
     def _plain(self, text: str) -> str:
         return cut(disarm(text), self._limit)
@@ -175,7 +221,7 @@ class Redactor:
         """All of the text, unless it says that it holds no secret itself."""
         plain = disarm(value)
         data = plain.encode()
-        if not plain.strip() or (data.startswith(MARK) and data.endswith(b"]") and len(data) < 120):
+        if not plain.strip() or is_mark(data):
             return cut(plain, self._limit), 0
         if is_reference(data) or self._detector.is_allowed(data):
             return self._text(value, depth)
@@ -204,7 +250,7 @@ class Redactor:
             if count:
                 return inner, count
         counts = 0
-        for step in (self._manifests, self._embedded, self._spans, self._wrapped, self._escaped):
+        for step in (self._manifests, self._tables, self._embedded, self._spans, self._wrapped, self._escaped):
             text, count = step(text, depth)
             counts += count
         return text, counts
@@ -252,9 +298,16 @@ class Redactor:
         return ("\n".join(lines), counts) if counts else (text, 0)
 
     def _manifests(self, text: str, depth: int) -> tuple[str, int]:
+        text, inline = hide_inline(text)
         if not SECRET_LINE.search(text):
+            return text, inline
+        text, counts = hide_manifests(text, lambda value: self._hide(value, NameKind.SECRET, depth)[0])
+        return text, inline + counts
+
+    def _tables(self, text: str, depth: int) -> tuple[str, int]:
+        if not _TABLE.search(text):
             return text, 0
-        return hide_manifests(text, lambda value: self._hide(value, NameKind.SECRET, depth)[0])
+        return hide_columns(text, self._detector.kind_of_name, lambda value, kind: self._hide(value, kind, depth)[0])
 
     def _wrapped(self, text: str, depth: int) -> tuple[str, int]:
         """Runs of base64 that hold a secret, or compressed text: each goes as a whole."""
@@ -277,9 +330,17 @@ class Redactor:
         return data.decode(), counts
 
     def _open(self, run: bytes, depth: int, *, packed: bool) -> bytes | None:
-        inside = open_gzip(run) if packed else open_base64(run)
-        if inside is None:
-            return b"[redacted:compressed]" if packed else None
+        inside = self._unpack(run) if packed else open_base64(run)
+        if inside is not None and (told := self._tell_inside(inside, depth)) is not None:
+            return told
+        if packed:
+            return None if inside is not None else b"[redacted:compressed]"
+        parts = run.split()  # what looks like lines of one may be several
+        return (
+            next(filter(None, (self._open(part, depth, packed=False) for part in parts)), None) if parts[1:] else None
+        )
+
+    def _tell_inside(self, inside: str, depth: int) -> bytes | None:
         harmless = disarm(inside)
         cleaned, count = self._secrets(harmless, depth + 1)
         if not count:
@@ -287,6 +348,12 @@ class Redactor:
         start = cleaned.find("[redacted:")
         told = cleaned[start : cleaned.find("]", start) + 1] if count == 1 and start >= 0 else "[redacted:encoded]"
         return told.encode()
+
+    def _unpack(self, run: bytes) -> str | None:
+        room = _ROOM.get()
+        inside = open_gzip(run, room)
+        _ROOM.set(room - (len(inside) if inside is not None else _FAILED))
+        return inside
 
     def _escaped(self, text: str, depth: int) -> tuple[str, int]:
         """A text with escapes in it is read without them; it stays as it was written if that shows no secret."""

@@ -8,14 +8,15 @@ import re
 import zlib
 from urllib.parse import unquote_to_bytes
 
-MOST_UNPACKED = 1 << 20
-"""Bytes that a compressed text may become; what becomes more is not looked into, and hidden."""
+MOST_UNPACKED = 1 << 18
+"""Bytes that all compressed texts of one answer may become; what becomes more is not looked into, and hidden: two
+kilobytes can become a megabyte, and again within each other."""
 
 # The base64 of printable ASCII: every character of four says in its upper bits that the byte is one. Hashes, ids and
-# pictures fail within some characters; at the start of a run of base64, so that there is one way to read it. A slash
-# may be part of one, or of the path before it.
+# pictures fail within some characters; near the start of a run of base64, so that there is one way to read it; the very
+# first may be letters of another script. A slash may be part of one, or of the path before it.
 _QUAD = r"[CDI-Za-f][AC-HQS-Xgi-nwyz0-3][ABEFIJMNQRUVYZcdghklopstwx014589][A-Za-z0-9+/_-]"
-BASE64 = rf"(?:^|[^A-Za-z0-9+])((?:{_QUAD}){{4}})"
+BASE64 = rf"(?:^|[^A-Za-z0-9+])((?:[A-Za-z0-9+/_-]{{4}}){{0,8}}?(?:{_QUAD}){{4}})"
 GZIP = r"(?:^|[^A-Za-z0-9+])((?:H4sI|SDRzS[UQ])[A-Za-z0-9+/_-]{20})"
 ESCAPED = (
     r"%[0-7][0-9A-Fa-f]|\\u[0-9a-fA-F]{4}|\\U000[0-9a-fA-F]{5}|\\x[0-9a-fA-F]{2}|\\[nrt/]|"
@@ -44,9 +45,11 @@ def open_base64(run: bytes) -> str | None:
     return text if all(character.isprintable() or character in "\n\r\t" for character in text[:64]) else None
 
 
-def open_gzip(run: bytes) -> str | None:
+def open_gzip(run: bytes, room: int) -> str | None:
     """The text of a run of base64 (once, or twice as Helm writes its releases) that holds gzip; None when it can't be
-    looked into."""
+    looked into, or would be more than `room` bytes."""
+    if room <= 0:
+        return None
     packed = b"".join(run.split()).rstrip(b"=").translate(_FROM_URL)
     for _ in range(2):
         try:
@@ -58,8 +61,8 @@ def open_gzip(run: bytes) -> str | None:
         packed = packed.rstrip(b"=")
     try:
         opened = zlib.decompressobj(wbits=31)
-        text = opened.decompress(packed, MOST_UNPACKED)
-        return text.decode() if opened.eof else None
+        text = opened.decompress(packed, room)
+        return text.decode() if opened.eof and not opened.unused_data else None
     except (zlib.error, UnicodeDecodeError):
         return None
 

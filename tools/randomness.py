@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from itertools import pairwise
 
@@ -12,6 +13,7 @@ LEAST = 20
 _BITS = 76.0
 _CHANGES = 0.2
 _SEEN = 4_096
+_AMOUNT = re.compile(r"[\d.:,-]+[A-Za-z%]{0,5}")
 
 
 def looks_random(text: str) -> bool:
@@ -30,6 +32,17 @@ def looks_random(text: str) -> bool:
 def is_no_word(text: str) -> bool:
     """Neither a word nor some of them: with a digit, or with capital letters within, or longer than words are."""
     return len(text) >= 30 or any(character.isdigit() for character in text) or text[1:] != text[1:].lower()
+
+
+def is_no_plain_word(text: str) -> bool:
+    """Not what fields, messages and sentences are made of: holds a digit or a sign besides its letters, and is no
+    number, amount or duration (`24`, `24d`, `10Mi`)."""
+    return not text.replace("-", "").replace("_", "").replace(".", "").isalpha() and is_no_amount(text)
+
+
+def is_no_amount(text: str) -> bool:
+    """Not a number with a unit: `24d`."""
+    return _AMOUNT.fullmatch(text) is None
 
 
 def _sort(character: str) -> int:

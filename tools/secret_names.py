@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from functools import lru_cache
 from itertools import pairwise
+from unicodedata import normalize
 
 
 class NameKind(StrEnum):
@@ -22,7 +23,7 @@ class NameKind(StrEnum):
 
 
 TELLING = (
-    r"(?i:pass|pw|secret|token|cred|key|auth|cookie|connection[_.-]?string|connstr|dsn|kubeconfig|dockerc|sess|jwt|"
+    r"(?i:pass|pw|psk|kennwort|secret|token|cred|key|auth|cookie|connection[_.-]?string|connstr|dsn|kubeconfig|dockerc|sess|jwt|"
     r"signature|sig)"
 )
 """RE2: every name that `kind_of_name` gives a kind to holds one of these."""
@@ -33,29 +34,30 @@ _ABOUT = frozenset(
     """
     age alg algorithm algorithms alias arn at attempts audience audiences bits bucket budget cache changed charset
     check checks checksum claim claims class classes config configmap configuration controller cost count counts
-    created date day days decoder deprecated description digest dir directory display domain duration element enabled
-    encoder encoding endpoint endpoints engine env error errors event events exists exp expiration expire expired
-    expires expiry failed failures field fields file filename files finalizer fingerprint flow format found generation
-    generator group groups handler hash header headers help hint host hour id ids index input interval invalid issued
-    issuer keyref kid kind kinds label lastmodified length lifetime limit limits link list location lookup manager max
-    message metadata method methods min minute minutes missing mode model modified mount mounts name names namespace
-    namespaces needed number operator optional options owner page param parameter params path paths per plugin
-    policies policy port position prefix present profile prompt property provider providers pub public quality quota
-    rate ratio ref reference references refresh refs region replicas request requests required requirement
-    requirements reset resetter resource response review role rotate rotated rotation rotations rules schema scheme
-    scope scopes second seconds service size source spec started state status stdin store stores strategy strength
-    subject suffix supported sync table template time timeout timestamp title tracking ttl type types unit uri uris
-    url urls usage used username usernames uuid valid validation validator validity version versions volume volumes
-    window
+    created date day days decoder deprecated description digest dir directory display domain duration element
+    enabled encoder encoders encoding endpoint endpoints engine env error errors event events exchange exists exp
+    expiration expire expired expires expiry failed failures field fields file filename files finalizer fingerprint
+    flow format found generation generator group groups handler hash hasher hashers header headers help hint host
+    hour id ids index input interval invalid issued issuer keyref kid kind kinds label lastmodified length lifetime
+    limit limits link list location lookup manager max message metadata method methods min minute minutes missing
+    mode model modified mount mounts name names namespace namespaces needed number operator optional options owner
+    page param parameter params path paths per plugin policies policy port position prefix present profile prompt
+    property provider providers pub public quality quota rate ratio ref reference references refresh refs region
+    replicas request requests required requirement requirements reset resetter resource response review role rotate
+    rotated rotation rotations rules schema scheme scope scopes second seconds service size source spec started
+    state status stdin store stores strategy strength subject suffix supported sync table template time timeout
+    timestamp title tracking ttl type types unit uri uris url urls usage use used username usernames uuid valid
+    validation validator validators validity version versions volume volumes window
     """.split()  # noqa: SIM905  # a vocabulary reads better as text
 )
 """A name that ends in one of these speaks about a secret."""
 
 _KEYED = frozenset(
     """
-    access account admin api app application auth aws azure client consumer crypto datadog dd decryption deploy deployment
-    device encryption gcp hmac host integration jwt license licence master pgp private psk preshared rsa secret security
-    server service session shared signing sig ssh ssl storage symmetric tls webhook write
+    access account admin api app application auth aws azure client consumer crypto datadog dd decryption deploy
+    deployment device encryption fernet gcp hmac host integration jwt licence license master pgp preshared private
+    psk rsa secret security server service session shared sig signing ssh ssl storage symmetric tls unseal webhook
+    write
     """.split()  # noqa: SIM905
 )
 """What stands before `key` when the key is a secret."""
@@ -65,7 +67,7 @@ _WORDS = (
     (
         NameKind.PASSWORD,
         re.compile(
-            r".*(?:password|passwd|passphrase|passcode).*|masterauth|.*pwd|.*pass|(?:admin|bind|db|ldap|root|user)?pw"
+            r".*(?:password|passwort|passwd|passphrase|passcode|kennwort).*|masterauth|.*pwd|.*pass|psk|(?:admin|bind|db|ldap|root|user)?pw"
         ),
     ),
     (NameKind.SECRET, re.compile(r".*secrets?")),
@@ -83,6 +85,7 @@ _SESSIONS = frozenset({"jsessionid", "phpsessid", "sessid", "sessionid", "connec
 
 def kind_of_name(name: str) -> NameKind | None:
     """What a field of this name holds: `dbPassword` a password, `secretName` no secret (None)."""
+    name = name if name.isascii() else normalize("NFKC", name)  # of full-width letters
     return _judge(name) if len(name) <= 256 else _judge(name[-256:])
 
 

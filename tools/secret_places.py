@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .randomness import is_no_word, looks_random
+from .randomness import is_no_amount, is_no_plain_word, is_no_word, looks_random
 from .secret_shapes import Shape
 from .secret_values import is_cookie, is_not_said
 
@@ -19,6 +19,10 @@ _LOGINS = r"argocd|az|buildah|docker|helm|nerdctl|oc|oras|podman|skopeo"
 _MONGO = r"cypher-shell|mongo|mongodump|mongosh|sqlcmd"
 _LDAP = r"redis-cli|ldapadd|ldapmodify|ldapsearch|ldapwhoami"
 _MYSQL = r"mysql|mysqldump|mysqladmin|mariadb"
+_WEB = r"curl|etcdctl|http|wget|xh"
+_CELL = r"(?:secret|secret_key|token|api_key|access_key)"
+_CALLED = r"(?i:[\w.-]*(?:password|passwd|pwd|secret|token|api_?key|_KEY|_SALT))"
+_SETTING = r"(?:define|put|set\w{0,16}|with\w{0,16}|add\w{0,16}|getenv|get|values)"
 _GAP = r"[^\r\n|;]{0,200}?"
 
 PLACES: tuple[Shape, ...] = (
@@ -36,6 +40,11 @@ PLACES: tuple[Shape, ...] = (
     ),
     Shape(
         "authorization",
+        r"(?i:\bauthorization\\*[\"']?\s*[:=]\s*\\*[\"']?digest\s)",
+        r"(?i:\bauthorization\\*[\"']?\s*[:=]\s*\\*[\"']?digest\s+)([^\r\n]{8,})",
+    ),
+    Shape(
+        "authorization",
         r"(?i:\bauthorization\s*:\s*)[A-Za-z0-9._~+/-]{20}",
         r"(?i:\bauthorization\s*:\s*)([A-Za-z0-9._~+/-]{20,}={0,2})",
     ),
@@ -45,7 +54,36 @@ PLACES: tuple[Shape, ...] = (
         r"(?i:\b(?:set-)?cookie2?\\*[\"']?\s*[:=]\s*\\*[\"']?)([A-Za-z0-9!#$%&*+.^_`|~-]+=[^\r\n\"']+)",
         judge=is_cookie,
     ),
-    # Sentences.
+    Shape(
+        "cookie",
+        r"(?i:\bsess(?:ion)?(?:[_-]?id)?=)[A-Za-z0-9+/_%.-]{16}",
+        r"(?i:\bsess(?:ion)?(?:[_-]?id)?=)([A-Za-z0-9+/_%.-]{16,}={0,2})",
+        judge=looks_random,
+    ),
+    # Sentences and tables.
+    Shape(
+        "password",
+        r"(?i:\bpass(?:word|phrase|wd|code)\b[^\r\n<]{0,24}<(?:b|code|kbd|pre|strong|tt)>)",
+        r"(?i:\bpass(?:word|phrase|wd|code)\b(?:\s+is|\s+was|:)\s*<(?:b|code|kbd|pre|strong|tt)>)([^<\s]{4,})</",
+        judge=is_not_said,
+    ),
+    Shape(
+        "password",
+        r"(?i:pass(?:word|phrase|wd))[ \t]",
+        r"(?i:(?:^|\n)[ \t]*(?:\w*_)?pass(?:word|phrase|wd)(?:\t[ \t]*|[ \t]{2,}))([^\s/]{6,})[ \t]*(?:$|\r?\n)",
+        judge=lambda value: not value.isalpha() and is_no_amount(value),
+    ),
+    Shape(
+        "generic",
+        rf"(?i:{_CELL})[ \t]",
+        rf"(?i:(?:^|\n)[ \t]*(?:\w*_)?{_CELL}(?:\t[ \t]*|[ \t]{{2,}}))([^\s/]{{6,}})[ \t]*(?:$|\r?\n)",
+        judge=is_no_plain_word,
+    ),
+    Shape(
+        "vault_key",
+        r"(?i:\b(?:unseal|recovery) key \d)",
+        r"(?i:\b(?:unseal|recovery) key \d{1,2}:\s*)([A-Za-z0-9+/]{20,}={0,2})",
+    ),
     Shape(
         "generic",
         rf"(?i:{_WORDS}|\bdd)[\w ,.:=(-]*[ :=('\"`]+[A-Za-z0-9][A-Za-z0-9+/_=.-]{{19}}",
@@ -64,6 +102,27 @@ PLACES: tuple[Shape, ...] = (
         r"(?i:\b(?:insecure-password|masterauth|primaryauth|requirepass|tls-(?:client-)?key-file-pass)[ \t]+\"?)([^\s'\"]+)",
         judge=is_not_said,
     ),
+    Shape(
+        "password",
+        r"(?i:\btcp-check[ \t]+send)",
+        r"(?i:\btcp-check[ \t]+send(?:-lf)?[ \t]+[\"']?AUTH)(?:\\*[ \t])(?:[\w.-]+\\*[ \t])?([^\s\\\"']+)",
+    ),
+    Shape(
+        "password",
+        r"LoginModule\b",
+        r"LoginModule\b[^;]{0,400}?((?:\buser_[\w.-]+\s*=\s*\\*[\"'][^\"'\\]*\\*[\"'][\s\\]*)+)",
+    ),
+    Shape(
+        "pagerduty_key",
+        r"(?i:\b(?:routing|service|integration)_?key)",
+        r"(?i:\b(?:routing|service|integration)_?key\\*[\"']?\s*[:=]\s*\\*[\"']?)([a-f0-9]{32})\b",
+    ),
+    Shape(
+        "consul_key",
+        r"\bencrypt\\*\"?\s*[:=]",
+        r"\bencrypt\\*\"?\s*[:=]\s*\\*\"([A-Za-z0-9+/]{22,43}={1,2})",
+    ),
+    Shape("password", r"\br[ow]community6?[ \t]", r"\br[ow]community6?[ \t]+([^\s\"']{4,})", judge=is_not_said),
     Shape("password", r"(?i:auth-pass[ \t])", r"(?i:\bsentinel[ \t]+auth-pass[ \t]+\S+[ \t]+)([^\s'\"]+)"),
     Shape("password", r"(?i:\bstats[ \t]+auth[ \t])", r"(?i:\bstats[ \t]+auth[ \t]+[^\s:]+:)([^\s'\"]+)"),
     Shape("password", r"(?i:\s+password\s)", r"(?i:\b(?:user|login|machine)\s+\S+\s+password\s+)([^\s'\"]+)"),
@@ -99,6 +158,17 @@ PLACES: tuple[Shape, ...] = (
         r"(?i:\bidentified\s+(?:with\s+\S+\s+)?(?:by|as)\s+(?:password\s+)?)'([^']+)'",
     ),
     Shape("password", r"(?i:\bpassword[\s=(]+')", r"(?i:\bpassword(?:\s*=\s*|\s+|\s*\(\s*))'([^']+)'"),
+    Shape(
+        "password",
+        r"(?i:ConvertTo-SecureString)",
+        r"(?i:\bConvertTo-SecureString\s+(?:-String\s+)?)['\"]([^'\"]+)['\"]",
+    ),
+    Shape(
+        "password",
+        rf"\(\s*\\*['\"]{_CALLED}",
+        rf"(?i:\b{_SETTING})\s*\(\s*\\*['\"]{_CALLED}\\*['\"]\s*,\s*\\*['\"]([^'\"\s\\]{{3,}})\\*['\"]",
+        judge=is_no_plain_word,
+    ),
     Shape("password", r"\bsshpass\s", r"\bsshpass\s+-p\s*['\"]?([^\s'\"]+)"),
     Shape("password", rf"\b(?:{_MYSQL})\b[^\r\n|;]*\s-p", rf"\b(?:{_MYSQL})\b{_GAP}\s-p['\"]?([^\s'\"]+)"),
     Shape(
@@ -117,8 +187,8 @@ PLACES: tuple[Shape, ...] = (
     Shape("password", r"\bsmbclient\b", rf"\bsmbclient\b{_GAP}\s-U\s?['\"]?[^\s%'\"]+%([^\s'\"]+)"),
     Shape(
         "password",
-        r"\b(?:curl|wget|http|xh)\s[^\r\n|;]*\s(?:-u|--user|--proxy-user|-a)",
-        rf"\b(?:curl|wget|http|xh)\b{_GAP}\s(?:-u|--user|--proxy-user|-a)[ =]?\s*['\"]?[^\s:'\"]+:([^\s'\"]+)",
+        rf"\b(?:{_WEB})\b[^\r\n|;]*\s(?:-u|--user|--proxy-user|-a)",
+        rf"\b(?:{_WEB})\b{_GAP}\s(?:-u|--user|--proxy-user|-a)[ =]?\s*['\"]?[^\s:'\"]+:([^\s'\"]+)",
     ),
     Shape("password", r"\bhtpasswd\s", r"\bhtpasswd\s+-\w*b\w*\s+(?:\S+\s+)?\S+\s+(\S+)"),
     Shape("password", r"\bpass:", r"\bpass:([^\s'\"]{4,})"),
@@ -127,6 +197,24 @@ PLACES: tuple[Shape, ...] = (
     Shape("password", r"(?i:jdbc:oracle:)", r"(?i:\bjdbc:oracle:\w+:[^/\s@]+/)([^@\s]+)@"),
     Shape("url_password", r"://[^\s/:@\"'<>]*:[^\s/\"'<>]*@", rf"{_SCHEME}{_USER}:([^\s/\"'<>]+)@"),
     Shape("url_password", r"://[^\s/:@\"'<>]*:[^\s\"'<>]*@", rf"{_SCHEME}{_USER}:(\d*[^\s\d/\"'<>][^\s\"'<>]*)@"),
+    Shape("url_password", r"@(?:tcp|unix)\(", r"\b[\w.-]+:([^\s/@\"']+)@(?:tcp|unix)\("),
+    Shape(
+        "url_password",
+        r":[^\s:@/\"'<>]{4,80}@[A-Za-z][\w.-]*:\d",
+        r"(?:^|[\s\"'=(,])[A-Za-z][\w.-]{0,40}:([^\s:@/\"'<>,]{4,80})@[A-Za-z][\w.-]*:\d{2,5}(?:$|[^\w])",
+        judge=is_no_plain_word,
+    ),
+    Shape(
+        "url_signature",
+        r"(?i:[?&](?:signature|hmac|assertion|client_assertion|ticket)=)",
+        r"(?i:[?&](?:signature|hmac|assertion|client_assertion|ticket)=)([A-Za-z0-9%+/_=~.-]{16,})",
+    ),
+    Shape(
+        "saml",
+        r"\bSAML(?:Response|Request|art)\\*[\"']?\s*[=:]",
+        r"\bSAML(?:Response|art)\\*[\"']?\s*[=:]\s*\\*[\"']?([A-Za-z0-9%+/_=-]{20,})",
+    ),
+    Shape("oauth_code", r"[?&]code=", r"[?&]code=([A-Za-z0-9%/_.~-]{16,})", judge=looks_random),
     Shape("url_token", r"://[A-Za-z0-9_-]+@", rf"{_SCHEME}([A-Za-z0-9_-]{{20,}})@"),
     Shape(
         "vault_secret_id",

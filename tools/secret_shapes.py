@@ -117,7 +117,7 @@ SHAPES: tuple[Shape, ...] = (
     Shape("supabase_key", r"sbp_|sb_secret_", r"\b(?:sbp_[a-f0-9]{40}|sb_secret_[A-Za-z0-9_-]{20,})\b"),
     Shape("tailscale_key", r"tskey-", r"\btskey-(?:api|auth|client|scim|webhook)-[A-Za-z0-9]+-[A-Za-z0-9]{16,}"),
     Shape("teams_webhook", r"webhookb2/", r"\bwebhook\.office\.com/webhookb2/([A-Za-z0-9@/-]{60,})"),
-    Shape("telegram_token", r"\d:AA[A-Za-z0-9_-]", r"\b\d{8,10}:AA[A-Za-z0-9_-]{33}"),
+    Shape("telegram_token", r"\d:AA[A-Za-z0-9_-]", r"(?:\b|\bbot)(\d{8,10}:AA[A-Za-z0-9_-]{33})"),
     Shape("terraform_token", r"\.atlasv1\.", r"\b[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_=-]{50,}"),
     Shape("twilio_key", r"\bSK[0-9a-f]{8}", r"\bSK[0-9a-f]{32}\b"),
     Shape("typeform_token", r"\btfp_", r"\btfp_[A-Za-z0-9_.=-]{50,}"),

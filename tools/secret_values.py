@@ -11,13 +11,17 @@ from .secret_names import NameKind
 LONGEST_JUDGED: Final = 2_048
 """A longer value is a secret whatever it says."""
 
-_POINTER = rb"""\$\{[^}:]{0,200}\}|\$\([^)]{0,200}\)|\$[A-Z_][A-Z0-9_]*|\$\d{1,2}|%[A-Z_][A-Z0-9_]*%|%\(\w+\)s|%[svq]|
-    \{\{[^}\n]{0,300}\}\}\}?|\{\w*\}|\$\{\{[^}\n]{0,300}\}\}|<path:[^>\n]{0,300}>|<[A-Za-z][A-Za-z0-9 ._-]{0,60}>|ref\+\S+|
+_POINTER = rb"""\$\{[^}:]{0,200}\}|
+    \$\{[A-Za-z_][\w.]{0,100}:-?\}|\$\([^)]{0,200}\)|\$[A-Z_][A-Z0-9_]*|\$\d{1,2}|%[A-Z_][A-Z0-9_]*%|%\(\w+\)s|%[svq]|
+    \{\{[^}\n]{0,300}\}\}\}?|\{(?:[A-Za-z_]*|\d{1,2})\}|
+    \$\{\{[^}\n]{0,300}\}\}|<path:[^>\n]{0,300}>|<[A-Za-z][A-Za-z0-9 ._-]{0,60}>|ref\+\S+|
     (?:vault|op|secret|awssm|gcpsm|azkv|doppler|keyring|sops|file):(?://?)?[\w./-]+(?:\#[\w.-]+)?|arn:aws[a-z-]*:[^\s"'']+|
     projects/[^/\s]+/secrets/[^\s"']+|@Microsoft\.KeyVault\([^)]{0,300}\)|ENC\[[A-Z0-9_]+,[^\]]{0,400}\]|
     \.{1,2}/[\w./-]+|/(?:app|config|data|dev|etc|home|mnt|opt|proc|root|run|secrets|srv|tmp|usr|var|vault)/[\w./-]+|
     (?:env|process\.env|os\.environ|os\.getenv|getenv|System\.getenv|ENV|var|local|settings|secrets|self|this)(?:\.[\w.]+|
-    [\[(][^\])\n]{0,120}[\])])|[a-z_][a-z0-9_.]*\(\)|\*{2,}|\.{3,}|x{3,}|X{3,}|\([a-z ]{1,20}\)|
+    [\[(][^\])\n]{0,120}[\])])|[a-z_][a-z0-9_.]*\(\)|[a-z]\w*(?:\.\w+)+\([^)\n]{0,120}\)+|
+    (?:data|module|random_\w+|aws_\w+|azurerm_\w+|google_\w+|kubernetes_\w+|vault_\w+)\.[\w.\[\]]+|
+    \*{2,}|\.{3,}|x{3,}|X{3,}|\([a-z ]{1,20}\)|
     :(?:param|password|passwd|pwd|secret|token|value)\w*|
     <?\[?(?:redacted|REDACTED|hidden|filtered|FILTERED|masked|MASKED)\]?>?""".replace(b"\n    ", b"")
 
@@ -33,24 +37,26 @@ _REFERENCE = re.compile(
 
 _SAID: Final = frozenset(
     b"""
-    a about absent accepted access across added after again ago all already also an and any are as at authentication
-    automatically basic be bearer been before being but by can cannot changed check checked copied could created
-    default delete deleted denied dial did disabled do does done empty enabled error exceeded exists expired expires
-    expiry failed failure fetched for found from generated get given granted had has have head iam if in incorrect
-    invalid is issued it its kerberos key ldap length like limit loaded lookup may method mismatch missing mounted
-    mtls must mutable name need needed needs neither never new no not now oauth oauth2 of off oidc ok on only optional
-    or our out passed patch permission please policy post present provided put read refused rejected required requires
-    reset retrieved returned revoked rotated same saml see sent set should since so some stale store stored succeeded
-    that the their then there these they this to too type unable unauthorized unchanged unexpected unknown unset until
-    updated updating use used uses using valid validated validation verified via was we were what when where which who
-    why will with without would wrong yes you your
+    a about absent accepted access across added after again ago all already also an and any are as ask asked at
+    authentication automatically basic be bearer been before being but by can cannot changed check checked copied
+    could created default delete deleted denied dial did disabled do does done empty enabled error exceeded exists
+    expired expires expiry failed failure fetched for found from generated get given granted had has have head iam
+    if in incorrect invalid is issued it its kerberos key ldap length like limit loaded lookup may method mismatch
+    missing mounted mtls must mutable name need needed needs neither never new no not now oauth oauth2 of off oidc
+    ok on only optional or our out passed patch permission please policy post present provided put read refused
+    rejected required requires reset retrieved returned revoked rotated same saml see sent set should since so some
+    stale store stored succeeded that the their then there these they this to too type unable unauthorized unchanged
+    unexpected unknown unset until updated updating use used uses using valid validated validation verified via was
+    we were what when where which who why will with without would write wrong yes you your
     """.split()
 )
 """How a sentence goes on that speaks about a secret (`token: expired`). As a password each would be a poor one."""
 
 _TAG = re.compile(rb"v?\d+(?:\.\d+)*(?:[-+._][\w.+-]*)?|latest|stable|edge|nightly|main|master|dev|alpine\S*|sha256.*")
-_PREFIX = re.compile(rb"[bfru]{1,2}[\"']")
+_PREFIX = re.compile(rb"(?:<%=\s{0,8})?[bfru]{0,2}[\"']")
 _COUNTED = re.compile(rb"(?i:tokens|secrets):[ \t]")
+_AMOUNT = re.compile(rb"\d+ bytes\b")  # `password:  24 bytes`, as `kubectl describe` shows a Secret
+_PASSED = re.compile(rb"(?i:pass)[\"']?: \d{1,4}")  # tests
 _TYPE = re.compile(rb"[*&]?[A-Z][A-Za-z]+(?:\[\w+\])?[,):]")
 _WORD = re.compile(rb"[A-Za-z']+")
 _ENDS = re.compile(rb"[\s\"'`<>&]|[,;|]\s{0,3}[\w.-]{1,40}[=:]")
@@ -113,6 +119,8 @@ def is_said(kind: NameKind, data: bytes, name_at: int, start: int, end: int) -> 
     """Whether what follows the name is a sentence about the secret: `token: expired`, `password: must be changed`."""
     word = _WORD.match(data, start, min(end, start + 24))
     if word is not None and word[0].lower() in _SAID and data[word.end() : word.end() + 1] in _WORD_ENDS:
+        return True
+    if _AMOUNT.match(data, start, end) is not None or _PASSED.fullmatch(data, name_at, end) is not None:
         return True
     if data[max(0, name_at - 9) : name_at] == b"checksum/":  # of a manifest, by which pods are restarted
         return True

@@ -20,20 +20,26 @@ __all__ = ["SHAPES", "Detector", "Found", "default_detector", "holds_secret", "i
 MARK = b"[redacted:"
 """How the place of a secret begins. What stands there is none."""
 
+_MARK = re.compile(rb"\[redacted:[a-z0-9_]{1,40}(?::[0-9a-f]{8})?\]")
+"""All of it: only what is ours is passed over, whatever somebody else writes behind `[redacted:`."""
+
 _MEMORY = 64 << 20
 _TAIL = re.compile(rb"(?:(?:%(?:2[BbDdEeFf]|3[Dd]|5[Ff]|7[Ee])|\\+u00(?:2[bBdDeEfF]|3[dD])|\\+/)[A-Za-z0-9+/=_.~-]*)+")
 """How a secret goes on where `+`, `/` or `=` in it are escaped."""
 _NAME = rf"[A-Za-z0-9_.$-]*{TELLING}[A-Za-z0-9_.-]*"
 
-HEAD = rf"({_NAME})(?:\]|\\*[\"'`]|</?\w{{1,20}}>)*\s*(?:=>|:=|\+=|=|:|>)[ \t]*"
+HEAD = rf"({_NAME})(?:\]|\\*[\"'`]|</?\w{{1,20}}>)*[\s\x{{a0}}]*(?:=>|:=|\+=|=|:|>|\x{{ff1a}}|\x{{ff1d}})[ \t]*"
 """RE2: a telling name and what parts it from its value, in JSON, YAML, TOML, INI, XML, code, URLs and log lines."""
 
 _FLAG = rf"(?:^|[\s\"'\[,=])--?({_NAME})[\"']?(?:\s+|\s*,\s*)"
 """RE2: an option of a command, its value the next word."""
 
+_UNDERLINED = rf"({_NAME}):[ \t]*\r?\n-{{3,}}\r?\n"
+"""RE2: a name with a line drawn under it, as `kubectl describe` shows what is in a ConfigMap."""
+
 PAIR = (
-    r"(?i:\b(?:name|key|field|header|parameter|param|property|variable|option|setting))\\*[\"']?\s*[:=]\s*\\*[\"']?"
-    rf"({_NAME})\\*[\"']?[\s,/]*(?:-\s+)?\\*[\"']?(?i:value|content|val|default)\\*[\"']?\s*[:=]\s*"
+    r"(?i:\b(?:name|key|k|field|header|parameter|param|property|variable|option|setting))\\*[\"']?\s*[:=]\s*\\*[\"']?"
+    rf"({_NAME})\\*[\"']?[\s,/]*(?:-\s+)?\\*[\"']?(?i:value|content|val|v|text|data|default(?:_?value)?)\\*[\"']?\s*[:=]\s*"
 )
 """RE2: `name: DB_PASSWORD, value: …`: variables, parameters and headers, in YAML, JSON or XML attributes."""
 
@@ -46,6 +52,11 @@ class Found:
     start: int
     end: int
     unsalted: bool = False
+
+
+def is_mark(value: bytes) -> bool:
+    """Whether the value is what stands in a secret's place, and nothing more."""
+    return _MARK.fullmatch(value) is not None
 
 
 def compile_fast(pattern: str) -> Any:
@@ -71,7 +82,7 @@ class Detector:
         self._each: dict[int, Any] = {}
         named = "|".join(f"[A-Za-z0-9_.-]*{_spell(name)}[A-Za-z0-9_.-]*" for name in sorted(names))
         name = f"(?:{_NAME}|{named})" if named else _NAME
-        self.heads = tuple(pattern.replace(_NAME, name) for pattern in (HEAD, PAIR, _FLAG))
+        self.heads = tuple(pattern.replace(_NAME, name) for pattern in (HEAD, PAIR, _FLAG, _UNDERLINED))
         self._heads = [re2.compile(pattern) for pattern in self.heads]
 
     @cached_property
@@ -109,6 +120,10 @@ class Detector:
         """Whether the settings say of exactly this value that it is no secret."""
         return value in self._allowed
 
+    def find_shapes(self, data: bytes) -> list[Found]:
+        """The secrets that a shape gives away, in no order, whatever names stand around."""
+        return list(self._find_shapes(data)) if self._quick.search(data) else []
+
     def shows_secret(self, data: bytes) -> bool:
         """Whether a secret of a known shape stands in the text."""
         return self._quick.search(data) is not None and any(True for _ in self._find_shapes(data))
@@ -119,7 +134,7 @@ class Detector:
 
     def find(self, data: bytes) -> list[Found]:
         """The secrets of a text in UTF-8, in order, none within another."""
-        found = list(self._find_shapes(data)) if self._quick.search(data) else []
+        found = self.find_shapes(data)
         for pattern in self._heads:
             found += self._find_named(pattern, data)
         return _merge(found)
@@ -143,7 +158,7 @@ class Detector:
         return self._each[index]
 
     def _spares(self, shape: Shape, value: bytes) -> bool:
-        if value.startswith(MARK) or value in self._allowed:
+        if is_mark(value) or value in self._allowed:
             return True
         if shape.judge is not None and not shape.judge(value.decode("utf-8", "replace")):
             return True
@@ -155,7 +170,7 @@ class Detector:
         while (match := pattern.search(data, at)) is not None:
             begin, at = match.span(match.lastindex)
             kind = self.kind_of_name(data[begin:at].decode("ascii", "replace"))
-            if kind is not None and not data.startswith(MARK, max(0, begin - len(MARK))):
+            if kind is not None and _MARK.match(data, max(0, begin - len(MARK))) is None:
                 at = match.end()
                 yield kind, begin, at
 
@@ -166,7 +181,7 @@ class Detector:
                 continue
             start, end, quoted = ends_value(data, begins, at)
             value = data[start:end]
-            if not value or value.startswith(MARK) or value in self._allowed or is_reference(value):
+            if not value or is_mark(value) or value in self._allowed or is_reference(value):
                 continue
             judged = not quoted and end - start < LONGEST_JUDGED
             if judged and (is_said(kind, data, begins, start, end) or is_tag(kind, data, begins, start, end)):
