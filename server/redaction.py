@@ -72,6 +72,10 @@ _MARKERS = (
 
 _BACKSLASH: Final = 0x5C
 _NAMED: Final = frozenset(NameKind)
+_ONE_DRAWN = re.compile(r"[A-Za-z0-9+/_.~-]+={0,2}")
+"""One thing drawn, and not several (a connection string, a file) of which all but a guessable one may be known."""
+_DIGEST = re.compile(r"[0-9a-fA-F]+|[A-Za-z0-9+/]{22}==|[A-Za-z0-9+/]{27}=|[A-Za-z0-9+/]{43}=|[A-Za-z0-9+/]{86}==")
+"""What may be the hash of a password: MD5, SHA-1, SHA-256 or SHA-512."""
 _WHOLE_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,2}")
 _MARKED = compile_fast("|".join(_MARKERS))
 _TABLE = re2.compile(TABLE)
@@ -376,6 +380,13 @@ class Redactor:
             plain = plain if opened is None else opened.strip()
             if known := self._detector.kind_of_value(plain.encode()):
                 kind, unsalted = known.kind, known.unsalted
+            elif not _ONE_DRAWN.fullmatch(plain.partition(":")[2] or plain) or kind in (
+                NameKind.CONNECTION,
+                NameKind.COOKIE,
+            ):
+                unsalted = True
+            elif kind == NameKind.PASSWORD:
+                unsalted = _DIGEST.fullmatch(plain) is not None
         if kind in ("authorization", NameKind.CREDENTIAL) and ":" in plain:  # Basic: the user, then the password
             plain = plain.partition(":")[2]
         elif kind not in _NAMED and "%" in plain:
