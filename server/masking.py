@@ -103,11 +103,16 @@ class _Walk:
         if found.kind is Kind.IP:
             address = ipaddress.ip_address(found.text)
             return any(address.version == network.version and address in network for network in self._networks)
-        return found.text.lower() in self._own
+        return _read(found) in self._own
 
     def _number(self, found: Finding) -> str:
         known = self.numbers.setdefault(found.kind, {})
-        return f"[{found.kind}:{known.setdefault(found.text.lower(), len(known) + 1)}]"
+        return f"[{found.kind}:{known.setdefault(_read(found), len(known) + 1)}]"
+
+
+def _read(found: Finding) -> str:
+    """Whom it names, however it is written."""
+    return found.text.lower().replace("%40", "@")
 
 
 _OURS = frozenset({"cursor", "cut", "next"})

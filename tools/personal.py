@@ -37,7 +37,7 @@ _SEPARATOR = r"(?:/|\\{1,4})"
 
 _ANY = re2.compile(
     # Of a mail address what stands behind the @; before it, `_LOCAL` looks: so no search runs far and finds nothing.
-    r"(?P<domain>@(?:[\p{L}\p{N}-]+\.)+\p{L}{2,})"
+    r"(?P<domain>(?:@|%40)(?:[\p{L}\p{N}-]+\.)+\p{L}{2,})"
     rf"|(?:^|[^\p{{L}}\p{{N}}_.~/-])(?:file://)?(?:[A-Za-z]:)?{_SEPARATOR}(?:(?:export|var|usr|mnt|data)/)?(?i:home|users){_SEPARATOR}"
     r"(?:(?P<full>[^\s/\\:;,\"<>|*?]+(?: [^\s/\\:;,\"<>|*?]+){1,3})\\|(?P<name>[^\s/\\:;,\"'<>|*?()\[\]{}]+))"
     rf"|(?P<v4>{_V4})|(?P<v6>{_V6})"
@@ -48,14 +48,16 @@ _BEFORE = 160
 _WORD_BEFORE = 12
 _REQUEST = 8
 _BEHIND = 4
-_VERSION_BEFORE = re.compile(r"(?:[\w.]|[A-Za-z][/+~-]|(?:version|release|tag)[\s:=\"']{1,4})$", re.IGNORECASE)
+_VERSION_BEFORE = re.compile(
+    r"(?:[\w.]|[A-Za-z][/+~-]|(?:version|release|revision|chart|tag)[\s:=\"']{1,4})$", re.IGNORECASE
+)
 _TAG_BEFORE = re.compile(r"(?:^|[\s\"'=,(])[a-z0-9][a-z0-9.-]*(?::\d+)?(?:/[a-z0-9._-]+)+:$")
 _REQUEST_BEFORE = re.compile(r"\b[A-Z]{3,7} $")  # a route of a web server, not a path
 _LONGER_BEHIND = re.compile(r"\w|\.\d|[-+~][A-Za-z]")
 _NETWORK_BEHIND = re.compile(r"/(\d{1,3})")
 
 SUSPICIOUS = (
-    r"[^\s\"@]@[^\s\"@.]+\.",
+    r"[^\s\"@](?:@|%40)[^\s\"@.]+\.",
     r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]",
     r"[0-9A-Fa-f]{3,4}:[0-9A-Fa-f]{0,4}:",
     r"(?i:home|users)[/\\]",
@@ -66,7 +68,15 @@ _NOBODY = re.compile(
     r"admin|donotreply|do-not-reply|git|hostmaster|mailer-daemon|no-reply|noreply|notifications|postmaster|root",
     re.IGNORECASE,
 )
-_MACHINES = (".gserviceaccount.com", ".local", ".internal", ".invalid", ".noreply.github.com")
+_MACHINES = (
+    ".gserviceaccount.com",
+    ".internal",
+    ".invalid",
+    ".local",
+    ".noreply.github.com",
+    ".service",  # a unit of systemd
+    ".svc",
+)
 _ACCOUNT = re.compile(
     r"airflow|all|app|appuser|argocd|circleci|coder|default|ec2-user|git|gitpod|jenkins|jovyan|linuxbrew|node|nonroot|"
     r"postgres|public|redis|root|runner|runneradmin|shared|spark|ubuntu|user|vcap|vscode|www-data|[$%.~].*",
@@ -102,11 +112,14 @@ def _judge_mail(text: str, at: int, end: int, earliest: int) -> Finding | None:
     local = _LOCAL.search(text, max(earliest, at - _LOCAL_LONGEST), at)
     if local is None:
         return None
-    domain = text[at + 1 : end].lower()
+    domain = text[at:end].lower().removeprefix("@").removeprefix("%40")
     version = all(part.isdigit() for part in domain.split(".")[:2])  # pkg@4.17.21-beta.x
     if _NOBODY.fullmatch(local[0]) or domain.endswith(_MACHINES) or version:
         return None
-    return Finding(Kind.MAIL, local.start(), end, text[local.start() : end])
+    begin = local.start()
+    if text.startswith("://", max(0, begin - 3)):  # who logs in at a host, which may be known
+        return None if _ACCOUNT.fullmatch(local[0]) else Finding(Kind.NAME, begin, at, local[0])
+    return Finding(Kind.MAIL, begin, end, text[begin:end])
 
 
 def _is_somebodys(text: str, found: Finding) -> bool:

@@ -49,6 +49,11 @@ async def test_who_lacks_it_reads_numbers_that_tell_the_same_from_another(tmp_pa
     assert "alice" not in str(answer)
 
 
+def test_an_address_is_the_same_one_however_it_is_written() -> None:
+    text = "ada@example.com ada%40example.com GRACE%40example.com grace@example.com"
+    assert Masker().mask_text(text, ["Ada@example.com"]) == "ada@example.com ada%40example.com [mail:1] [mail:1]"
+
+
 async def test_who_has_it_reads_what_is_there(tmp_path: Path) -> None:
     answer = await make_world(tmp_path).call("app_get", AUDITOR, app="api")
     assert answer.structured is not None

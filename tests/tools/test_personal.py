@@ -16,6 +16,8 @@ FOUND = {
     "söme@bücher.de x@163.com": [(Kind.MAIL, "söme@bücher.de"), (Kind.MAIL, "x@163.com")],
     "session:alice@example.com:1": [(Kind.MAIL, "alice@example.com")],
     "Signed-off-by: Bob <bob@example.org>\nmore": [(Kind.MAIL, "bob@example.org")],
+    "GET /login?email=alice%40example.com&next=/ HTTP/1.1": [(Kind.MAIL, "alice%40example.com")],
+    "clone https://alice@git.example.com/acme/shop.git": [(Kind.NAME, "alice")],
     "open /home/alice/.kube/config: denied": [(Kind.NAME, "alice")],
     "/Users/carol/src file:///home/dora/x /export/home/ed": [
         (Kind.NAME, "carol"),
@@ -47,6 +49,7 @@ SPARED = [
     "/home/node/app /home/app /Users/Shared /home/$USER /home/.cache",
     "main/home/alice and https://example.com/home/alice",
     "GET /home/products HTTP/1.1",
+    "probe@prometheus-0.monitoring.svc getty@tty1.service targetRevision: 1.2.3.4 chart=1.2.3.4",
     "registry.example.org/shop/api:1.2.3.4 shop/api:1.2.3.4-beta",
     "v1.2.3.4 chart-1.2.3.4 version: 1.2.3.4 release 1.2.3.4 1.2.3.4-rc 1.2.3.4+k3s",
     "Chrome/120.0.0.0 Safari/537.36 1.2.3.4.5 0001.2.3.4 1.2.3.4a",
