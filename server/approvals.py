@@ -47,7 +47,7 @@ def new_signing_key() -> tuple[str, str]:
 
 def load_signing_key(path: Path | None) -> OKPKey:
     """The private key of `proposals.signing_key_file`; raises `BadConfiguration`."""
-    key = _load(path, "proposals.signing_key_file")
+    key = load_key(path, "proposals.signing_key_file")
     if not key.is_private:
         raise BadConfiguration(f"proposals.signing_key_file: {path} holds a public key, which can't sign")
     return key
@@ -56,7 +56,7 @@ def load_signing_key(path: Path | None) -> OKPKey:
 def load_verify_key(path: Path | None) -> OKPKey:
     """The public key of `proposals.verify_key_file`. A private one is refused: the applier must not be able to
     approve what it applies. Raises `BadConfiguration`."""
-    key = _load(path, "proposals.verify_key_file")
+    key = load_key(path, "proposals.verify_key_file")
     if key.is_private:
         raise BadConfiguration(
             f"proposals.verify_key_file: {path} holds a private key; give the applier the public one"
@@ -64,7 +64,8 @@ def load_verify_key(path: Path | None) -> OKPKey:
     return key
 
 
-def _load(path: Path | None, setting: str) -> OKPKey:
+def load_key(path: Path | None, setting: str) -> OKPKey:
+    """The Ed25519 key in the file that a setting names, of either half; raises `BadConfiguration`."""
     if path is None:
         raise BadConfiguration(f"{setting} is not set: approvals can't be signed or checked without it")
     try:

@@ -6,139 +6,50 @@ import asyncio
 import contextlib
 import errno
 import fcntl
-import hashlib
+import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from io import FileIO
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, cast
+from typing import Any
 
-import orjson
+from joserfc.jwk import OKPKey
 
 from ..policies.errors import BadConfiguration, Unrecorded
-from ..policies.model import Attribute
 from ..tools.record import Entry, Event, Record
+from .background import running
+from .chain import ENTRY_FIELDS, GENESIS, Head, open_line, seal_line
 from .notes import Notes
+from .settings import RecordSettings
+from .signed_heads import SignedHead, load_record_key, sign_head, write_head
+
+logger = logging.getLogger(__name__)
 
 _NOTED = Entry(event=Event.FACTS_NOTED)
-
-GENESIS = "0" * 64
-"""The `prev` of a chain's first line."""
-
-_ENTRY_FIELDS = tuple(each.name for each in fields(Entry) if each.name not in ("question", "surroundings"))
-_HASH_TAIL = len(b',"hash":"') + 64 + len(b'"}')
+_SIGNED = Entry(event=Event.LOG_SIGNED)
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """The end of a chain: the next line's `seq` and `prev`, and where it will start (bytes)."""
+class Upkeep:
+    """What a log does by itself: with a key, it signs its head every so many seconds and when it is closed."""
 
-    seq: int
-    prev: str
-    offset: int
+    key: OKPKey | None = None
+    sign_every: float = 60.0
 
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """What verifying a file found: how many lines hold, and the first that does not (1-based) with the reason."""
-
-    lines: int
-    head: str
-    bad_line: int = 0
-    why: str = ""
-
-    @property
-    def whole(self) -> bool:
-        return not self.bad_line
+    @classmethod
+    def read(cls, settings: RecordSettings) -> Upkeep:
+        """What the settings say; raises `BadConfiguration` for a key that is none."""
+        file = settings.signing_key_file
+        return cls(load_record_key(file) if file else None, settings.sign_every)
 
 
-_NOTHING: Mapping[str, object] = {}
-
-
-def seal_line(
-    entry: Entry, *, seq: int, time: str, replica: str, prev: str, cited: Mapping[str, object] = _NOTHING
-) -> tuple[bytes, str]:
-    """The finished line (with its newline) and its hash. Empty fields are left out; `hash` covers all before it.
-
-    `cited` are the fields that only a record has: the facts that it names or holds."""
-    body: dict[str, Any] = {"seq": seq, "time": time, "replica": replica, "prev": prev}
-    for name in _ENTRY_FIELDS:
-        value = getattr(entry, name)
-        if value:
-            body[name] = value
-    if cited:
-        body |= cited
-    line = orjson.dumps(body)
-    digest = hashlib.sha256(line).hexdigest()
-    return b'%b,"hash":"%b"}\n' % (line[:-1], digest.encode()), digest
-
-
-def open_line(line: bytes) -> Record:
-    """The record in a finished line; raises ValueError when it is not one or its hash does not cover it."""
-    stripped = line.rstrip(b"\n")
-    if len(stripped) <= _HASH_TAIL or not stripped[-_HASH_TAIL:].startswith(b',"hash":"'):
-        raise ValueError("the line has no hash")
-    try:
-        body = orjson.loads(stripped)
-    except orjson.JSONDecodeError as error:
-        raise ValueError("the line is not JSON") from error
-    if hashlib.sha256(stripped[:-_HASH_TAIL] + b"}").hexdigest() != body["hash"]:
-        raise ValueError("the hash does not cover the line")
-    return parse_record(body)
-
-
-def parse_record(body: dict[str, Any]) -> Record:
-    """A record from its JSON object; raises ValueError for one that is not."""
-    try:
-        for name in ("actors", "places", "policies"):
-            if name in body:
-                body[name] = tuple(body[name])
-        if "context" in body:
-            body["context"] = tuple({name: _value(each[name]) for name in each} for each in body["context"])
-        return Record(**{**body, "event": Event(body["event"])})
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError("the line is not a record") from error
-
-
-def _value(value: Any) -> Attribute:
-    return tuple(value) if isinstance(value, list) else cast("Attribute", value)
-
-
-def verify(path: Path) -> Verified:
-    """Checks every line of one chain: its hash, its link to the line before and its number. Reads any length."""
-    lines, prev = 0, GENESIS
-    with path.open("rb") as file:
-        for line in file:
-            number = lines + 1
-            if not line.endswith(b"\n"):
-                return Verified(lines, prev, number, "the line is not finished")
-            try:
-                record = open_line(line)
-            except ValueError as error:
-                return Verified(lines, prev, number, str(error))
-            if record.prev != prev:
-                return Verified(lines, prev, number, "the line does not follow the one before it")
-            if record.seq != number:
-                return Verified(lines, prev, number, f"the line says it is number {record.seq}")
-            lines, prev = number, record.hash
-    return Verified(lines, prev)
-
-
-def read_records(path: Path, *, offset: int = 0) -> Iterator[tuple[Record, int]]:
-    """The records of a chain from a byte offset, each with the offset behind it; stops before an unfinished line."""
-    with path.open("rb") as file:
-        file.seek(offset)
-        for line in file:
-            if not line.endswith(b"\n"):
-                return
-            offset += len(line)
-            yield open_line(line), offset
+_NO_UPKEEP = Upkeep()
 
 
 @dataclass(slots=True)
@@ -149,14 +60,15 @@ class _Waiting:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Lines that are written together: who waits for them, the chain's head once they are on disk, and the digests of
-    the facts that the file then holds too."""
+    """Lines that are written together: who waits for them, the chain's head once they are on disk, the digests of the
+    facts that the file then holds too, and the line that signs the head, should one be among them."""
 
     waiting: Sequence[_Waiting]
     records: Sequence[Record]
     block: bytes
     head: Head
     told: set[str] = field(default_factory=set)
+    signed: Record | None = None
 
 
 class AuditLog:
@@ -164,11 +76,15 @@ class AuditLog:
     written go together in the next write and share its fsync (group commit). A thread of its own does the disk's work and
     nothing else, one batch after another, so the event loop never waits and never competes for the interpreter."""
 
-    def __init__(self, path: Path, replica: str, clean: Callable[[str], str], policy_set: Callable[[], str]) -> None:
+    def __init__(
+        self, path: Path, replica: str, clean: Callable[[str], str], policy_set: Callable[[], str], upkeep: Upkeep
+    ) -> None:
         self.path = path
         self.replica = replica
         self._clean = clean
         self._policy_set = policy_set
+        self._upkeep = upkeep
+        self._stated = 0
         self._known = lru_cache(maxsize=1_024)(clean)
         self._notes = Notes(clean)
         self._waiting: list[_Waiting] = []
@@ -190,19 +106,21 @@ class AuditLog:
         replica: str,
         clean: Callable[[str], str] = str,
         policy_set: Callable[[], str] = lambda: "",
+        upkeep: Upkeep = _NO_UPKEEP,
     ) -> AsyncIterator[AuditLog]:
         """Continues (or begins) the chain `<directory>/<replica>.jsonl` and holds it alone until closed.
 
-        `clean` redacts free text on its way in; `policy_set` tells the policies in force, for records that name none.
-        Raises `BadConfiguration` when the folder can't be written, the chain's
+        `clean` redacts free text on its way in; `policy_set` tells the policies in force, for records that name none;
+        `upkeep` is what the log does by itself. Raises `BadConfiguration` when the folder can't be written, the chain's
         end does not verify, or another process holds it."""
         log = await asyncio.to_thread(_prepare, directory, replica)
-        audit = cls(log, replica, clean, policy_set)
+        audit = cls(log, replica, clean, policy_set, upkeep)
         audit._thread.start()
         try:
             note = f"cut {audit._cut} bytes of a line that was never finished" if audit._cut else ""
             await audit.write(Entry(event=Event.LOG_OPENED, detail=note))
-            yield audit
+            async with running(audit._sign_at_intervals()) if upkeep.key else contextlib.nullcontext():
+                yield audit
         finally:
             await audit._close()
 
@@ -243,22 +161,26 @@ class AuditLog:
             self._batches.put(batch)
 
     def _seal(self, waiting: Sequence[_Waiting]) -> _Batch:
-        head, lines, records, told = self._head, [], [], set[str]()
+        head, lines, records, told, signed = self._head, [], [], set[str](), None
         time = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         for each in waiting:
             entry, cited = self._cleaned(each.entry), self._notes.cite(each.entry)
+            if self._upkeep.key and entry.event is Event.LOG_SIGNED:
+                stated = SignedHead(self.replica, head.seq - 1, head.prev, time)
+                cited = {"signature": sign_head(stated, self._upkeep.key)}
             for facts in self._notes.missing(cited, told):
                 line, head, _ = self._line(_NOTED, head, time, {"facts": facts.told})
                 lines.append(line)
             line, head, record = self._line(entry, head, time, cited)
             lines.append(line)
             records.append(record)
-        return _Batch(waiting, records, b"".join(lines), head, told)
+            signed = record if record.signature else signed
+        return _Batch(waiting, records, b"".join(lines), head, told, signed)
 
     def _line(self, entry: Entry, head: Head, time: str, cited: Mapping[str, Any]) -> tuple[bytes, Head, Record]:
         """The next line, the head behind it, and the record as it can be read from it."""
         line, digest = seal_line(entry, seq=head.seq, time=time, replica=self.replica, prev=head.prev, cited=cited)
-        values = {**{name: getattr(entry, name) for name in _ENTRY_FIELDS}, **cited}
+        values = {**{name: getattr(entry, name) for name in ENTRY_FIELDS}, **cited}
         record = Record(seq=head.seq, time=time, replica=self.replica, prev=head.prev, hash=digest, **values)
         return line, Head(head.seq + 1, digest, head.offset + len(line)), record
 
@@ -272,6 +194,14 @@ class AuditLog:
             # The loop may be gone at a hard stop; then nobody waits for the answer any more.
             if not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(self._answer, batch, error)
+            if batch.signed and not error:
+                self._keep_head(batch.signed.signature)
+
+    def _keep_head(self, signature: str) -> None:
+        try:
+            write_head(self.path, signature)
+        except OSError as error:  # the chain holds the statement: only the copy beside it is old now
+            logger.warning("the signed head of %s can't be written: %s", self.path.name, error.strerror)
 
     def _store(self, block: bytes) -> None:
         if self._torn:
@@ -302,6 +232,7 @@ class AuditLog:
         if error is None:
             self._head = batch.head
             self._notes.settle(batch.told)
+            self._stated = batch.signed.seq if batch.signed else self._stated
         for index, waiting in enumerate(batch.waiting):
             if waiting.done.cancelled():
                 continue
@@ -320,7 +251,20 @@ class AuditLog:
                 callback()
         self._hand_over()
 
+    async def _sign_at_intervals(self) -> None:
+        while True:
+            await asyncio.sleep(self._upkeep.sign_every)
+            await self._sign()
+
+    async def _sign(self) -> None:
+        """Signs the head, if there is anything new; when it can't be recorded, the calls fail loudly enough."""
+        if self._head.seq - 1 > self._stated:
+            with contextlib.suppress(Unrecorded):
+                await self.write(_SIGNED)
+
     async def _close(self) -> None:
+        if self._upkeep.key:
+            await self._sign()
         self._closing = True
         await self._idle.wait()
         self._batches.put(None)

@@ -17,7 +17,7 @@ import typer
 from ..policies.errors import ArborgateError, BadConfiguration
 from ..tools.record import Entry, Event
 from ..tools.text import quote, quote_name
-from .audit import AuditLog
+from .audit import AuditLog, Upkeep
 from .identity.denylist import FOR_GOOD, Denial, Kind, SharedDenyList, longest_life
 from .identity.tokens import is_name
 from .record_stream import RecordStream
@@ -136,7 +136,10 @@ async def _record(settings: Settings) -> AsyncIterator[AuditLog]:
         records = RecordStream(state, longest=settings.record.stream_length)
         async with (
             AuditLog.open(
-                settings.record.dir, f"{settings.replica}-deny", Redactor(settings.redaction).clean_text
+                settings.record.dir,
+                f"{settings.replica}-deny",
+                Redactor(settings.redaction).clean_text,
+                upkeep=Upkeep.read(settings.record),
             ) as audit,
             records.following(audit),
         ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from heapq import nlargest
 from pathlib import Path
@@ -12,11 +12,15 @@ from typing import Annotated
 
 import orjson
 import typer
+from joserfc.jwk import OKPKey
 
 from ..tools.record import Record, RecordQuery
 from ..tools.text import quote_name
-from .audit import read_records, verify
+from .approvals import load_key
+from .chain import read_records
+from .proof import Proof, prove
 from .record_stream import matches
+from .signed_heads import SignedHead, read_head
 
 commands = typer.Typer(help="The audit log: prove it whole, follow it, search it.", no_args_is_help=True)
 
@@ -25,18 +29,60 @@ _POLL_SECONDS = 0.25
 
 
 @commands.command("verify")
-def verify_logs(log: Log) -> None:
-    """Checks every line of every chain; exits 1 and names the first bad line when one was changed."""
-    whole = True
-    for path in find_logs(log):
-        found = verify(path)
-        if found.whole:
-            typer.echo(f"{path.name}: whole, {found.lines} records, head {found.head}")
+def verify_logs(
+    log: Log,
+    key: Annotated[
+        list[Path] | None, typer.Option(help="A public key (record.pub.jwk) that signed heads are checked with.")
+    ] = None,
+    expect: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A head that was once told, which must still be there: replica:number:hash, or a *.head file."
+        ),
+    ] = None,
+) -> None:
+    """Checks every line of every chain; exits 1 and names the first bad line when one was changed.
+
+    With --key also every signature, up to where the log is signed; what a *.head file beside a log says is always expected.
+    """
+    keys = {one.thumbprint(): one for one in (load_key(path, "--key") for path in key or [])}
+    expected = [_read_expected(text, keys) for text in expect or []]
+    faults = False
+    logs = find_logs(log)
+    for path in logs:
+        found = prove(path, keys, [head for head in expected if head.replica == path.stem])
+        faults = faults or bool(found.faults)
+        if found.faults:
+            for fault in found.faults:
+                typer.echo(f"{path.name}: {fault}", err=True)
         else:
-            whole = False
-            typer.echo(f"{path.name}: broken at line {found.bad_line}: {found.why}", err=True)
-    if not whole:
+            typer.echo(f"{path.name}: whole, {found.lines} records, head {found.head}{_say_signed(found)}")
+    for head in expected:
+        if head.replica not in {path.stem for path in logs}:
+            faults = True
+            typer.echo(f"{quote_name(head.replica)}: no log is here, but line {head.seq} is expected", err=True)
+    if faults:
         raise typer.Exit(1)
+
+
+def _say_signed(found: Proof) -> str:
+    if not found.signed:
+        return ""
+    behind = found.unsigned
+    since = f", {behind} record{'s are' if behind > 1 else ' is'} newer" if behind else ""
+    return f", signed up to line {found.signed.seq} at {found.signed.time}{since}"
+
+
+def _read_expected(text: str, keys: Mapping[str, OKPKey]) -> SignedHead:
+    """The head that is told; ends the command when it is none."""
+    replica, *rest = text.rsplit(":", 2)
+    if len(rest) == 2 and rest[0].isdigit():
+        return SignedHead(replica, int(rest[0]), rest[1], "")
+    try:
+        return read_head(Path(text), keys)
+    except ValueError as error:
+        typer.echo(f"--expect {text}: {error}; give replica:number:hash, or a *.head file", err=True)
+        raise typer.Exit(2) from error
 
 
 @commands.command("tail")

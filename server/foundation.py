@@ -12,7 +12,7 @@ from ..tools.environments import Environments
 from ..tools.kubernetes.source import Clusters, connect
 from ..tools.record import Entry, Event
 from ..tools.tree import AppTree
-from .audit import AuditLog
+from .audit import AuditLog, Upkeep
 from .background import running
 from .record_stream import RecordStream
 from .redaction import Redactor
@@ -47,7 +47,13 @@ async def open_foundation(
     policies = Policies(settings.policies.dir, surroundings=around)
     async with AsyncExitStack() as stack:
         audit = await stack.enter_async_context(
-            AuditLog.open(settings.record.dir, replica, redactor.clean_text, lambda: policies.current.digest)
+            AuditLog.open(
+                settings.record.dir,
+                replica,
+                redactor.clean_text,
+                lambda: policies.current.digest,
+                Upkeep.read(settings.record),
+            )
         )
         state = open_state(settings.state)
         stack.push_async_callback(state.redis.aclose)

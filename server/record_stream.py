@@ -16,8 +16,9 @@ from redis.exceptions import RedisError
 
 from ..policies.errors import Invalid, Unavailable
 from ..tools.record import Event, Record, RecordPage, RecordQuery, is_of
-from .audit import AuditLog, open_line, parse_record
+from .audit import AuditLog
 from .background import end
+from .chain import open_line, parse_record
 from .state import State
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ _RETRY_SECONDS: Final = 1.0
 _PAUSE_SECONDS: Final = 0.1
 """Between two shipments: a line that follows a quiet moment goes at once, a stream of lines goes in batches."""
 
+_BESIDE: Final = frozenset({Event.FACTS_NOTED, Event.LOG_SIGNED})
 _FACTS: Final = b'"event":"%b"' % Event.FACTS_NOTED.encode()
 _SEQ: Final = len(b'{"seq":')
 _SKEW_SECONDS: Final = 60.0
@@ -150,9 +152,9 @@ def _newest_first(records: list[Record]) -> list[Record]:
 
 def matches(record: Record, query: RecordQuery) -> bool:
     """Whether a record is what the query asks for; `caller` is the person's key or name, `resource` a part of one. What
-    other records rest on is found where it is asked for alone."""
+    other records rest on, and what vouches for them, is found where it is asked for alone."""
     return (
-        (record.event is not Event.FACTS_NOTED or (query.event != "" and is_of(record.event, query.event)))
+        (record.event not in _BESIDE or (query.event != "" and is_of(record.event, query.event)))
         and (not query.caller or query.caller in (record.caller, record.caller_name))
         and (not query.agent or query.agent == record.agent or query.agent in record.actors)
         and is_of(record.event, query.event)

@@ -20,7 +20,7 @@ from ..policies.facts import (
 from ..policies.model import Action, Caller, Question, Resource
 from ..policies.surroundings import Surroundings
 from ..tools.record import Event, Record
-from .audit import open_line
+from .chain import open_line
 
 _FACTS: Final = b'"event":"%b"' % Event.FACTS_NOTED.encode()
 _LOADED: Final = b'"event":"%b"' % Event.POLICY_LOADED.encode()

@@ -90,6 +90,8 @@ class RecordSettings(Section):
     dir: Path = Path("arborgate-record")
     stream_length: int = Field(default=1_000_000, ge=1_000, description="records kept searchable in Redis")
 
+    signing_key_file: Path | None = Field(default=None, description="private JWK (Ed25519) that signs the log's head")
+    sign_every: Seconds = Field(default=60.0, description="how often, while there is anything new")
 
 class PolicySettings(Section):
     dir: Path | None = Field(default=None, description="your *.cedar and cases/*.yaml; default: the shipped ones")

@@ -15,7 +15,7 @@ from mcp.client.stdio import StdioServerParameters
 from mcp_types import CallToolResult
 from playwright.async_api import Page, expect
 
-from arborgate.server.audit import read_records, verify
+from arborgate.server.chain import read_records, verify
 from arborgate.tools.record import Event
 from tests.controller import controlling, fail
 from tests.installation import CLUSTER, Installation

@@ -29,6 +29,7 @@ class Event(StrEnum):
     GLASS_BROKEN = "glass:broken"
     GLASS_REVIEWED = "glass:reviewed"
     LOG_OPENED = "log:opened"
+    LOG_SIGNED = "log:signed"
     POLICY_KEPT = "policy:kept"
     POLICY_LOADED = "policy:loaded"
     PROPOSAL_APPLIED = "proposal:applied"
@@ -131,7 +132,9 @@ class Record(Entry):
     What a decision was made on is told by digests of facts (see `policies/facts.py`): `asker`, `places` in the order of
     the resources, and with policies that were loaded the `settings` around them. `context` (one for each resource) and
     `decided_at` (seconds since the epoch, where the decision depends on the moment) stand in the line itself. `facts` is
-    the piece that a line of `facts:noted` holds, before the first line of the file that names it."""
+    the piece that a line of `facts:noted` holds, before the first line of the file that names it.
+
+    `signature` is the statement of a line of `log:signed` about the line before it: a compact JWS (RFC 7515)."""
 
     seq: int
     time: str
@@ -144,6 +147,7 @@ class Record(Entry):
     decided_at: float = 0.0
     settings: str = ""
     facts: Mapping[str, object] = field(default_factory=dict)
+    signature: str = ""
 
 
 @dataclass(frozen=True, slots=True)

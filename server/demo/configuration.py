@@ -50,6 +50,8 @@ def write_configuration(places: Places, port: int, redis: EmbeddedRedis) -> None
     """Writes both files, and the keys and passwords that they point to."""
     private, public = new_signing_key()
     secrets = {"signing-key.json": private, "verify-key.json": public, **redis.passwords}
+    for name in ("serve-record", "applier-record"):
+        secrets[f"{name}.jwk"], secrets[f"{name}.pub.jwk"] = new_signing_key()
     for name, secret in secrets.items():
         _write(places.folder / name, secret)
     state = _describe_redis(places, redis, "arborgate")
@@ -63,9 +65,9 @@ def write_configuration(places: Places, port: int, redis: EmbeddedRedis) -> None
         ],
         "clusters": [{"name": "sandbox", "kubeconfig": str(places.kubeconfig)}],
         "state": state,
-        "record": {"dir": str(places.record)},
     }
     serve = {
+        "record": _describe_record(places, "serve"),
         "http": {"host": LOOPBACK, "port": port, "drain_timeout": 2},
         "identity": {
             "issuers": [{"issuer": places.issuer, "algorithms": ["ES256"]}],
@@ -79,6 +81,7 @@ def write_configuration(places: Places, port: int, redis: EmbeddedRedis) -> None
         "proposals": {"signing_key_file": str(places.folder / "signing-key.json")},
     }
     applier = {
+        "record": _describe_record(places, "applier"),
         "proposals": {"verify_key_file": str(places.folder / "verify-key.json")},
         "applier": {
             "clusters": [{"name": "sandbox", "kubeconfig": str(places.applier_kubeconfig)}],
@@ -87,6 +90,10 @@ def write_configuration(places: Places, port: int, redis: EmbeddedRedis) -> None
     }
     _write(places.serve, yaml.safe_dump({**shared, **serve}))
     _write(places.applier, yaml.safe_dump({**shared, **applier}))
+
+
+def _describe_record(places: Places, process: str) -> dict[str, str]:
+    return {"dir": str(places.record), "signing_key_file": str(places.folder / f"{process}-record.jwk")}
 
 
 def _describe_redis(places: Places, redis: EmbeddedRedis, user: str) -> dict[str, str]:

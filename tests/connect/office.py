@@ -13,7 +13,8 @@ from typing import Any, cast
 import httpx2
 
 from arborgate.policies.errors import LoginNeeded, ScopeNeeded
-from arborgate.server.audit import AuditLog, read_records
+from arborgate.server.audit import AuditLog
+from arborgate.server.chain import read_records
 from arborgate.server.connect.asking import Manner
 from arborgate.server.connect.authorization import Authorization
 from arborgate.server.connect.discovery import find_mcp

@@ -13,7 +13,7 @@ import httpx2
 import yaml
 from mcp.client.client import Client
 
-from arborgate.server.audit import read_records
+from arborgate.server.chain import read_records
 from arborgate.tools.record import Event, Record
 from tests.parts.process import Process, find_free_ports
 from tests.server.serving import connected

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from arborgate.policies.errors import Unavailable
 from arborgate.policies.model import Caller, Channel
-from arborgate.server.audit import read_records, verify
 from arborgate.server.background import running
+from arborgate.server.chain import read_records, verify
 from arborgate.server.cli_deny import commands
 from arborgate.server.identity.authentication import Identity, Safeguards
 from arborgate.server.identity.denylist import Kind, SharedDenyList, longest_life

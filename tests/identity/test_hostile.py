@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from arborgate.policies.model import Channel
-from arborgate.server.audit import AuditLog, read_records
+from arborgate.server.audit import AuditLog
+from arborgate.server.chain import read_records
 from arborgate.server.identity.authentication import Safeguards
 from arborgate.server.identity.nonces import Nonces
 from arborgate.server.identity.proofs import Proofs

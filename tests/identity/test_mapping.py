@@ -16,7 +16,8 @@ from starlette.types import Scope
 
 from arborgate.policies.errors import BadConfiguration
 from arborgate.policies.model import ActionGroup, Caller, Channel
-from arborgate.server.audit import AuditLog, read_records
+from arborgate.server.audit import AuditLog
+from arborgate.server.chain import read_records
 from arborgate.server.http import Authenticator
 from arborgate.server.identity.authentication import Identity
 from arborgate.server.identity.callers import caller_of, find_claim, read_groups

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from arborgate.policies.errors import BadConfiguration, Unrecorded
-from arborgate.server.audit import GENESIS, AuditLog, open_line, read_records, seal_line, verify
+from arborgate.server.audit import AuditLog
+from arborgate.server.chain import GENESIS, open_line, read_records, seal_line, verify
 from arborgate.server.cli_record import commands
 from arborgate.tools.record import Entry, Event
 

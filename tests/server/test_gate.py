@@ -24,7 +24,8 @@ from arborgate.policies.model import (
     Resource,
     ResourceType,
 )
-from arborgate.server.audit import AuditLog, read_records, verify
+from arborgate.server.audit import AuditLog
+from arborgate.server.chain import read_records, verify
 from arborgate.server.gate import Answer, CallerPolicy, Gate, UnknownTool
 from arborgate.server.metrics import Metrics
 from arborgate.server.redaction import Redactor

@@ -15,7 +15,8 @@ from mcp_types import RequestParamsMeta
 
 from arborgate.policies.errors import BadConfiguration
 from arborgate.policies.model import Caller
-from arborgate.server.audit import AuditLog, read_records
+from arborgate.server.audit import AuditLog
+from arborgate.server.chain import read_records
 from arborgate.server.gate import Gate
 from arborgate.server.http import build_app, requester
 from arborgate.server.identity.authentication import Identity

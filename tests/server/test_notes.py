@@ -14,7 +14,8 @@ from arborgate.policies.errors import Unrecorded
 from arborgate.policies.facts import describe_caller, describe_resource, describe_surroundings
 from arborgate.policies.loader import Policies, Reload, read_policies
 from arborgate.policies.model import INSTALLATION, Action, Question
-from arborgate.server.audit import AuditLog, open_line, read_records, verify
+from arborgate.server.audit import AuditLog
+from arborgate.server.chain import open_line, read_records, verify
 from arborgate.server.foundation import _watch_policies
 from arborgate.server.replay import Archive
 from arborgate.tools.record import Entry, Event, Record

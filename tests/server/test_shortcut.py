@@ -9,7 +9,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from arborgate.policies.model import Caller
-from arborgate.server.audit import read_records
+from arborgate.server.chain import read_records
 from arborgate.server.gate import Answer
 from arborgate.server.scope import CALLER
 from arborgate.server.shortcut import Shortcut

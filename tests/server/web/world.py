@@ -18,7 +18,8 @@ from arborgate.policies.engine import Engine
 from arborgate.policies.loader import Policies, read_policies
 from arborgate.policies.model import Caller, Channel
 from arborgate.server.approvals import sign_approval, verify_approval
-from arborgate.server.audit import AuditLog, read_records
+from arborgate.server.audit import AuditLog
+from arborgate.server.chain import read_records
 from arborgate.server.http import Authenticator
 from arborgate.server.identity.authentication import Identity, Safeguards
 from arborgate.server.identity.nonces import Nonces
