@@ -26,8 +26,9 @@ from ..tools.proposal import (
     proposal_resources,
 )
 from ..tools.record import Judged
-from ..tools.risk import Risk, find_factors, rate
+from ..tools.risk import Risk, RiskFactor, find_factors, rate
 from ..tools.rollouts.changes import workload_target
+from ..tools.rollouts.claims import find_downgrades, find_excess
 from ..tools.tree import AppTree, Node
 from .approvals import verify_approval
 from .counts import Counts
@@ -63,13 +64,14 @@ class Verifier:
 
     def check_content(self, content: Content) -> None:
         """The changes are what they claim to be: each of an object of its app, touching only what its precondition
-        watches, none touching what another relies on; they tell all of their risk that can be seen from here; and the
-        requester may ask for them."""
+        watches and what its kind says, none touching what another relies on; they tell all of their risk that can be
+        seen from here; and the requester may ask for them."""
         if not content.changes:
             raise Refused("The proposal changes nothing.")
         for change in content.changes:
             self._check_target(change)
             _check_fields(change)
+            self._check_kind(change)
         for one, other in combinations(content.changes, 2):
             _check_apart(one, other)
         self._check_risk(content)
@@ -139,9 +141,7 @@ class Verifier:
     def _check_risk(self, content: Content) -> None:
         """An approver must not have been shown, nor policy been told, less than there is."""
         told = {each.factor for each in content.factors}
-        untold = [
-            each for each in find_factors(content.changes, self._tree, self._environments) if each.factor not in told
-        ]
+        untold = [each for each in self._find_factors(content) if each.factor not in told]
         if untold:
             raise Refused(f"It does not tell all of its risk: {untold[0].why}")
         if rate(content.factors) is Risk.HIGH and content.risk is not Risk.HIGH:
@@ -166,11 +166,20 @@ class Verifier:
 
     def _needed(self, content: Content) -> int:
         """By what the applier itself knows of the apps, never less than what the approvers were shown."""
-        for change in content.changes:
-            self._node(change.target.app)
-        found = find_factors(content.changes, self._tree, self._environments)
-        risk = Risk.HIGH if rate((*found, *content.factors)) is Risk.HIGH else content.risk
+        risk = Risk.HIGH if rate((*self._find_factors(content), *content.factors)) is Risk.HIGH else content.risk
         return max(content.approvals_needed, approvals_needed(self._settings.proposals, risk))
+
+    def _find_factors(self, content: Content) -> Sequence[RiskFactor]:
+        """What can be seen from here."""
+        nodes = {change.target.app: self._node(change.target.app) for change in content.changes}
+        found = find_factors(content.changes, self._tree, self._environments)
+        return (*found, *find_downgrades(content.changes, nodes))
+
+    def _check_kind(self, change: Change) -> None:
+        """A change that is called a sync must not move the app to another cluster on the way."""
+        if field := find_excess(change, self._node(change.target.app).app):
+            kind = str(change.kind).replace("_", " ")
+            raise Refused(f"The change of {change.target} writes {field}, which no {kind} does.")
 
     def _check_target(self, change: Change) -> None:
         node, target = self._node(change.target.app), change.target

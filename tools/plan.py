@@ -65,11 +65,13 @@ def make_change(
     if undo.patch is not None and find_secret(undo.patch):
         undo = Undo(None, "What was there looks like a secret, and a proposal never carries one.")
     written = list_fields(patch)
+    # Where the patch adds the first of something, the undo takes away all of it.
+    watched = {*written, *(list_fields(undo.patch) if undo.patch else ()), *depends_on}
     return Change(
         kind=kind,
         target=target,
         summary=summary,
-        precondition=make_precondition(live, {*written, *depends_on}),
+        precondition=make_precondition(live, watched),
         patch=patch,
         diff=diff_objects(live, merge(live, patch), written, name=f"{target.kind} {target.namespace}/{target.name}"),
         undo=undo.patch,

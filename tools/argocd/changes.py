@@ -93,7 +93,7 @@ def plan_sync(node: Node, live: JsonObject, *, revision: str = "", source: int =
             depends_on=("/operation", *_DECLARED),
             undo=_undo_by_operation(live),
         ),
-        _deployed_before(app, revision) if revision else (),
+        deployed_before(app, revision) if revision else (),
     )
 
 
@@ -159,7 +159,7 @@ def plan_set_revision(node: Node, live: JsonObject, *, revision: str, source: in
         sources.patch(at, {"targetRevision": revision}),
         f"Set the target revision of {app.id.name}{sources.label(at)} to {_shorten(revision)}",
     )
-    return Plan(change, _going_back(app, was, revision) or _deployed_before(app, revision))
+    return Plan(change, going_back(app, was, revision) or deployed_before(app, revision))
 
 
 def plan_set_image(
@@ -192,7 +192,7 @@ def plan_set_image(
     )
     found = find_running(edit.image.name, app.images)
     running = found.version if found else ""
-    return Plan(change, _going_back(app, edit.was, edit.now) or _going_back(app, running, edit.now))
+    return Plan(change, going_back(app, edit.was, edit.now) or going_back(app, running, edit.now))
 
 
 def combine_images(node: Node, live: JsonObject, first: Plan, second: Plan) -> Plan:
@@ -376,13 +376,14 @@ def _shorten(revision: str) -> str:
     return revision[:10] if _COMMIT.fullmatch(revision) else revision if _REVISION.fullmatch(revision) else "HEAD"
 
 
-def _going_back(app: App, was: str, now: str) -> tuple[RiskFactor, ...]:
+def going_back(app: App, was: str, now: str) -> tuple[RiskFactor, ...]:
+    """Whether the second of two versions of something in the app is the lower."""
     if not goes_back(was, now):
         return ()
     return (RiskFactor.of(Factor.DOWNGRADE, f"{app.id.name} goes back to an earlier version ({now})."),)
 
 
-def _deployed_before(app: App, revision: str) -> tuple[RiskFactor, ...]:
+def deployed_before(app: App, revision: str) -> tuple[RiskFactor, ...]:
     """Whether the app has left the revision (a commit, or a tag that Argo CD kept as such) behind."""
     *earlier, current = [entry.revision for entry in app.history] or [""]
     if _names(revision, app.revision or current) or not any(_names(revision, one) for one in earlier):

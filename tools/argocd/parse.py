@@ -178,12 +178,13 @@ def _read_destination(destination: JsonObject) -> str:
 
 
 def _read_sources(spec: JsonObject) -> tuple[AppSource, ...]:
-    several = tuple(_read_source(each) for each in read_objects(spec, "sources"))
+    several = tuple(read_source(each) for each in read_objects(spec, "sources"))
     one = read_object(spec, "source")
-    return several or ((_read_source(one),) if one else ())
+    return several or ((read_source(one),) if one else ())
 
 
-def _read_source(raw: JsonObject) -> AppSource:
+def read_source(raw: JsonObject) -> AppSource:
+    """One source as an Application has it in its spec and in its history."""
     return AppSource(
         repo=read_text(raw, "repoURL"),
         path=read_text(raw, "path"),

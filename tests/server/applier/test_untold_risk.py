@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from arborgate.tools.change import Change
+from arborgate.tools.change import Change, ChangeKind
+from arborgate.tools.plan import Undo, make_change
 from arborgate.tools.proposal import Draft, Proposal, proposal_resources
 from arborgate.tools.risk import Factor, Risk, RiskFactor, find_factors
 from tests.server.applier.cluster import make_app
@@ -73,3 +74,48 @@ async def test_the_factors_are_what_policies_see(world: World) -> None:
     (resource,) = proposal_resources(proposal, [world.node("api").resource])
     assert dict(resource.attributes)["factors"] == ("replicas_to_zero", "strict_environment")
     assert (dict(resource.attributes)["risk"], dict(resource.attributes)["breaker"]) == ("high", "")
+
+
+async def test_going_back_to_an_earlier_version_is_found_again(world: World) -> None:
+    change = world.set_revision("api", "v0.9")
+    told = find_factors([change], world.tree, world.environments)
+    world.cluster.get("Application", "api")["spec"]["source"]["targetRevision"] = "v1.0"
+    world.relist("api")
+    proposal = await propose(world, change, factors=told)
+    assert proposal.state == "refused"
+    assert proposal.state_note.endswith("api goes back to an earlier version (v0.9).")
+
+
+@pytest.mark.parametrize(
+    ("kind", "patch", "field"),
+    [
+        ("scale", {"spec": {"replicas": 3, "template": {"spec": {"hostNetwork": True}}}}, "/spec/template/spec/host"),
+        ("sync", {"operation": {"sync": {"manifests": ["kind: Secret"]}}}, "/operation/sync/manifests"),
+        ("sync", {"operation": {"sync": {"source": {"repoURL": "https://elsewhere"}}}}, "/operation/sync/source"),
+        ("sync", {"operation": {"sync": {"prune": True}}}, "/operation/sync/prune"),
+        ("rollback", {"spec": {"project": "default-but-open"}}, "/spec/project"),
+        ("set_revision", {"spec": {"source": {"repoURL": "https://elsewhere"}}}, "/spec/source/repoURL"),
+        ("set_image", {"spec": {"source": {"targetRevision": "v0"}}}, "/spec/source/targetRevision"),
+        ("set_image", {"spec": {"sources": "none"}}, "/spec/sources"),
+        ("set_image", {"spec": {"sources": [{"repoURL": "https://elsewhere"}]}}, "/spec/sources"),
+    ],
+)
+async def test_a_change_that_does_more_than_its_kind_says_is_refused(
+    world: World, kind: str, patch: dict[str, Any], field: str
+) -> None:
+    honest = world.scale("api") if kind == "scale" else world.sync("api")
+    live = world.cluster.get(honest.target.kind, "api")
+    change = make_change(
+        ChangeKind(kind),
+        honest.target,
+        live,
+        patch,
+        summary="Small.",
+        check=honest.check,
+        wave=0,
+        undo=Undo(None, "no"),
+    )
+    proposal = await propose(world, change)
+    assert proposal.state == "refused"
+    assert f"writes {field}" in proposal.state_note
+    assert f"which no {kind.replace('_', ' ')} does." in proposal.state_note
