@@ -23,7 +23,7 @@ class NameKind(StrEnum):
 
 
 TELLING = (
-    r"(?i:pass|pw|psk|kennwort|secret|token|cred|key|auth|cookie|connection[_.-]?string|connstr|dsn|kubeconfig|dockerc|sess|jwt|"
+    r"(?i:pass|pw|psk|kennwort|secret|token|cred|key|auth|cookie|connection[_.-]?string|connstr|dsn|kubeconfig|dockerc|sess|jwt|[_.-]pat|"
     r"signature|sig)"
 )
 """RE2: every name that `kind_of_name` gives a kind to holds one of these."""
@@ -71,7 +71,7 @@ _WORDS = (
         ),
     ),
     (NameKind.SECRET, re.compile(r".*secrets?")),
-    (NameKind.TOKEN, re.compile(r".*(?:tokens?|jwt)")),
+    (NameKind.TOKEN, re.compile(r".*(?:tokens?|jwt)|pat")),
     (NameKind.KEY, re.compile(rf".*(?:api|access|private|secret)key|(?:{'|'.join(sorted(_KEYED))})key|rawkey")),
     (NameKind.CREDENTIAL, re.compile(r"credentials?|creds|authorization")),
     (NameKind.CONNECTION, re.compile(r"dsn|kubeconfig|docker(?:config(?:json)?|cfg)|conn(?:ection)?str(?:ing)?")),
@@ -133,6 +133,8 @@ def _by_pairs(words: list[str]) -> NameKind | None:
         return NameKind.CONNECTION
     if ("public", "key") in pairs:
         return None
+    if pairs[-1:] == [("key", "data")]:  # of a client's certificate
+        return NameKind.KEY
     # client-key-data holds the key itself; keySize is about it, and was told above.
     if any(second in ("key", "keys") and first in _KEYED for first, second in pairs):
         return NameKind.KEY

@@ -169,6 +169,23 @@ PLACES: tuple[Shape, ...] = (
         rf"(?i:\b{_SETTING})\s*\(\s*\\*['\"]{_CALLED}\\*['\"]\s*,\s*\\*['\"]([^'\"\s\\]{{3,}})\\*['\"]",
         judge=is_no_plain_word,
     ),
+    Shape(
+        "password",
+        r"(?i:\b(?:user|role)\s+\S+\s+identified\s+by\s)",
+        r"(?i:\b(?:user|role)\s+\S+\s+identified\s+by\s+)\"?([^\s;\"']{4,})",
+        judge=is_not_said,
+    ),
+    Shape(
+        "password",
+        r"\b(?:add_user|change_password|reset-admin-password)\s",
+        r"\b(?:(?:add_user|change_password)\s+[\w.@-]+|reset-admin-password)\s+['\"]?([^\s'\"<$-][^\s'\"]*)",
+        judge=is_not_said,
+    ),
+    Shape(
+        "generic",
+        r"\bconfigure\s+set\s",
+        r"\bconfigure\s+set\s+[\w.]*(?:secret_access_key|session_token|password|token)\s+['\"]?([^\s'\"<$-][^\s'\"]*)",
+    ),
     Shape("password", r"\bsshpass\s", r"\bsshpass\s+-p\s*['\"]?([^\s'\"]+)"),
     Shape("password", rf"\b(?:{_MYSQL})\b[^\r\n|;]*\s-p", rf"\b(?:{_MYSQL})\b{_GAP}\s-p['\"]?([^\s'\"]+)"),
     Shape(

@@ -56,6 +56,7 @@ _TAG = re.compile(rb"v?\d+(?:\.\d+)*(?:[-+._][\w.+-]*)?|latest|stable|edge|night
 _PREFIX = re.compile(rb"(?:<%=\s{0,8})?[bfru]{0,2}[\"']")
 _COUNTED = re.compile(rb"(?i:tokens|secrets):[ \t]")
 _AMOUNT = re.compile(rb"\d+ bytes\b")  # `password:  24 bytes`, as `kubectl describe` shows a Secret
+_FLOW = re.compile(rb"\{\s{0,3}[\"']?[A-Za-z][\w.-]{0,60}[\"']?: ")
 _PASSED = re.compile(rb"(?i:pass)[\"']?: \d{1,4}")  # tests
 _TYPE = re.compile(rb"[*&]?[A-Z][A-Za-z]+(?:\[\w+\])?[,):]")
 _WORD = re.compile(rb"[A-Za-z']+")
@@ -117,6 +118,8 @@ def is_cookie(text: str) -> bool:
 
 def is_said(kind: NameKind, data: bytes, name_at: int, start: int, end: int) -> bool:
     """Whether what follows the name is a sentence about the secret: `token: expired`, `password: must be changed`."""
+    if _FLOW.match(data, start) is not None:  # what is in it has names of its own
+        return True
     word = _WORD.match(data, start, min(end, start + 24))
     if word is not None and word[0].lower() in _SAID and data[word.end() : word.end() + 1] in _WORD_ENDS:
         return True
