@@ -246,6 +246,16 @@ async def test_each_row_and_each_app_is_asked_about_by_itself(world: World) -> N
     assert ("staging@example.com" in listed, "prod@example.com" in listed) == (True, False)
 
 
+async def test_an_app_under_the_one_that_changes_is_asked_about_by_itself(world: World) -> None:
+    for name, env in (("203.0.113.9", "prod"), ("203.0.113.10", "staging")):
+        world.tree.put(make_app(name, env=env, parent="orders-api-staging"))
+    proposal = await world.propose(make_change("orders-api-staging"), title=SAID)
+    text = (await (await world.enter("dana", "developer")).get(f"/proposals/{proposal.id}")).text
+    under = text.partition('id="apps"')[2].partition("</section>")[0]
+    assert "alice@example.com" in text
+    assert re.findall(r'class="app-name">([^<]+)<', under)[1:] == ["203.0.113.10", "[ip:1]"]
+
+
 async def test_one_app_that_is_not_for_them_masks_the_whole_proposal(world: World) -> None:
     proposal = await world.propose(make_change("orders-api-staging"), make_change("orders-api"), title=SAID)
     dana = await world.enter("dana", "developer")
@@ -260,15 +270,16 @@ async def test_readers_see_their_own_address(hostile: Hostile) -> None:
     assert find_personal(told.text) == ["alice@example.com"]
 
 
-async def test_what_was_typed_comes_back_as_it_was_typed(hostile: Hostile, tmp_path: Path) -> None:
-    hostile.world.demand(BLIND + CURIOUS, tmp_path / "blind")
-    abel = await hostile.world.enter("abel", "approver")
-    answer = await abel.decide(hostile.waiting, digest="0" * 64, comment="ask bob@example.com")
-    assert answer.status_code == 409
-    assert ">ask bob@example.com</textarea>" in (await abel.get(f"/proposals/{hostile.waiting.id}")).text
+async def test_what_was_typed_comes_back_as_it_was_typed(hostile: Hostile) -> None:
+    path = f"/proposals/{hostile.waiting.id}"
+    late = await hostile.world.enter("ruth", "responder", age=301)
+    form = {**await late.read_form(path), "comment": "ask bob@example.com"}
+    assert (await late.post(f"{path}/break-glass", form)).status_code == 403
+    text = (await late.get(path)).text
+    assert (">ask bob@example.com</textarea>" in text, find_personal(text)) == (True, [])
     viewer = await hostile.world.enter("vera", "viewer")
-    for path in ("/apps?text=", "/proposals?app=", "/policies/why?agent=", "/policies/what?groups="):
-        assert 'value="bob@example.com"' in (await viewer.get(f"{path}bob@example.com")).text, path
+    for page in ("/apps?text=", "/proposals?app=", "/policies/why?agent=", "/policies/what?groups="):
+        assert 'value="bob@example.com"' in (await viewer.get(f"{page}bob@example.com")).text, page
 
 
 async def test_an_address_split_by_what_is_not_drawn_is_one(world: World) -> None:
