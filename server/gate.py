@@ -380,12 +380,16 @@ def _internal(error: Exception) -> ArborgateError:
 
 
 def _clean_error(error: ArborgateError, clean: Callable[[str], str]) -> ArborgateError:
-    """The error without its detail, its words redacted: what an agent may be told."""
+    """The error without its detail, its words redacted: what an agent may be told. Words that can't be redacted are left
+    out."""
     told = copy.copy(error)
-    told.message = clean(error.message)
+    try:
+        told.message = clean(error.message)
+        told.field = clean(error.field) if error.field else error.field
+        told.hint = clean(error.hint) if error.hint else None
+    except Exception as failure:
+        told = _internal(failure)
     told.args = (told.message,)
-    told.field = clean(error.field) if error.field else error.field
-    told.hint = clean(error.hint) if error.hint else None
     told.detail = ""
     return told
 

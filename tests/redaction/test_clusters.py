@@ -1,4 +1,4 @@
-"""What clusters hold, as somebody wrote it down who had not seen the patterns: the same bars as for the corpus."""
+"""What clusters hold, as somebody wrote it down who had not seen the corpus: the same bars as for the corpus."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from arborgate.server.redaction import Redactor
 from arborgate.server.wrappings import MOST_UNPACKED
 from arborgate.tools.secret_places import PLACES
 from arborgate.tools.secret_shapes import SHAPES
-from tests.redaction.clusters import alike, planted
+from tests.redaction.clusters import planted
 from tests.redaction.corpus import leaks
 from tests.redaction.corpus import planted as planted_elsewhere
+from tests.redaction.harmless import alike
 from tests.redaction.test_corpus import LEAST_RECALL, MOST_FALSE
 
 

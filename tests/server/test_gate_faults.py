@@ -2,11 +2,12 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from arborgate.policies.errors import Denied, Reason
+from arborgate.server.redaction import Redactor
 from arborgate.tools.record import Entry, Event, Record
 from arborgate.tools.tool import Context
 from tests.server.test_gate import Asked, Told, make_tool, open_world
@@ -42,6 +43,21 @@ async def test_arguments_that_are_no_proper_json_are_refused_and_on_record(
     assert error is not None
     assert error.reason is Reason.INVALID
     assert (record.event, record.outcome) == (Event.CALL_FAILED, "invalid")
+
+
+async def test_words_that_can_not_be_redacted_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_self: Redactor, _text: object) -> NoReturn:
+        raise IndexError("of a secret")
+
+    monkeypatch.setattr(Redactor, "clean", fail)
+    monkeypatch.setattr(Redactor, "clean_text", fail)
+    async with open_world(tmp_path) as world:
+        error = (await world.call()).error
+        record = world.records()[-1]
+    assert error is not None
+    assert (error.reason, error.message) == (Reason.INTERNAL, "Something failed inside Arborgate; it is on record.")
+    assert "secret" not in f"{error.hint}{error.detail}{error.args}"
+    assert record.event is Event.CALL_FAILED
 
 
 async def test_a_call_has_one_outcome_on_record_even_when_it_is_cancelled_at_its_end(tmp_path: Path) -> None:
