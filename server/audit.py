@@ -5,26 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import fcntl
 import logging
+import math
 import os
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
-from io import FileIO
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 from joserfc.jwk import OKPKey
 
-from ..policies.errors import BadConfiguration, Unrecorded
+from ..policies.errors import Unrecorded
+from ..policies.surroundings import Surroundings
 from ..tools.record import Entry, Event, Record
 from .background import running
-from .chain import ENTRY_FIELDS, GENESIS, Head, open_line, seal_line
+from .chain import ENTRY_FIELDS, Head, seal_line
+from .log_files import SEALED_MODE, OpenedLog, open_file, open_log, put_away
 from .notes import Notes
 from .settings import RecordSettings
 from .signed_heads import SignedHead, load_record_key, sign_head, write_head
@@ -32,21 +34,37 @@ from .signed_heads import SignedHead, load_record_key, sign_head, write_head
 logger = logging.getLogger(__name__)
 
 _NOTED = Entry(event=Event.FACTS_NOTED)
+_CONTINUED = Entry(event=Event.LOG_CONTINUED)
 _SIGNED = Entry(event=Event.LOG_SIGNED)
+_SEALED = Entry(event=Event.LOG_SEALED)
+_STATING = frozenset({Event.LOG_SIGNED, Event.LOG_SEALED})
+_AGAIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Upkeep:
-    """What a log does by itself: with a key, it signs its head every so many seconds and when it is closed."""
+    """What a log does by itself: with a key, it signs its head every so many seconds and when it is closed; it begins
+    another file once one has so many bytes, or is so many seconds old."""
 
     key: OKPKey | None = None
     sign_every: float = 60.0
+    rotate_bytes: float = math.inf
+    rotate_after: float = math.inf
+
+    @property
+    def rotates(self) -> bool:
+        return min(self.rotate_bytes, self.rotate_after) < math.inf
 
     @classmethod
     def read(cls, settings: RecordSettings) -> Upkeep:
         """What the settings say; raises `BadConfiguration` for a key that is none."""
         file = settings.signing_key_file
-        return cls(load_record_key(file) if file else None, settings.sign_every)
+        return cls(
+            load_record_key(file) if file else None,
+            settings.sign_every,
+            settings.rotate_bytes or math.inf,
+            settings.rotate_after or math.inf,
+        )
 
 
 _NO_UPKEEP = Upkeep()
@@ -61,7 +79,8 @@ class _Waiting:
 @dataclass(frozen=True, slots=True)
 class _Batch:
     """Lines that are written together: who waits for them, the chain's head once they are on disk, the digests of the
-    facts that the file then holds too, and the line that signs the head, should one be among them."""
+    facts that the file then holds too, and the line that signs the head, should one be among them. `seals`: the last of
+    them ends the file."""
 
     waiting: Sequence[_Waiting]
     records: Sequence[Record]
@@ -69,6 +88,7 @@ class _Batch:
     head: Head
     told: set[str] = field(default_factory=set)
     signed: Record | None = None
+    seals: bool = False
 
 
 class AuditLog:
@@ -77,14 +97,23 @@ class AuditLog:
     nothing else, one batch after another, so the event loop never waits and never competes for the interpreter."""
 
     def __init__(
-        self, path: Path, replica: str, clean: Callable[[str], str], policy_set: Callable[[], str], upkeep: Upkeep
+        self,
+        path: Path,
+        opened: OpenedLog,
+        replica: str,
+        clean: Callable[[str], str],
+        policy_set: Callable[[], str],
+        upkeep: Upkeep,
     ) -> None:
         self.path = path
         self.replica = replica
         self._clean = clean
         self._policy_set = policy_set
         self._upkeep = upkeep
-        self._stated = 0
+        self._lock, self._file, self._head = opened.lock, opened.file, opened.head
+        self._cut, self._chain, self._begun, self._stated = opened.cut, opened.chain, opened.begun, opened.stated
+        self._around: Surroundings | None = None
+        self._full = asyncio.Event()
         self._known = lru_cache(maxsize=1_024)(clean)
         self._notes = Notes(clean)
         self._waiting: list[_Waiting] = []
@@ -93,8 +122,8 @@ class AuditLog:
         self._idle.set()
         self._closing = False
         self._loop = asyncio.get_running_loop()
-        self._file, self._head, self._cut = _open_chain(path)
         self._torn = False
+        self._ended = False
         self._on_written: list[Callable[[], None]] = []
         self._thread = threading.Thread(target=self._run, name=f"audit-{replica}", daemon=True)
 
@@ -113,13 +142,17 @@ class AuditLog:
         `clean` redacts free text on its way in; `policy_set` tells the policies in force, for records that name none;
         `upkeep` is what the log does by itself. Raises `BadConfiguration` when the folder can't be written, the chain's
         end does not verify, or another process holds it."""
-        log = await asyncio.to_thread(_prepare, directory, replica)
-        audit = cls(log, replica, clean, policy_set, upkeep)
+        path, opened = await asyncio.to_thread(open_log, directory, replica)
+        audit = cls(path, opened, replica, clean, policy_set, upkeep)
         audit._thread.start()
         try:
             note = f"cut {audit._cut} bytes of a line that was never finished" if audit._cut else ""
             await audit.write(Entry(event=Event.LOG_OPENED, detail=note))
-            async with running(audit._sign_at_intervals()) if upkeep.key else contextlib.nullcontext():
+            async with AsyncExitStack() as stack:
+                if upkeep.key:
+                    await stack.enter_async_context(running(audit._sign_at_intervals()))
+                if upkeep.rotates:
+                    await stack.enter_async_context(running(audit._seal_when_due()))
                 yield audit
         finally:
             await audit._close()
@@ -139,9 +172,14 @@ class AuditLog:
         return await done
 
     @property
+    def chain(self) -> str:
+        """The hash of the chain's first line, whichever file that is in."""
+        return self._chain
+
+    @property
     def durable(self) -> int:
-        """The bytes of the file that are durable: what lies behind them may yet be taken back."""
-        return self._head.offset
+        """The number of the last line that is durable: what lies behind it may yet be taken back."""
+        return self._head.seq - 1
 
     def on_written(self, callback: Callable[[], None]) -> None:
         """Calls back (on the event loop) after each batch that became durable."""
@@ -163,9 +201,13 @@ class AuditLog:
     def _seal(self, waiting: Sequence[_Waiting]) -> _Batch:
         head, lines, records, told, signed = self._head, [], [], set[str](), None
         time = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        if head.seq > 1 and not head.offset:
+            begun, head = self._begin(head, time, told)
+            lines += begun
+        waiting = sorted(waiting, key=_ends_file)
         for each in waiting:
             entry, cited = self._cleaned(each.entry), self._notes.cite(each.entry)
-            if self._upkeep.key and entry.event is Event.LOG_SIGNED:
+            if entry.event in _STATING and self._upkeep.key:
                 stated = SignedHead(self.replica, head.seq - 1, head.prev, time)
                 cited = {"signature": sign_head(stated, self._upkeep.key)}
             for facts in self._notes.missing(cited, told):
@@ -175,7 +217,22 @@ class AuditLog:
             lines.append(line)
             records.append(record)
             signed = record if record.signature else signed
-        return _Batch(waiting, records, b"".join(lines), head, told, signed)
+            self._around = entry.surroundings or self._around
+        if seals := _ends_file(waiting[-1]):
+            head = replace(head, offset=0)
+        return _Batch(waiting, records, b"".join(lines), head, told, signed, seals)
+
+    def _begin(self, head: Head, time: str, told: set[str]) -> tuple[list[bytes], Head]:
+        """The first lines of a file that goes on from another. What the settings tell the policies is noted again, behind
+        the line that names it, so that the file can be read without those before it."""
+        entry = replace(_CONTINUED, policy_set=self._policy_set(), surroundings=self._around)
+        cited = {"chain": self._chain, **self._notes.cite(entry)}
+        line, head, _ = self._line(entry, head, time, cited)
+        lines = [line]
+        for facts in self._notes.missing(cited, told):
+            line, head, _ = self._line(_NOTED, head, time, {"facts": facts.told})
+            lines.append(line)
+        return lines, head
 
     def _line(self, entry: Entry, head: Head, time: str, cited: Mapping[str, Any]) -> tuple[bytes, Head, Record]:
         """The next line, the head behind it, and the record as it can be read from it."""
@@ -196,6 +253,10 @@ class AuditLog:
                 self._loop.call_soon_threadsafe(self._answer, batch, error)
             if batch.signed and not error:
                 self._keep_head(batch.signed.signature)
+            if batch.seals and not error:
+                self._ended = True
+                with contextlib.suppress(OSError):  # then the next batch tries again, or fails too
+                    self._begin_file()
 
     def _keep_head(self, signature: str) -> None:
         try:
@@ -206,6 +267,8 @@ class AuditLog:
     def _store(self, block: bytes) -> None:
         if self._torn:
             self._take_back()
+        if self._ended:
+            self._begin_file()
         try:
             if (written := self._file.write(block)) != len(block):
                 raise OSError(errno.ENOSPC, f"only {written} of {len(block)} bytes were written")
@@ -216,6 +279,16 @@ class AuditLog:
             with contextlib.suppress(OSError):  # then the next batch takes it back, or fails too
                 self._take_back()
             raise
+
+    def _begin_file(self) -> None:
+        """Puts the file that has ended away and opens the next; each step may be taken again after one that failed."""
+        ended = os.fstat(self._file.fileno())
+        if self.path.exists() and os.path.samestat(ended, self.path.stat()):
+            put_away(self.path)
+        os.fchmod(self._file.fileno(), SEALED_MODE)
+        file = open_file(self.path)
+        self._file.close()
+        self._file, self._ended = file, False
 
     def _take_back(self) -> None:
         self._file.truncate(self._head.offset)
@@ -230,9 +303,7 @@ class AuditLog:
 
     def _answer(self, batch: _Batch, error: Exception | None) -> None:
         if error is None:
-            self._head = batch.head
-            self._notes.settle(batch.told)
-            self._stated = batch.signed.seq if batch.signed else self._stated
+            self._settle(batch)
         for index, waiting in enumerate(batch.waiting):
             if waiting.done.cancelled():
                 continue
@@ -250,6 +321,35 @@ class AuditLog:
             for callback in self._on_written:
                 callback()
         self._hand_over()
+
+    def _settle(self, batch: _Batch) -> None:
+        """What is so now that a batch is durable."""
+        self._head = batch.head
+        self._chain = self._chain or batch.records[0].hash
+        self._stated = batch.signed.seq if batch.signed else self._stated
+        if batch.seals:
+            self._notes, self._begun = Notes(self._clean), 0.0
+        else:
+            self._notes.settle(batch.told)
+            self._begun = self._begun or time.time()
+        if self._head.offset >= self._upkeep.rotate_bytes:
+            self._full.set()
+
+    async def _seal_when_due(self) -> None:
+        """Ends the file once it is long or old enough; one that holds nothing never is."""
+        while True:
+            age = time.time() - self._begun if self._begun else 0.0
+            if self._full.is_set() or age >= self._upkeep.rotate_after:
+                self._full.clear()
+                try:
+                    await self.write(_SEALED)
+                except Unrecorded:
+                    await asyncio.sleep(_AGAIN_SECONDS)
+                continue
+            left = self._upkeep.rotate_after - age
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if left == math.inf else left):
+                    await self._full.wait()
 
     async def _sign_at_intervals(self) -> None:
         while True:
@@ -270,69 +370,8 @@ class AuditLog:
         self._batches.put(None)
         await asyncio.to_thread(self._thread.join)
         self._file.close()
+        self._lock.close()
 
 
-def _prepare(directory: Path, replica: str) -> Path:
-    try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise BadConfiguration(f"record.dir: {directory} can't be made: {error.strerror}") from error
-    return directory / f"{replica}.jsonl"
-
-
-def _open_chain(path: Path) -> tuple[FileIO, Head, int]:
-    """The file, locked, at its end; the head of its chain; how many bytes of an unfinished last line were cut off."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-    except OSError as error:
-        raise BadConfiguration(f"record.dir: {path} can't be opened: {error.strerror}") from error
-    file = FileIO(descriptor, "r+")
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise BadConfiguration(
-            f"record.dir: {path} is held by another process; give every replica a name of its own (`replica`)"
-        ) from error
-    size = file.seek(0, os.SEEK_END)
-    if not size:
-        _sync_folder(path.parent)
-    last, end = _last_line(file, size)
-    if end < size:
-        file.truncate(end)
-    if not last:
-        return file, Head(1, GENESIS, 0), size - end
-    try:
-        record = open_line(last)
-    except ValueError as error:
-        file.close()
-        raise BadConfiguration(
-            f"record.dir: the last line of {path} does not verify ({error}); keep the file for inspection, "
-            "move it away, and start again"
-        ) from error
-    return file, Head(record.seq + 1, record.hash, end), size - end
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the names in the folder durable: a file whose name is lost is lost with all its synced lines."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _last_line(file: FileIO, size: int) -> tuple[bytes, int]:
-    """The last finished line and the offset behind it, read backwards in blocks."""
-    block, tail, start = 65_536, b"", size
-    while start > 0:
-        step = min(block, start)
-        start -= step
-        file.seek(start)
-        tail = file.read(step) + tail
-        end = tail.rfind(b"\n")
-        if end >= 0:
-            begin = tail.rfind(b"\n", 0, end)
-            if begin >= 0 or start == 0:
-                return tail[begin + 1 : end + 1], start + end + 1
-    return b"", 0
+def _ends_file(waiting: _Waiting) -> bool:
+    return waiting.entry.event is Event.LOG_SEALED

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import orjson
 
@@ -27,6 +27,9 @@ class Head:
     seq: int
     prev: str
     offset: int
+
+
+BEGINNING = Head(1, GENESIS, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +107,10 @@ class BrokenLine(Exception):
         self.why = why
 
 
-def prove_lines(path: Path) -> Iterator[Record]:
-    """The records of one chain, each once its hash, its link to the line before and its number have been checked. Reads
-    any length; raises `BrokenLine`."""
-    prev = GENESIS
+def prove_lines(path: Path, after: Head | None = BEGINNING) -> Iterator[Record]:
+    """The records of a file, each once its hash, its link to the line before and its number have been checked. `after` is
+    what the first must follow: the chain's beginning, the end of the file before, or whatever it says (None). Reads any
+    length; raises `BrokenLine`."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):
@@ -116,16 +119,17 @@ def prove_lines(path: Path) -> Iterator[Record]:
                 record = open_line(line)
             except ValueError as error:
                 raise BrokenLine(number, str(error)) from error
-            if record.prev != prev:
+            after = after or Head(record.seq, record.prev, 0)
+            if record.prev != after.prev:
                 raise BrokenLine(number, "the line does not follow the one before it")
-            if record.seq != number:
+            if record.seq != after.seq:
                 raise BrokenLine(number, f"the line says it is number {record.seq}")
-            prev = record.hash
+            after = Head(record.seq + 1, record.hash, after.offset + len(line))
             yield record
 
 
 def verify(path: Path) -> Verified:
-    """Checks every line of one chain, see `prove_lines`."""
+    """Checks every line of a chain in one file, see `prove_lines`."""
     lines, head = 0, GENESIS
     try:
         for record in prove_lines(path):
@@ -136,11 +140,16 @@ def verify(path: Path) -> Verified:
 
 
 def read_records(path: Path, *, offset: int = 0) -> Iterator[tuple[Record, int]]:
-    """The records of a chain from a byte offset, each with the offset behind it; stops before an unfinished line."""
+    """The records of a file from a byte offset, each with the offset behind it; stops before an unfinished line."""
     with path.open("rb") as file:
-        file.seek(offset)
-        for line in file:
-            if not line.endswith(b"\n"):
-                return
-            offset += len(line)
-            yield open_line(line), offset
+        yield from read_open(file, offset)
+
+
+def read_open(file: BinaryIO, offset: int) -> Iterator[tuple[Record, int]]:
+    """The same of a file that is open already."""
+    file.seek(offset)
+    for line in file:
+        if not line.endswith(b"\n"):
+            return
+        offset += len(line)
+        yield open_line(line), offset

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,7 +18,8 @@ from joserfc.jwk import OKPKey
 from ..tools.record import Record, RecordQuery
 from ..tools.text import quote_name
 from .approvals import load_key
-from .chain import read_records
+from .chain import read_open
+from .log_files import group_files
 from .proof import Proof, prove
 from .record_stream import matches
 from .signed_heads import SignedHead, read_head
@@ -40,29 +42,33 @@ def verify_logs(
             help="A head that was once told, which must still be there: replica:number:hash, or a *.head file."
         ),
     ] = None,
+    archived: Annotated[bool, typer.Option("--archived", help="The oldest files have been moved away.")] = False,
 ) -> None:
-    """Checks every line of every chain; exits 1 and names the first bad line when one was changed.
+    """Checks every line of every chain, over all its files; exits 1 and names the first bad line when one was changed.
 
     With --key also every signature, up to where the log is signed; what a *.head file beside a log says is always expected.
     """
     keys = {one.thumbprint(): one for one in (load_key(path, "--key") for path in key or [])}
     expected = [_read_expected(text, keys) for text in expect or []]
-    faults = False
-    logs = find_logs(log)
-    for path in logs:
-        found = prove(path, keys, [head for head in expected if head.replica == path.stem])
-        faults = faults or bool(found.faults)
-        if found.faults:
-            for fault in found.faults:
-                typer.echo(f"{path.name}: {fault}", err=True)
-        else:
-            typer.echo(f"{path.name}: whole, {found.lines} records, head {found.head}{_say_signed(found)}")
+    chains, faults = group_files(find_logs(log)), list[str]()
+    for replica, paths in chains.items():
+        told = [head for head in expected if head.replica == replica]
+        found = prove(paths, keys, told, part=archived or not log.is_dir())
+        faults += found.faults
+        if not found.faults:
+            typer.echo(f"{found.name}: whole, {_say_lines(found, len(paths))}, head {found.head}{_say_signed(found)}")
     for head in expected:
-        if head.replica not in {path.stem for path in logs}:
-            faults = True
-            typer.echo(f"{quote_name(head.replica)}: no log is here, but line {head.seq} is expected", err=True)
+        if head.replica not in chains:
+            faults.append(f"{quote_name(head.replica)}: no log is here, but line {head.seq} is expected")
+    for fault in faults:
+        typer.echo(fault, err=True)
     if faults:
         raise typer.Exit(1)
+
+
+def _say_lines(found: Proof, files: int) -> str:
+    behind = f", lines {found.first} to {found.last}" if found.first > 1 else ""
+    return f"{f'{files} files, ' if files > 1 else ''}{found.lines} records{behind}"
 
 
 def _say_signed(found: Proof) -> str:
@@ -93,14 +99,15 @@ def tail_logs(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Shows the last records, oldest first."""
-    ends: dict[Path, _End] = {}
+    ends: dict[int, _End] = {}
     last: list[Record] = []
     for path in find_logs(log):
         last += deque(_tell(_read_on(path, ends)), maxlen=lines)
     for record in nlargest(lines, last, key=_order)[::-1]:
         _show(record, as_json)
     while follow:
-        for path in find_logs(log):
+        logs = find_logs(log)
+        for path in logs:
             for record in _tell(_read_on(path, ends)):
                 _show(record, as_json)
         time.sleep(_POLL_SECONDS)
@@ -136,9 +143,8 @@ def describe(record: Record) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """Where reading a log has come to: which file it was, how many of its lines and bytes were read."""
+    """Where reading a file has come to: how many of its lines and bytes were read."""
 
-    inode: int
     lines: int = 0
     offset: int = 0
 
@@ -152,21 +158,26 @@ def _order(record: Record) -> tuple[str, str, int]:
     return record.time, record.replica, record.seq
 
 
-def _read_on(path: Path, ends: dict[Path, _End]) -> Iterator[Record]:
-    """The records since the last reading; all of them when the file was replaced. A broken line ends the command."""
-    found = path.stat()
-    end = ends.get(path)
-    if end is None or end.inode != found.st_ino or end.offset > found.st_size:
-        end = _End(found.st_ino)
-    ends[path] = end
+def _read_on(path: Path, ends: dict[int, _End]) -> Iterator[Record]:
+    """The records since the last reading, by the file itself: one that is put away under another name is read on, and one
+    that took its name is read from its start. A broken line ends the command."""
     try:
-        for record, behind in read_records(path, offset=end.offset):
-            ends[path] = end = _End(end.inode, end.lines + 1, behind)
-            yield record
-    except ValueError as error:
-        where = f"{path.name}: line {end.lines + 1}"
-        typer.echo(f"{where}: {error}; `arborgate record verify` looks at every line", err=True)
-        raise typer.Exit(1) from error
+        file = path.open("rb")
+    except FileNotFoundError:
+        return  # just being put away
+    with file:
+        found = os.fstat(file.fileno())
+        end = ends.get(found.st_ino, _End())
+        if end.offset > found.st_size:
+            end = _End()
+        try:
+            for record, behind in read_open(file, end.offset):
+                ends[found.st_ino] = end = _End(end.lines + 1, behind)
+                yield record
+        except ValueError as error:
+            where = f"{path.name}: line {end.lines + 1}"
+            typer.echo(f"{where}: {error}; `arborgate record verify` looks at every line", err=True)
+            raise typer.Exit(1) from error
 
 
 def find_logs(log: Path) -> list[Path]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +19,8 @@ from ..policies.errors import Invalid, Unavailable
 from ..tools.record import Event, Record, RecordPage, RecordQuery, is_of
 from .audit import AuditLog
 from .background import end
-from .chain import open_line, parse_record
+from .chain import parse_record
+from .log_files import find_sealed
 from .state import State
 
 logger = logging.getLogger(__name__)
@@ -56,6 +58,16 @@ return last
 """
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where shipping has come to: the last line shipped, and how many bytes are read of the file that begins with line
+    `begins`."""
+
+    last: int
+    begins: int = 0
+    offset: int = 0
+
+
 class RecordStream:
     """Follows this replica's chain into the stream, and searches the stream (the records of all replicas)."""
 
@@ -79,42 +91,38 @@ class RecordStream:
             await end(task)
             with contextlib.suppress(RedisError):
                 # What became durable last is searchable too, unless Redis is away: then the next start ships it.
-                chain = await asyncio.to_thread(_name_chain, log)
-                await self._ship_from(log, chain, await self._shipped(chain), 0)
+                chain = _name_chain(log)
+                await self._ship_from(log, chain, _Place(await self._shipped(chain)))
 
     async def _follow(self, log: AuditLog, fresh: asyncio.Event) -> None:
-        chain = await asyncio.to_thread(_name_chain, log)
-        offset, last = 0, -1
+        chain = _name_chain(log)
+        place: _Place | None = None
         while True:
             await fresh.wait()
             fresh.clear()
             try:
-                if last < 0:
-                    last = await self._shipped(chain)
-                last, offset = await self._ship_from(log, chain, last, offset)
+                place = await self._ship_from(log, chain, place or _Place(await self._shipped(chain)))
                 await asyncio.sleep(_PAUSE_SECONDS)
             except RedisError as error:
                 logger.warning("the searchable record waits for Redis: %s", type(error).__name__)
                 await asyncio.sleep(_RETRY_SECONDS)
-                last, offset = -1, 0
+                place = None
                 fresh.set()
 
     async def _shipped(self, chain: str) -> int:
         return int(await self._state.redis.hget(self._positions, chain) or 0)
 
-    async def _ship_from(self, log: AuditLog, chain: str, last: int, offset: int) -> tuple[int, int]:
-        """Ships what lies behind `last`; returns the new position and the byte offset to read on from."""
+    async def _ship_from(self, log: AuditLog, chain: str, place: _Place) -> _Place:
+        """Ships what lies behind the place; returns the new one."""
         while True:
-            lines, offset = await asyncio.to_thread(_read_batch, log.path, last, offset, log.durable)
+            lines, reading = await asyncio.to_thread(_read_batch, log.path, place, log.durable)
             if not lines:
-                return last, offset
-            arguments: list[str | int | bytes] = [chain, self._longest, last]
+                return reading
+            arguments: list[str | int | bytes] = [chain, self._longest, place.last]
             for seq, line in lines:
                 arguments += [seq, line]
-                last = seq
             reached = int(await self._ship(keys=[self._stream, self._positions], args=arguments))
-            if reached < last:
-                last, offset = reached, 0
+            place = reading if reached >= reading.last else _Place(reached)
 
     async def search(self, query: RecordQuery) -> RecordPage:
         """Newest first; raises `Unavailable` when Redis does not answer, `Invalid` for a position that is none."""
@@ -167,26 +175,61 @@ def matches(record: Record, query: RecordQuery) -> bool:
 def _name_chain(log: AuditLog) -> str:
     """What the positions call this chain: its replica, and the hash of its first line, since a replica that lost its
     folder begins another under the same name."""
-    with log.path.open("rb") as file:
-        return f"{log.replica}/{open_line(file.readline()).hash[:16]}"
+    return f"{log.replica}/{log.chain[:16]}"
 
 
-def _read_batch(path: Path, last: int, offset: int, durable: int) -> tuple[list[tuple[int, bytes]], int]:
-    """The next durable lines behind `last` as they are in the file, each with its number, and the offset behind them.
+def _read_batch(log: Path, place: _Place, durable: int) -> tuple[list[tuple[int, bytes]], _Place]:
+    """The next lines up to `durable` as they are in the log's files, each with its number, and the place behind them."""
+    ahead: list[tuple[int, Path]] = []
+    for path in _look_back(log):
+        begins = _read_first(path)
+        if begins:
+            ahead.append((begins, path))
+        if 0 < begins <= place.last + 1:
+            break
+    for begins, path in reversed(ahead):
+        offset = place.offset if begins == place.begins else 0
+        lines, offset = _read_lines(path, begins, place.last, offset, durable)
+        place = _Place(lines[-1][0] if lines else place.last, begins, offset)
+        if lines:
+            return lines, place
+    return [], place
+
+
+def _look_back(log: Path) -> Iterator[Path]:
+    yield log
+    yield from reversed(find_sealed(log))
+
+
+def _read_first(path: Path) -> int:
+    """The number of a file's first line; 0 when it has none, or is just being put away under another name."""
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        line = file.readline()
+        return _read_seq(line) if line.endswith(b"\n") else 0
+    return 0
+
+
+def _read_lines(path: Path, begins: int, last: int, offset: int, durable: int) -> tuple[list[tuple[int, bytes]], int]:
+    """Lines of the file that begins with line `begins`, from an offset on, and the offset behind them.
 
     Facts stay behind: decisions are made again from the files, where they are proven."""
     batch: list[tuple[int, bytes]] = []
-    with path.open("rb") as file:
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        if _read_seq(file.readline()) != begins:
+            return [], 0  # another file has its name by now
         file.seek(offset)
         for line in file:
-            if offset + len(line) > durable or len(batch) == _BATCH:
+            # What is shipped is what was written, byte for byte; whoever searches reads it, and `verify` judges it.
+            if not line.endswith(b"\n") or (seq := _read_seq(line)) > durable or len(batch) == _BATCH:
                 break
             offset += len(line)
-            # What is shipped is what was written, byte for byte; whoever searches reads it, and `verify` judges it.
-            seq = int(line[_SEQ : line.index(b",")])
             if seq > last and _FACTS not in line:
                 batch.append((seq, line[:-1]))
     return batch, offset
+
+
+def _read_seq(line: bytes) -> int:
+    return int(line[_SEQ : line.index(b",")])
 
 
 def _position(before: str) -> str:

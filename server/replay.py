@@ -23,7 +23,7 @@ from ..tools.record import Event, Record
 from .chain import open_line
 
 _FACTS: Final = b'"event":"%b"' % Event.FACTS_NOTED.encode()
-_LOADED: Final = b'"event":"%b"' % Event.POLICY_LOADED.encode()
+_LOADED: Final = tuple(b'"event":"%b"' % event.encode() for event in (Event.POLICY_LOADED, Event.LOG_CONTINUED))
 _TIME: Final = b'"time":"'
 _MICROSECONDS: Final = len("2026-11-17T10:22:03.123456Z")
 
@@ -146,7 +146,7 @@ def read_past(
                 if _FACTS in line:
                     archive.note(open_line(line).facts)
                     continue
-                if _LOADED in line:
+                if _LOADED[0] in line or _LOADED[1] in line:
                     settings = open_line(line).settings
                 time = _read_time(line)
                 if time < since or (until and time > until) or (wanted and not wanted(line)):

@@ -28,8 +28,12 @@ class Event(StrEnum):
     FACTS_NOTED = "facts:noted"
     GLASS_BROKEN = "glass:broken"
     GLASS_REVIEWED = "glass:reviewed"
+    LOG_CONTINUED = "log:continued"
     LOG_OPENED = "log:opened"
+    LOG_SEALED = "log:sealed"
     LOG_SIGNED = "log:signed"
+    PASSKEY_ENROLLED = "passkey:enrolled"
+    PASSKEY_REMOVED = "passkey:removed"
     POLICY_KEPT = "policy:kept"
     POLICY_LOADED = "policy:loaded"
     PROPOSAL_APPLIED = "proposal:applied"
@@ -134,7 +138,9 @@ class Record(Entry):
     `decided_at` (seconds since the epoch, where the decision depends on the moment) stand in the line itself. `facts` is
     the piece that a line of `facts:noted` holds, before the first line of the file that names it.
 
-    `signature` is the statement of a line of `log:signed` about the line before it: a compact JWS (RFC 7515)."""
+    `signature` is the statement of a line of `log:signed` or `log:sealed` about the line before it: a compact JWS
+    (RFC 7515). `chain` is the hash of the chain's first line, in a line of `log:continued`, with which every later file
+    of a log begins."""
 
     seq: int
     time: str
@@ -148,6 +154,7 @@ class Record(Entry):
     settings: str = ""
     facts: Mapping[str, object] = field(default_factory=dict)
     signature: str = ""
+    chain: str = ""
 
 
 @dataclass(frozen=True, slots=True)
