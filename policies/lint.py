@@ -60,14 +60,16 @@ def lint(
 class _Rule:
     """A policy with what has to hold for it, and the actions for which that is possible.
 
-    `mentioned` are the parts of its conditions, `members` those that say which roles or groups it takes: what a policy
-    does not mention may be otherwise, so another that takes it can't cover all of this one."""
+    `mentioned` are the parts of its conditions, `members` those that say which roles or groups it takes, `places` those
+    that say what the resource is in: what a policy does not mention may be otherwise, so another that takes it can't
+    cover all of this one."""
 
     statement: Statement
     formula: Formula
     actions: tuple[Action, ...]
     mentioned: frozenset[pst.Expr]
     members: frozenset[pst.Expr]
+    places: frozenset[pst.Expr]
 
     @property
     def permits(self) -> bool:
@@ -88,6 +90,7 @@ def _read(statement: Statement, solvers: Mapping[Action, Solver]) -> _Rule:
         actions,
         mentioned=frozenset(part.expression for part in parts(formula)),
         members=frozenset(part.expression for part in needed if isinstance(part, Part) and _names_members(part)),
+        places=frozenset(part.expression for part in needed if isinstance(part, Part) and _names_place(part)),
     )
 
 
@@ -100,6 +103,24 @@ def _names_members(part: Part) -> bool:
             return str(uid.type) in ("Group", "Role")
         case _:
             return False
+
+
+def _names_place(part: Part) -> bool:
+    match part:
+        case Part(
+            expression=pst.BinaryOp(op="in", left=pst.Var(name="resource"), right=pst.EntityLit()), negated=False
+        ):
+            return True
+        case _:
+            return False
+
+
+def _find_absent(rule: _Rule, others: Sequence[_Rule]) -> frozenset[pst.Expr]:
+    """The members and places that the rule is silent about, and without which none of the others holds that names them."""
+    needed = frozenset[pst.Expr]().union(*(each.members | each.places for each in others))
+    loose = rule.mentioned.union(*(each.mentioned - each.members - each.places for each in others))
+    named = frozenset(part.right for part in loose if isinstance(part, pst.BinaryOp) and part.op == "eq")
+    return frozenset(part for part in needed - loose if isinstance(part, pst.BinaryOp) and part.right not in named)
 
 
 def _judge(rule: _Rule, rules: Sequence[_Rule], number: int, solvers: Mapping[Action, Solver]) -> Iterator[Finding]:
@@ -136,10 +157,12 @@ def _find_unreachable(rule: _Rule) -> Iterator[Finding]:
 def _find_forbidden(rule: _Rule, rules: Sequence[_Rule], solvers: Mapping[Action, Solver]) -> Finding | None:
     against: dict[str, None] = {}
     for action in rule.actions:
+        every = [each for each in rules if not each.permits and action in each.actions]
+        absent = _find_absent(rule, every)  # it may be in none of these, and then what is bound to them forbids nothing
         forbids = [
             each
-            for each in rules
-            if not each.permits and action in each.actions and solvers[action].possible(rule.formula, each.formula)
+            for each in every
+            if absent.isdisjoint(each.members | each.places) and solvers[action].possible(rule.formula, each.formula)
         ]
         if not solvers[action].implies(rule.formula, make_any(each.formula for each in forbids)):
             return None

@@ -355,3 +355,22 @@ def test_a_set_in_files_is_told_in_the_order_of_the_files(tmp_path: Path) -> Non
             '    @id("look")\n    ^^^^^^^^^^^'
         )
     ]
+
+
+@pytest.mark.parametrize("place", ['resource == App::"a"', 'resource in App::"a"'])
+def test_a_permit_is_forbidden_where_the_forbid_is_about_its_place_alone(place: str) -> None:
+    permit = f'@id("look") permit (principal in Role::"viewer", action == Action::"app:read", {place});\n'
+    forbid = '@id("{0}") forbid (principal, action == Action::"app:read", resource in App::"{0}");\n'
+
+    assert problems(permit + forbid.format("b")) == []
+    assert problems(permit + forbid.format("b") + forbid.format("a")) == ["all that this permits is forbidden by a"]
+
+
+def test_a_forbid_about_a_place_counts_where_another_is_about_all_the_rest() -> None:
+    permit = '@id("look") permit (principal, action == Action::"app:read", resource);\n'
+    here = '@id("here") forbid (principal, action == Action::"app:read", resource in App::"a");\n'
+    elsewhere = (
+        '@id("rest") forbid (principal, action == Action::"app:read", resource) unless { resource in App::"a" };'
+    )
+
+    assert "all that this permits is forbidden by here and rest" in problems(permit + here + elsewhere)
