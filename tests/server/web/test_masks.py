@@ -13,12 +13,9 @@ from starlette.types import Scope
 from arborgate.policies.errors import Refused
 from arborgate.policies.model import Binding, Caller, Channel
 from arborgate.server.leases import Leases
-from arborgate.server.masking import Masker
 from arborgate.server.proposals import ProposalBook
 from arborgate.server.settings import ProposalSettings
 from arborgate.server.web import render
-from arborgate.server.web.masks import Masking
-from arborgate.server.web.render import Renderer
 from arborgate.tools.change import Change, Check, Rehearsal, Rehearsed
 from arborgate.tools.proposal import Approval, Draft, Proposal, ProposalState, Step, StepState
 from arborgate.tools.record import Entry, Event
@@ -334,18 +331,22 @@ async def test_what_a_verdict_returns_is_masked_by_the_same_rule(world: World, t
         assert (told.status_code, find_personal(told.text)) == (200, seen)
 
 
-def test_a_template_that_thinks_of_nothing_shows_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_template_that_thinks_of_nothing_shows_nothing(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "parts.html").write_text("{% macro part(text) %}{{ text|words }}{{ text }}{% endmacro %}")
-    (tmp_path / "templates" / "new.html").write_text(
+    (tmp_path / "templates" / "inbox.html").write_text(
         '{% from "parts.html" import part %}{% from "parts.html" import part as knowing with context %}'
-        "{{ said }}|{{ said|words }}|{{ said ~ 1 }}|{{ thing }}|{{ part(said) }}"
-        "{% call masks.of(shows) %}#{{ part(said) }}{{ knowing(said) }}#{% endcall %}{{ said }}"
+        "{% set said = rest[0].proposal.content.title %}"
+        "{{ said }}|{{ said|words }}|{{ said ~ 1 }}|{{ [said] }}|{{ part(said) }}"
+        "{% call masks.of(rest[0].personal) %}§{{ part(said) }}{{ knowing(said) }}§{% endcall %}{{ said }}"
     )
     monkeypatch.setattr(render, "HERE", tmp_path)
-    renderer = Renderer(Masking(str, Masker()), clock=lambda: 0.0, demo=False)
-    for shows in (False, True):
-        body = bytes(renderer.page("new.html", None, said=SAID, thing=Path("/home/alice/x"), shows=shows).body).decode()
-        outside, inside, behind = body.split("#")
+    await world.propose(title=SAID)
+    world.change()
+    for role, shown in (("viewer", 0), ("auditor", 2)):
+        text = (await (await world.enter("somebody", role)).get("/proposals")).text
+        outside, inside, behind = text.split("§")
         assert find_personal(outside + behind) == []
-        assert inside.count("alice@example.com") == (2 if shows else 0)
+        assert inside.count("alice@example.com") == shown
