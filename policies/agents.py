@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from .model import AgentTrust
 
@@ -19,6 +19,14 @@ class Agents(BaseModel):
 
     trusted: tuple[str, ...] = Field(default=(), description="agents that may do for a person what policies allow")
     forbidden: tuple[str, ...] = Field(default=(), description="agents that may do nothing; this wins over trusted")
+
+    @field_validator("trusted", "forbidden")
+    @classmethod
+    def _can_fit(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            if not pattern or pattern != pattern.strip():
+                raise ValueError(f"{pattern!r} fits no agent: a name is not empty, and has no space around it")
+        return patterns
 
     def trust(self, agent: str, actors: Collection[str], *, direct: bool) -> AgentTrust:
         """What to think of a call that comes through an agent ("" where nobody names it) and those before it. `direct`:

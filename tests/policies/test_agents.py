@@ -39,3 +39,9 @@ def test_settings_that_name_no_agent_trust_none() -> None:
 
 def test_an_agent_without_a_name_is_unknown_even_where_all_are_trusted() -> None:
     assert Agents(trusted=("*",)).trust("", (), direct=False) is AgentTrust.UNKNOWN
+
+
+@pytest.mark.parametrize("pattern", ["", " bad-bot", "bad-bot\n"])
+def test_a_pattern_that_could_fit_no_agent_is_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match="fits no agent"):
+        Agents(forbidden=(pattern,))
