@@ -1,30 +1,38 @@
-"""`arborgate record`: prove a log whole, follow it, search it — from the files alone, with no server running."""
+"""`arborgate record`: prove a log whole, follow it, search it, export it — from the files alone, with no server running."""
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from heapq import nlargest
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import orjson
 import typer
 from joserfc.jwk import OKPKey
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..tools.record import Record, RecordQuery
 from ..tools.text import quote_name
 from .approvals import load_key
 from .chain import read_open
+from .cli_policy_words import read_when
+from .export import Format, read_lines, write_format
 from .log_files import group_files
 from .proof import Proof, prove
 from .record_stream import matches
+from .replay import BrokenLog
 from .signed_heads import SignedHead, read_head
 
-commands = typer.Typer(help="The audit log: prove it whole, follow it, search it.", no_args_is_help=True)
+commands = typer.Typer(help="The audit log: prove it whole, follow it, search it, export it.", no_args_is_help=True)
 
 Log = Annotated[Path, typer.Argument(help="A log file, or the folder of all replicas' logs (settings: record.dir).")]
 _POLL_SECONDS = 0.25
@@ -130,6 +138,54 @@ def search_logs(
     found = (record for path in find_logs(log) for record in _read_on(path, {}) if matches(record, query))
     for record in nlargest(limit, found, key=_order)[::-1]:
         _show(record, as_json)
+
+
+@commands.command("export")
+def export_logs(
+    log: Log,
+    form: Annotated[Format, typer.Option("--format", help="As which format.")] = Format.JSONL,
+    since: Annotated[str, typer.Option(help="RFC 3339, or ago: 30m, 24h, 7d.")] = "",
+    until: Annotated[str, typer.Option(help="The same.")] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="A file, replaced once all is written; else standard output.")
+    ] = None,
+) -> None:
+    """Writes the records of all replicas by time, as they are on record: what was redacted stays so."""
+    logs, window = find_logs(log), (read_when(since, "--since"), read_when(until, "--until"))
+    shown = Progress(
+        *(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty() or (out is None and sys.stdout.isatty()),
+    )
+    with shown as progress, _open_output(out) as output:
+        task = progress.add_task("exporting", total=sum(path.stat().st_size for path in logs))
+        read = partial(progress.advance, task)
+        try:
+            for piece in write_format(read_lines(logs, since=window[0], until=window[1], on_read=read), form):
+                output.write(piece)
+        except BrokenLog as error:
+            typer.echo(f"{error}; `arborgate record verify` looks at every line", err=True)
+            raise typer.Exit(1) from error
+
+
+@contextmanager
+def _open_output(out: Path | None) -> Iterator[BinaryIO]:
+    """Where to write: standard output, or a file that is there whole or not at all, for its owner alone."""
+    if out is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    part = out.with_name(f"{out.name}.part")
+    try:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            yield file
+        part.replace(out)
+    except OSError as error:
+        typer.echo(f"{out}: can't be written: {error.strerror}", err=True)
+        raise typer.Exit(2) from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def describe(record: Record) -> str:

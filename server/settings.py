@@ -89,10 +89,11 @@ class RedisSourceSettings(RedisSettings):
 class RecordSettings(Section):
     dir: Path = Path("arborgate-record")
     stream_length: int = Field(default=1_000_000, ge=1_000, description="records kept searchable in Redis")
-
     signing_key_file: Path | None = Field(default=None, description="private JWK (Ed25519) that signs the log's head")
     sign_every: Seconds = Field(default=60.0, description="how often, while there is anything new")
-    rotate_bytes: int | None = Field(default=None, ge=65_536, description="a file this long is sealed, and another begun")
+    rotate_bytes: int | None = Field(
+        default=None, ge=65_536, description="a file this long is sealed, and another begun"
+    )
     rotate_after: Seconds | None = Field(default=None, ge=60, description="so is one this old")
 
 
