@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -169,7 +170,8 @@ class Workbench:
     def who(self, engine: Engine, caller: Caller, asked: Asked) -> WhoCan:
         """Everybody who may do it. Raises `Invalid`."""
         resource = self._find_resource(engine, caller, asked)
-        ways = who_can(engine.loaded, asked.action, resource)
+        with _telling():
+            ways = who_can(engine.loaded, asked.action, resource)
         named = dict.fromkeys(role for way in ways.ways for role in way.roles)
         return WhoCan(resource, ways, {role: self._holders(role) for role in named})
 
@@ -178,7 +180,8 @@ class Workbench:
         somebody = self._imagine(asked)
         nodes = self._visible(engine, caller)
         found: list[Reach] = []
-        ways = what_can(engine.loaded, somebody, engine.surroundings, login_age=asked.login_age)
+        with _telling():
+            ways = what_can(engine.loaded, somebody, engine.surroundings, login_age=asked.login_age)
         for one in sorted(ways, key=lambda one: (one.action.group, one.action, one.type)):
             apps = None
             if one.type is ResourceType.APP and one.action not in COUNTED:
@@ -267,6 +270,15 @@ class Workbench:
             everywhere=[one for one in members if isinstance(one, str)],
             at=[(one.group, one.at) for one in members if isinstance(one, Grant)],
         )
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """A policy that fails when it is evaluated by halves (an overflow, say) leaves the question open."""
+    try:
+        yield
+    except ValueError as error:
+        raise Refused("This can't be told: a policy fails on it.", hint=str(error)) from error
 
 
 def read_asked(fields: Mapping[str, object]) -> Asked:

@@ -78,6 +78,20 @@ def row_of(page: str, action: str) -> tuple[str, ...]:
     return tuple(" ".join(re.sub(r"<[^>]+>", " ", cell).split()) for cell in cells)
 
 
+async def test_a_policy_that_fails_by_halves_is_told_and_not_a_fault_of_the_page(world: World, tmp_path: Path) -> None:
+    overflow = "9223372036854775807 + 1 > 0"
+    world.demand(
+        f'@id("odd") forbid (principal, action == Action::"app:read", resource) when {{ {overflow} }};',
+        tmp_path / "set",
+    )
+    otto = await world.enter("otto", "auditor")
+
+    answer = await otto.get("/policies/what?role=viewer")
+
+    assert answer.status_code == 409
+    assert "a policy fails on it" in answer.text
+
+
 async def test_a_denial_tells_which_permit_came_nearest_and_what_it_lacked(world: World) -> None:
     otto = await world.enter("otto", "auditor")
 
