@@ -6,15 +6,19 @@ import asyncio
 import secrets
 import time
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 from ..tools.kubernetes.changes import ClusterWriter
 from .applying import Pace
 from .approvals import load_verify_key
+from .approvers import Pinned, read_approvers
 from .background import running
 from .foundation import open_foundation
 from .leases import Leases
+from .passkeys import RelyingParty
 from .proposals import ProposalBook
 from .settings import Settings
+from .uses import Uses
 from .verification import Verifier
 from .worker import Worker
 
@@ -32,6 +36,7 @@ async def run_applier(settings: Settings, stop: asyncio.Event) -> None:
     key = load_verify_key(settings.proposals.verify_key_file)
     configured = settings.applier.clusters or settings.clusters
     replica = f"{settings.replica}-applier"  # a chain of its own beside a server's in the same folder
+    pinned = _pin_approvers(settings, settings.record.dir / f"{replica}-passkeys.json")
     async with AsyncExitStack() as stack:
         base = await stack.enter_async_context(open_foundation(settings, configured, replica=replica, workloads=False))
         await stack.enter_async_context(running(base.argocd.run()))
@@ -46,9 +51,19 @@ async def run_applier(settings: Settings, stop: asyncio.Event) -> None:
                 key=key,
                 settings=settings,
                 clusters=base.clusters.names,
+                pinned=pinned,
             ),
             writer=ClusterWriter(base.clusters),
             pace=Pace(asyncio.sleep, time.time, _LOOK_SOON, _LOOK_LATER, settings.applier.health_timeout),
         )
         await base.argocd.wait_synced(_FIRST_SYNC)
         await worker.run(stop)
+
+
+def _pin_approvers(settings: Settings, uses: Path) -> Pinned | None:
+    """Whom the settings say to believe; None: whom `serve` does."""
+    path = settings.applier.approvers_file
+    if path is None:
+        return None
+    party = RelyingParty.of(settings.http.url)
+    return Pinned(read_approvers(path), party, Uses(uses), settings.applier.session_approvals)

@@ -80,7 +80,10 @@ def load_key(path: Path | None, setting: str) -> OKPKey:
 
 
 def _payload(approval: Approval) -> bytes:
-    return rfc8785.dumps(approval.model_dump(mode="json", exclude={"signature"}))
+    said = approval.model_dump(mode="json", exclude={"signature"})
+    if approval.assertion is None:
+        del said["assertion"]  # as it was written before there were passkeys
+    return rfc8785.dumps(said)
 
 
 def _not_signed(approval: Approval, why: str) -> Refused:

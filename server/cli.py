@@ -100,6 +100,7 @@ def _mount(first: str) -> None:
         commands.command()(command)
     if first in {command.__name__ for command in (*own, serve, applier)}:
         return
+    from .cli_approvers import commands as approvers
     from .cli_deny import commands as deny
     from .cli_keys import commands as keys
     from .cli_policy import commands as policy
@@ -107,6 +108,7 @@ def _mount(first: str) -> None:
     from .cli_record import commands as record
     from .demo.cli import commands as demo
 
+    commands.add_typer(approvers, name="approvers")
     commands.add_typer(demo, name="demo")
     commands.add_typer(deny, name="deny")
     commands.add_typer(keys, name="keys")

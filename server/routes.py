@@ -88,6 +88,7 @@ def build_pages(services: Services) -> list[BaseRoute]:
         glass_lasts=settings.proposals.break_glass_lasts,
         logs=settings.record.dir,
         denied=services.denied,
+        passkeys=settings.proposals.passkeys,
         on_logout=end_tokens_with(services) if login.logout_ends_tokens else None,
     )
     return [*pages.routes(), described]

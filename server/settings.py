@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -102,6 +103,22 @@ class PolicySettings(Section):
     reload: bool = True
 
 
+class PasskeyUse(StrEnum):
+    """Who signs an approval with a passkey on the pages."""
+
+    OFF = "off"
+    OPTIONAL = "optional"
+    REQUIRED_HIGH = "required_high"
+    REQUIRED = "required"
+
+
+class SessionApprovals(StrEnum):
+    """Which approvals the applier believes by `serve`'s signature alone, where it has a file of approvers."""
+
+    NEVER = "never"
+    LOW_RISK = "low_risk"
+
+
 class ProposalSettings(Section):
     expire_after: Seconds = 86_400.0
     rehearsal_wait: Seconds = Field(default=3.0, description="how long rollout_propose waits for the dry run")
@@ -110,14 +127,28 @@ class ProposalSettings(Section):
     break_glass_lasts: Seconds = Field(
         default=900.0, le=3_600.0, description="after breaking the glass, how long until applying must have begun"
     )
+    passkeys: PasskeyUse = Field(
+        default=PasskeyUse.OFF, description="who signs with a passkey; optional: whoever has enrolled one"
+    )
     signing_key_file: Path | None = Field(default=None, description="private JWK (Ed25519) that signs approvals")
     verify_key_file: Path | None = Field(default=None, description="public JWK that the applier checks them with")
+
+    @field_validator("passkeys", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, value: Any) -> Any:
+        return PasskeyUse.OFF if value is False else value  # YAML 1.1 reads a bare `off` as false
 
 
 class ApplierSettings(Section):
     """The clusters with credentials that may write; read by `arborgate applier` alone."""
 
     clusters: tuple[ClusterSettings, ...] = ()
+    approvers_file: Path | None = Field(
+        default=None, description="from `arborgate approvers export`: an approval counts only by a passkey in it"
+    )
+    session_approvals: SessionApprovals = Field(
+        default=SessionApprovals.NEVER, description="with approvers_file: which approvals count without a passkey"
+    )
     health_timeout: Seconds = 300.0
     lease: Seconds = 30.0
 

@@ -31,6 +31,7 @@ from ..tools.rollouts.changes import workload_target
 from ..tools.rollouts.claims import find_downgrades, find_excess
 from ..tools.tree import AppTree, Node
 from .approvals import verify_approval
+from .approvers import Pinned
 from .counts import Counts
 from .identity.roles import grants_of, roles_of
 from .proposals import APPLIER, VERDICT_ACTIONS, approvals_needed, check_glass
@@ -54,13 +55,16 @@ class Verifier:
         key: OKPKey,
         settings: Settings,
         clusters: Collection[str],
+        pinned: Pinned | None = None,
     ) -> None:
+        """`pinned` are the approvers who count, by their own passkeys; without them `serve`'s signature is enough."""
         self._engine = engine
         self._tree = tree
         self._environments = environments
         self._key = key
         self._settings = settings
         self._clusters = clusters
+        self._pinned = pinned
 
     def check_content(self, content: Content) -> None:
         """The changes are what they claim to be: each of an object of its app, touching only what its precondition
@@ -83,21 +87,23 @@ class Verifier:
 
     def check_approvals(self, proposal: Proposal) -> Sequence[Approval]:
         """The content is what was approved, by enough people other than the requester, each by a valid signature; or one
-        of them broke the glass. Says nothing about whether policy still lets them. Returns the approvals that count: one
-        per person, or the one that broke the glass."""
+        of them broke the glass. Says nothing about whether policy still lets them. Returns the approvals that count, by
+        whom the applier itself knows to have made them: one per person, or the one that broke the glass."""
         content = proposal.content
         digest = digest_content(content)
         rehearsal = content.rehearsal
         rehearsed = rehearsal is not None and rehearsal.ok and len(rehearsal.changes) == len(content.changes)
         if not rehearsed or proposal.digest != digest:
             raise Refused("What this proposal says now is not what its digest stands for.")
+        risk = self._find_risk(content)
         counted: dict[str, Approval] = {}
         for approval in proposal.approvals:
             self._check_approval(approval, content, digest)
-            counted[approval.approver.key] = approval
-        if proposal.glass:
-            return (proposal.glass,)
-        needed = self._needed(content)
+            believed = self._pinned.believe(approval, content, digest, risk) if self._pinned else approval
+            counted[believed.approver.key] = believed
+        if glass := next((one for one in counted.values() if one.verdict is Verdict.BREAK_GLASS), None):
+            return (glass,)
+        needed = max(content.approvals_needed, approvals_needed(self._settings.proposals, risk))
         if len(counted) < needed:
             raise Refused(f"It has {len(counted)} of the {needed} approvals that it needs.")
         return tuple(counted.values())
@@ -164,10 +170,9 @@ class Verifier:
             except Invalid as error:
                 raise Refused(f"{name} has not validly broken the glass: {error.message}") from error
 
-    def _needed(self, content: Content) -> int:
+    def _find_risk(self, content: Content) -> Risk:
         """By what the applier itself knows of the apps, never less than what the approvers were shown."""
-        risk = Risk.HIGH if rate((*self._find_factors(content), *content.factors)) is Risk.HIGH else content.risk
-        return max(content.approvals_needed, approvals_needed(self._settings.proposals, risk))
+        return Risk.HIGH if rate((*self._find_factors(content), *content.factors)) is Risk.HIGH else content.risk
 
     def _find_factors(self, content: Content) -> Sequence[RiskFactor]:
         """What can be seen from here."""

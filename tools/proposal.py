@@ -139,10 +139,23 @@ class Verdict(StrEnum):
     REJECT = "reject"
 
 
+class Assertion(_Closed):
+    """What a passkey signed (Web Authentication, section 5.2.2): each a base64url text, `credential` naming the passkey
+    and `user_handle` its owner (`""` where the authenticator did not say)."""
+
+    credential: str
+    authenticator_data: str
+    client_data: str
+    signature: str
+    user_handle: str = ""
+
+
 class Approval(_Closed):
     """A statement about one digest by someone entitled to make it. `signature` is a compact JWS over the rest.
 
-    Times are seconds since the epoch. Broken glass lapses at `until`, unless applying has begun; 0 for other verdicts."""
+    Times are seconds since the epoch. Broken glass lapses at `until`, unless applying has begun; 0 for other verdicts.
+    `assertion` is the approver's own signature, by a key that never left their device; without one there is only the
+    word of the session that they were logged in with."""
 
     proposal: str
     digest: str
@@ -153,6 +166,7 @@ class Approval(_Closed):
     authenticated_at: float
     session: str
     until: float = 0.0
+    assertion: Assertion | None = None
     signature: str = ""
 
 

@@ -18,12 +18,15 @@ from ...policies.model import Caller
 from ...tools.proposal import Approval
 from ...tools.record import Records
 from ...tools.tree import AppTree
+from ..enrolment import Enrolment
 from ..gate import Recorder
 from ..identity.authentication import DenyList
 from ..identity.callers import Identified, identify
 from ..identity.roles import RoleMembers
 from ..identity.settings import IssuerSettings, PagesSettings
 from ..masking import Masker
+from ..passkeys import RelyingParty
+from ..settings import PasskeyUse
 from ..state import State
 from .account import Account
 from .attempts import Attempts
@@ -32,6 +35,7 @@ from .guard import Origin
 from .login import Login
 from .logout import BackChannel, LogoutHook
 from .masks import Masking
+from .passkey_pages import PasskeyPages
 from .policy_pages import PolicyPages
 from .provider import Provider
 from .render import Renderer
@@ -80,9 +84,12 @@ class Pages:
     denied: DenyList | None = None
     glass_lasts: float = 900.0
     logs: Path = Path()
+    passkeys: PasskeyUse = PasskeyUse.OFF
 
     def routes(self) -> list[BaseRoute]:
-        """What to mount at `/`. Raises `BadConfiguration` when the public URL is plain http beyond this machine."""
+        """What to mount at `/`. Raises `BadConfiguration` when the public URL is plain http beyond this machine, or one
+        that no browser makes passkeys for."""
+        enrolment = self._open_enrolment()
         review = Review(
             self.book,
             self.records,
@@ -93,6 +100,7 @@ class Pages:
             self.clock,
             acr_values=self.acr_values,
             glass_lasts=self.glass_lasts,
+            enrolment=enrolment,
         )
         sessions = Sessions(self.settings, self.state, self.roles, self.audit, clock=self.clock, denied=self.denied)
         provider = Provider(self.settings, self.client, clock=self.clock)
@@ -102,7 +110,7 @@ class Pages:
             Origin.of(self.url),
             sessions,
             self.audit,
-            Renderer(masking, clock=self.clock, demo=self.demo),
+            Renderer(masking, clock=self.clock, demo=self.demo, passkeys=enrolment is not None),
             review.count_unreviewed,
             review.reads_personal,
         )
@@ -120,7 +128,13 @@ class Pages:
             ),
             BackChannel(provider, sessions, self.state, self.audit, clock=self.clock, on_logout=self.on_logout),
         )
-        site = Site(entrance, account, review, self.clean)
+        site = Site(entrance, account, review, self.clean, self.clock)
+        passkeys = PasskeyPages(entrance, account, enrolment, self.clock).routes() if enrolment else []
         terminal = Terminal(self.settings, self.url, review, self.terminal, masking)
         workbench = Workbench(self.engine, review, self.audit, self.roles, self.clock, self.logs)
-        return [*site.routes(), *PolicyPages(entrance, workbench).routes(), *terminal.routes()]
+        return [*site.routes(), *passkeys, *PolicyPages(entrance, workbench).routes(), *terminal.routes()]
+
+    def _open_enrolment(self) -> Enrolment | None:
+        if self.passkeys is PasskeyUse.OFF:
+            return None
+        return Enrolment(self.state, RelyingParty.of(self.url), self.passkeys, self.audit, clock=self.clock)

@@ -55,7 +55,7 @@ class Renderer:
     readers typed themselves, and the addresses that lead on from here; `masks.of(…)` is about one thing. A macro that
     was imported without the context does not know its reader, and shows nothing."""
 
-    def __init__(self, masking: Masking, *, clock: Callable[[], float], demo: bool) -> None:
+    def __init__(self, masking: Masking, *, clock: Callable[[], float], demo: bool, passkeys: bool = False) -> None:
         self._masking = masking
         self._clock = clock
         self._templates = Environment(
@@ -76,7 +76,7 @@ class Renderer:
             tone=lambda value: _TONES.get(value, "quiet"),
             spaced=lambda value: str(value).replace("_", " "),
         )
-        self._templates.globals.update(demo=demo, static=_version_static())
+        self._templates.globals.update(demo=demo, signs=passkeys, static=_version_static())
 
     def begin(self, session: Session | None, shows: bool = False) -> Masks:
         """The masks of one page; `shows` as for `Masking.begin`."""

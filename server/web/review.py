@@ -14,6 +14,7 @@ from ...policies.model import INSTALLATION, Action, Caller, Decision, Question, 
 from ...tools.cuts import shorten
 from ...tools.proposal import (
     Approval,
+    Assertion,
     Finding,
     GlassReview,
     Proposal,
@@ -26,6 +27,7 @@ from ...tools.proposal import (
 from ...tools.record import Entry, Event, Judged, Record, RecordQuery, Records, name_caller, name_decision
 from ...tools.tree import AppId, AppTree, Node
 from ..counts import Counts
+from ..enrolment import Enrolment
 from ..gate import Recorder
 from ..proposals import APPLIER, VERDICT_ACTIONS, check_glass
 from ..reasons import explain_denial
@@ -71,6 +73,8 @@ class Review:
     """What a stronger login can be, the weakest first (RFC 9470)."""
     glass_lasts: float = 900.0
     """How many seconds after breaking the glass applying must have begun."""
+    enrolment: Enrolment | None = None
+    """The passkeys that verdicts are signed with; None where none are used."""
 
     async def find(self, caller: Caller, query: ProposalQuery) -> tuple[list[Seen], str]:
         """The proposals that the caller may see, newest first, and the position to go on from (`""` at the end).
@@ -97,11 +101,21 @@ class Review:
         return replace(self._seen(caller, proposal, counts), budgets=self._budgets(proposal, counts))
 
     async def decide(
-        self, caller: Caller, proposal_id: str, verdict: Verdict, *, digest: str, comment: str = "", app: str = ""
+        self,
+        caller: Caller,
+        proposal_id: str,
+        verdict: Verdict,
+        *,
+        digest: str,
+        comment: str = "",
+        app: str = "",
+        assertion: Assertion | None = None,
+        until: float = 0.0,
     ) -> Proposal:
         """Gives the caller's verdict on exactly the content that `digest` stands for; returns the proposal after it.
 
         To break the glass takes a reason (`comment`) and, typed out, the name of the `app` (the first it touches).
+        `assertion` is what the caller's passkey signed, and `until` when the broken glass lapses that it is about.
         Raises `NotThere`, `Denied` (`LoginNeeded` where another login would do), `Refused` (not in a state to be decided,
         or asked for by the caller), `Conflict` (the digest shown is not the digest now, or somebody was first), `Invalid`
         (comment, app), `Unavailable` or `Unrecorded`."""
@@ -111,6 +125,7 @@ class Review:
         action, uid = VERDICT_ACTIONS[verdict], _uid(proposal)
         judged = self._judge(caller, action, proposal, counts)
         now, breaking = self.clock(), verdict is Verdict.BREAK_GLASS
+        assertion = assertion if self.enrolment else None
         approval = Approval(
             proposal=proposal.id,
             digest=proposal.digest,
@@ -120,7 +135,8 @@ class Review:
             at=now,
             authenticated_at=caller.authenticated_at,
             session=caller.session,
-            until=round(now + self.glass_lasts, 3) if breaking else 0.0,
+            until=(until if assertion else round(now + self.glass_lasts, 3)) if breaking else 0.0,
+            assertion=assertion,
         )
         try:
             self._check(caller, proposal, action, judged.decision, counts)
@@ -128,6 +144,8 @@ class Review:
             if breaking:
                 check_glass(approval, self.glass_lasts)
                 _check_app(proposal, app)
+            if self.enrolment:
+                await self.enrolment.accept(approval, proposal.content)
         except ArborgateError as error:
             event = Event.CALL_FAILED if judged.decision.allowed else Event.CALL_DENIED
             await self._record(event, caller, action, uid, judged, error=error)

@@ -18,10 +18,12 @@ from ...policies.model import Caller
 from ...tools.cuts import shorten
 from ...tools.proposal import GLASS_REASON_LEAST, Finding, ProposalQuery, ProposalState, Verdict
 from ...tools.risk import HIGH_FROM
+from ..enrolment import read_assertion
 from .account import Account
 from .entrance import Entrance, FormHandler, redirect
 from .guard import HEADERS
 from .login import Wanted
+from .passkey_pages import prepare_signing, read_moment
 from .proposal_page import view_proposal
 from .render import STATIC
 from .review import COMMENT_LIMIT, Review, touched
@@ -48,6 +50,7 @@ class Site:
     account: Account
     review: Review
     clean: Callable[[str], str]
+    clock: Callable[[], float]
 
     def routes(self) -> list[BaseRoute]:
         entrance = self.entrance
@@ -108,10 +111,13 @@ class Site:
         masks = self.entrance.render.begin(session, seen.personal)
         view = await view_proposal(self.review, session.caller, seen, masks.clean)
         draft = session.draft.comment if session.draft and session.draft.proposal == seen.proposal.id else ""
+        enrolment, until = self.review.enrolment, round(self.clock() + self.review.glass_lasts, 3)
+        signing = await prepare_signing(enrolment, session.caller, seen.proposal, until) if enrolment else None
         return self.entrance.render.page(
             "proposal.html",
             session,
             masks=masks,
+            signing=signing,
             view=view,
             comment_limit=COMMENT_LIMIT,
             reason_least=GLASS_REASON_LEAST,
@@ -126,7 +132,14 @@ class Site:
             comment = self.clean(form.get("comment", ""))
             try:
                 await self.review.decide(
-                    session.caller, proposal_id, verdict, digest=digest, comment=comment, app=form.get("app", "")
+                    session.caller,
+                    proposal_id,
+                    verdict,
+                    digest=digest,
+                    comment=comment,
+                    app=form.get("app", ""),
+                    assertion=read_assertion(form.get("credential", "")),
+                    until=read_moment(form.get("until", "")),
                 )
             except ArborgateError:
                 # What was typed waits on the page of the proposal, for when what was in the way is gone.

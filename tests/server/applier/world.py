@@ -18,6 +18,7 @@ from arborgate.policies.loader import read_policies
 from arborgate.policies.model import Binding, Caller, Channel
 from arborgate.server.applying import Pace
 from arborgate.server.approvals import new_signing_key, sign_approval
+from arborgate.server.approvers import Pinned
 from arborgate.server.identity.roles import roles_of
 from arborgate.server.leases import Leases
 from arborgate.server.proposals import ProposalBook
@@ -135,6 +136,7 @@ class World:
             self.cluster.add(make_app(name, wave=wave, environment=environment))
             self.cluster.add(make_deployment(name))
             self.relist(name)
+        self.pinned: Pinned | None = None
         self.book = self.make_book()
         self.worker = self.make_worker()
 
@@ -158,6 +160,7 @@ class World:
             key=OKPKey.import_key(signing_key().as_dict(private=False)),
             settings=self.settings,
             clusters=(CLUSTER,),
+            pinned=self.pinned,
         )
 
     def make_worker(self, book: ProposalBook | None = None, *, seconds: float = LEASE) -> Worker:

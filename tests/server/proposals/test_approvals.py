@@ -21,7 +21,7 @@ from arborgate.server.approvals import (
     verify_approval,
 )
 from arborgate.tools.change import Change, ChangeKind, Check, Precondition, Rehearsal, Rehearsed, Target
-from arborgate.tools.proposal import Approval, Content, Requester, Verdict, digest_content
+from arborgate.tools.proposal import Approval, Assertion, Content, Requester, Verdict, digest_content
 from arborgate.tools.risk import Factor, Risk, RiskFactor
 
 PRIVATE, PUBLIC = (OKPKey.import_key(orjson.loads(text)) for text in new_signing_key())
@@ -44,6 +44,7 @@ APPROVAL = Approval(
     at=1_800_000_000.25,
     authenticated_at=1_799_999_000.0,
     session="s",
+    assertion=Assertion(credential="c", authenticator_data="a", client_data="d", signature="x", user_handle="h"),
 )
 CHANGE = Change(
     kind=ChangeKind.SCALE,
@@ -141,6 +142,13 @@ def test_a_rejection_does_not_become_an_approval() -> None:
     signed = sign_approval(APPROVAL.model_copy(update={"verdict": Verdict.REJECT}), PRIVATE)
     with pytest.raises(Refused):
         verify_approval(signed.model_copy(update={"verdict": Verdict.APPROVE}), PUBLIC)
+
+
+def test_without_a_passkey_what_is_signed_is_what_it_always_was() -> None:
+    plain = APPROVAL.model_copy(update={"assertion": None})
+    payload = rfc8785.dumps(plain.model_dump(mode="json", exclude={"signature", "assertion"}))
+    assert jws.extract_compact(sign_approval(plain, PRIVATE).signature.encode()).payload == payload
+    verify_approval(sign_approval(plain, PRIVATE), PUBLIC)
 
 
 def test_another_key_another_type_and_another_algorithm_sign_nothing() -> None:
