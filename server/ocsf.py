@@ -35,6 +35,8 @@ _KINDS: Final[Mapping[Event, _Kind]] = {
     Event.CHANGE_APPLIED: _Kind(_API, _UPDATE),
     Event.CHANGE_STARTED: _Kind(_API, _UPDATE),
     Event.CHANGE_UNDONE: _Kind(_API, _UPDATE),
+    Event.PASSKEY_ENROLLED: _Kind(_ENTITY, 6),  # enroll
+    Event.PASSKEY_REMOVED: _Kind(_ENTITY, 7),  # unenroll
     Event.POLICY_LOADED: _Kind(_ENTITY, 10),  # activate
     Event.POLICY_KEPT: _Kind(_ENTITY, 10),
     Event.PROPOSAL_DRAFTED: _Kind(_ENTITY, _CREATE),
@@ -185,6 +187,8 @@ def _describe_entity(record: Record) -> dict[str, Any]:
     if is_of(record.event, "caller"):
         kind, _, name = record.resource.partition(":")
         return {"uid": name or "Unknown", "type": kind or "caller", "type_id": _OTHER}
+    if is_of(record.event, "passkey"):
+        return {"uid": record.resource or "Unknown", "type": "Passkey", "type_id": _OTHER}
     return {"uid": record.proposal or record.resource or "Unknown", "type": "Proposal", "type_id": _OTHER}
 
 

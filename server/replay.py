@@ -134,7 +134,11 @@ def read_past(
     """The records of one log in order, from one moment to another (as records write them), as far as their lines are
     `wanted`; all facts go to the archive. `on_read` is told of bytes read. Raises `BrokenLog`."""
     settings, number, untold = "", 0, 0
-    with path.open("rb") as file:
+    try:
+        opened = path.open("rb")
+    except FileNotFoundError:
+        return  # just being put away under another name
+    with opened as file:
         for line in file:
             number, untold = number + 1, untold + len(line)
             if on_read and number % 256 == 0:

@@ -259,6 +259,7 @@ def test_a_call_is_an_api_activity_field_by_field() -> None:
         ({"event": Event.TOKEN_EXCHANGED}, (3003, 1, "Success")),
         ({"event": Event.PROPOSAL_APPROVED}, (3004, 3, "Success")),
         ({"event": Event.CALLER_DENIED}, (3004, 12, "Success")),
+        ({"event": Event.PASSKEY_ENROLLED}, (3004, 6, "Success")),
         ({"event": Event.POLICY_KEPT}, (3004, 10, "Failure")),
         ({"event": Event.LOG_SIGNED}, (0, 99, "Success")),
     ],

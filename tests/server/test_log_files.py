@@ -25,7 +25,7 @@ from arborgate.server.cli_record import commands
 from arborgate.server.log_files import find_sealed, group_files, name_replica
 from arborgate.server.proof import prove
 from arborgate.server.record_stream import RecordStream
-from arborgate.server.replay import Archive, read_past
+from arborgate.server.replay import Archive, find_past, read_past
 from arborgate.server.settings import StateSettings
 from arborgate.server.state import open_state
 from arborgate.tools.record import Entry, Event, Record, RecordQuery
@@ -149,6 +149,12 @@ async def test_each_file_can_be_decided_again_alone(tmp_path: Path) -> None:
     assert sum(len(decide_again(path, engine)) for path in paths) == 30
 
 
+async def test_a_file_that_is_put_away_while_logs_are_read_is_passed_over(tmp_path: Path) -> None:
+    paths = [tmp_path / "gone.jsonl", *await write_files(tmp_path, 3)]
+    past = find_past(paths, Archive(), lambda record: record.seq == 2, '"seq":2,')
+    assert past is not None
+
+
 @pytest.mark.parametrize("gone", [0, 1])
 async def test_a_missing_file_is_named(tmp_path: Path, gone: int) -> None:
     paths = await write_files(tmp_path, 40)
@@ -265,6 +271,7 @@ asyncio.run(main())
 
 
 def test_a_process_that_is_killed_while_it_seals_loses_no_line_that_it_promised(tmp_path: Path) -> None:
+    promised = 0
     for lines in (3, 10, 17, 25, 31):
         command = [sys.executable, "-c", _WRITER, str(tmp_path)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
