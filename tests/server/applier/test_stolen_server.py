@@ -420,6 +420,13 @@ async def test_a_session_is_enough_for_a_low_risk_where_the_settings_say_so(
         assert (await end(heist, proposal, heist.vote(proposal, assertion=None)))[0] == state
 
 
+async def test_a_session_is_never_enough_for_a_high_risk(heist: Heist) -> None:
+    heist.pin(SessionApprovals.LOW_RISK)
+    proposal = await heist.world.propose(heist.world.scale("api"))
+    state, note = await end(heist, proposal, heist.vote(proposal, assertion=None))
+    assert (state, "is not signed with a passkey" in note) == ("rejected", True)
+
+
 async def test_what_is_signed_is_the_same_for_the_page_and_for_the_applier(heist: Heist) -> None:
     proposal = await heist.world.propose(heist.world.scale("api"))
     content = Content.model_validate_json(proposal.content.model_dump_json())
