@@ -118,6 +118,7 @@ async def test_a_past_denial_is_told_again_with_what_would_be_today(world: World
     april = await world.enter("april", "approver", age=2_000)
     await april.decide(proposal)
     (denied,) = world.records(Event.CALL_DENIED)
+    await world.wait_searchable(proposal)
     otto = await world.enter("otto", "auditor")
 
     page = (await otto.get(f"/policies/record?ref={denied.replica}:{denied.seq}")).text
