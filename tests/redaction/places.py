@@ -220,7 +220,7 @@ LINES: tuple[str, ...] = (
     'user ada password % groups g1',
     'machine h login a password %',
     'db.example.com:5432:orders:app:%',
-    '//registry.npmjs.org/:_authToken=%',
+    '//registry.shop.test/:_authToken=%',
     '_auth=%',
     'always-auth=true\n_password=%',
     'identitytoken: %',
