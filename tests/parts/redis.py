@@ -203,6 +203,7 @@ class RedisSentinel:
         wait_until(
             lambda: _is_in_step(replica) and all(map(self._sees_everyone, self.sentinel_ports)),
             "the replica is in step and every sentinel sees the others",
+            seconds=60,  # sentinels look at each other anew every 10 s, and two rounds may be needed
         )
 
     def _agree_on(self, server: RedisServer) -> bool:

@@ -93,7 +93,8 @@ async def test_a_bearer_token_learns_what_it_is_not_bound_enough_for(tmp_path: P
         '@id("bound") forbid (principal, action == Action::"rollout:propose", resource) '
         "when { context.strict } unless { context.bound };"
     )
-    world = World(tmp_path, make_app("api"))
+    (tmp_path / "world").mkdir()
+    world = World(tmp_path / "world", make_app("api"))
     world.engine = Engine(read_policies(folder)[0], surroundings=TRUSTING)
 
     bearer = await world.ask("whoami", ADA)
