@@ -12,9 +12,30 @@ import typer
 from ..policies.engine import Engine
 from ..policies.errors import BadConfiguration
 from ..policies.loader import read_policies
-from ..policies.model import COUNTED, INSTALLATION, Action, Binding, Channel, Question
+from ..policies.model import COUNTED, INSTALLATION, Action, Channel, Question
 from ..policies.world import App, Person, Proposal, World, person_key
-from .cli_policy_question import imagine, parse_grants, parse_uid, refuse
+from .cli_policy_question import (
+    AcrOption,
+    AgentOption,
+    AppOption,
+    BindingOption,
+    ChannelOption,
+    EnvironmentOption,
+    GroupOption,
+    ItselfOption,
+    LabelOption,
+    ParentOption,
+    ProjectOption,
+    RequesterOption,
+    RiskOption,
+    RoleAtOption,
+    RoleOption,
+    StrictOption,
+    imagine,
+    parse_grants,
+    parse_uid,
+    refuse,
+)
 from .cli_policy_record import explain_record
 from .cli_policy_words import look_closer, name_reasons, read_when, say_decision, say_place
 from .retelling import Wanted
@@ -27,26 +48,23 @@ def explain(
     person: Annotated[
         str, typer.Option(help="Who asks: a name, or a key as in records (issuer#subject).")
     ] = "somebody",
-    role: Annotated[list[str] | None, typer.Option(help="A role they have; may be repeated.")] = None,
-    role_at: Annotated[
-        list[str] | None,
-        typer.Option(help="A role at one app and below it, ROLE=cluster/namespace/name; may be repeated."),
-    ] = None,
-    group: Annotated[list[str] | None, typer.Option(help="A group they are in; may be repeated.")] = None,
-    agent: Annotated[str, typer.Option(help="The agent acting for them.")] = "copilot",
-    channel: Annotated[Channel, typer.Option(help="The door they come through.")] = Channel.MCP,
-    itself: Annotated[bool, typer.Option("--itself", help="An app or agent for itself: there is no person.")] = False,
-    binding: Annotated[Binding | None, typer.Option(help="What binds the call; default: by the channel.")] = None,
+    role: RoleOption = None,
+    role_at: RoleAtOption = None,
+    group: GroupOption = None,
+    agent: AgentOption = "copilot",
+    channel: ChannelOption = Channel.MCP,
+    itself: ItselfOption = False,
+    binding: BindingOption = None,
     login_age: Annotated[int, typer.Option(min=0, help="Seconds since they logged in.")] = 0,
-    acr: Annotated[str, typer.Option(help="How they logged in, in the provider's words.")] = "",
-    environment: Annotated[str, typer.Option(help="The environment of the app; none counts as strict.")] = "",
-    strict: Annotated[bool, typer.Option("--strict", help="That environment is strict.")] = False,
-    app: Annotated[str, typer.Option(help="The app that a workload, keyspace or proposal is of.")] = "",
-    parent: Annotated[str, typer.Option(help="The parent app.")] = "",
-    project: Annotated[str, typer.Option(help="The app's project.")] = "default",
-    label: Annotated[list[str] | None, typer.Option(help="A label of the app, key=value; may be repeated.")] = None,
-    requester: Annotated[str, typer.Option(help="Who made the proposal: a name or a key.")] = "somebody-else",
-    risk: Annotated[str, typer.Option(help="The proposal's risk.")] = "low",
+    acr: AcrOption = "",
+    environment: EnvironmentOption = "",
+    strict: StrictOption = False,
+    app: AppOption = "",
+    parent: ParentOption = "",
+    project: ProjectOption = "default",
+    label: LabelOption = None,
+    requester: RequesterOption = "somebody-else",
+    risk: RiskOption = "low",
     applied_today: Annotated[int, typer.Option(min=0, help="Changes of the app in 24 hours, before this one.")] = 0,
     unreviewed: Annotated[int, typer.Option(min=0, help="Seconds since they broke a glass not reviewed yet.")] = 0,
     policies: Annotated[

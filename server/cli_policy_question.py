@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from ..policies.model import Resource, ResourceType
+from ..policies.model import Binding, Channel, Resource, ResourceType
 from ..policies.world import App, Environment, Keyspace, Misplaced, Proposal, Workload, World
 
 Directory = Annotated[
@@ -44,6 +44,19 @@ class Format(StrEnum):
 
 
 FormatOption = Annotated[Format, typer.Option("--format", help="For people or for programs.")]
+
+RoleOption = Annotated[list[str] | None, typer.Option(help="A role they have; may be repeated.")]
+RoleAtOption = Annotated[
+    list[str] | None,
+    typer.Option(help="A role at one app and below it, ROLE=cluster/namespace/name; may be repeated."),
+]
+GroupOption = Annotated[list[str] | None, typer.Option(help="A group they are in; may be repeated.")]
+AgentOption = Annotated[str, typer.Option(help="The agent acting for them.")]
+ChannelOption = Annotated[Channel, typer.Option(help="The door they come through.")]
+ItselfOption = Annotated[bool, typer.Option("--itself", help="An app or agent for itself: there is no person.")]
+BindingOption = Annotated[Binding | None, typer.Option(help="What binds the call; default: by the channel.")]
+AcrOption = Annotated[str, typer.Option(help="How they logged in, in the provider's words.")]
+"""Who asks, as options describe them."""
 
 
 def refuse(problems: str) -> typer.Exit:

@@ -13,15 +13,22 @@ from ..policies.casebook import NOW
 from ..policies.engine import Engine, LoadedPolicies
 from ..policies.errors import BadConfiguration
 from ..policies.loader import read_policies
-from ..policies.model import Action, Binding, Caller, Channel, ResourceType
+from ..policies.model import Action, Caller, Channel, ResourceType
 from ..policies.residue import Ways, what_can
 from ..policies.world import Person
 from .cli_policy_question import (
+    AgentOption,
+    BindingOption,
+    ChannelOption,
     ConfigOption,
     Format,
     FormatOption,
+    GroupOption,
+    ItselfOption,
     PeopleOption,
     PoliciesOption,
+    RoleAtOption,
+    RoleOption,
     WorldOption,
     parse_grants,
     refuse,
@@ -35,16 +42,13 @@ def show_what_can(
     people: PeopleOption = None,
     world: WorldOption = None,
     config: ConfigOption = None,
-    role: Annotated[list[str] | None, typer.Option(help="A role they have; may be repeated.")] = None,
-    role_at: Annotated[
-        list[str] | None,
-        typer.Option(help="A role at one app and below it, ROLE=cluster/namespace/name; may be repeated."),
-    ] = None,
-    group: Annotated[list[str] | None, typer.Option(help="A group they are in; may be repeated.")] = None,
-    agent: Annotated[str, typer.Option(help="The agent acting for them.")] = "copilot",
-    channel: Annotated[Channel, typer.Option(help="The door they come through.")] = Channel.MCP,
-    itself: Annotated[bool, typer.Option("--itself", help="An app or agent for itself: there is no person.")] = False,
-    binding: Annotated[Binding | None, typer.Option(help="What binds the call; default: by the channel.")] = None,
+    role: RoleOption = None,
+    role_at: RoleAtOption = None,
+    group: GroupOption = None,
+    agent: AgentOption = "copilot",
+    channel: ChannelOption = Channel.MCP,
+    itself: ItselfOption = False,
+    binding: BindingOption = None,
     login_age: Annotated[
         int | None, typer.Option(min=0, help="Seconds since they logged in; default: say which would do.")
     ] = None,

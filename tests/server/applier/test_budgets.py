@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -84,7 +85,7 @@ async def test_changes_of_one_proposal_do_not_stand_in_their_own_way(world: Worl
     assert (await world.book.get(both.id)).state == "applied"
 
 
-async def test_of_two_approved_for_the_last_place_one_has_it(world: World) -> None:
+async def test_of_two_approved_for_the_last_place_one_has_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await use(world, 5)
     two = [await world.approved(world.scale("api", 3)), await world.approved(world.sync("api"))]
     meeting = asyncio.Barrier(2)
@@ -93,14 +94,14 @@ async def test_of_two_approved_for_the_last_place_one_has_it(world: World) -> No
         worker = world.make_worker(book := world.make_book())
         real = book.begin
 
-        async def begin(*args: object) -> Proposal:
+        async def begin(*args: Any) -> Proposal:
             if not raced:
                 await asyncio.wait_for(meeting.wait(), 5)  # both have counted, and both found a place
                 raced.append(proposal.id)
-            return await real(*args)  # type: ignore[arg-type]
+            return await real(*args)
 
         raced: list[str] = []
-        book.begin = begin  # type: ignore[assignment,method-assign]
+        monkeypatch.setattr(book, "begin", begin)
 
         async def advanced() -> bool:
             try:

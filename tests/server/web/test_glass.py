@@ -3,6 +3,7 @@
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -244,9 +245,9 @@ def at_the_terminal(world: World, caller: Caller) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url=world.url)
 
 
-def responder(world: World, **fields: object) -> Caller:
+def responder(world: World, **fields: Any) -> Caller:
     rita = make_caller("rita", "responder", agent=TERMINAL, channel=Channel.TERMINAL, at=int(world.clock()))
-    return replace(rita, **{"binding": Binding.DPOP, **fields})  # type: ignore[arg-type]
+    return replace(rita, **{"binding": Binding.DPOP, **fields})
 
 
 async def test_at_the_terminal_it_takes_a_token_that_is_bound(world: World) -> None:
