@@ -14,7 +14,7 @@ from itertools import groupby
 from ..policies.errors import Busy, Refused, Stale, Unavailable
 from ..tools.app import AppId
 from ..tools.argocd.changes import API
-from ..tools.change import Change, JsonObject, Target, Writer, fields_digest, merge
+from ..tools.change import Attribution, Change, JsonObject, Target, Writer, fields_digest, merge
 from ..tools.kubernetes.changes import MARK
 from ..tools.proposal import Proposal, ProposalState, Step, StepState
 from .counts import Counts
@@ -279,7 +279,9 @@ class Applying:
 
     async def _patch(self, index: int, patch: JsonObject, live: JsonObject, *, undone: bool = False) -> JsonObject:
         marked = mark_patch(patch, self._proposal.id, index, undone=undone)
-        return await self._writer.apply(self._changes[index].target, marked, live["metadata"]["resourceVersion"])
+        attribution = _attribute(self._proposal, index, undone=undone)
+        target, version = self._changes[index].target, live["metadata"]["resourceVersion"]
+        return await self._writer.apply(target, marked, version, attribution)
 
     def _step(self, index: int) -> Step:
         return self._proposal.steps[index] if self._proposal.steps else Step()
@@ -301,6 +303,19 @@ def mark_patch(patch: JsonObject, proposal_id: str, index: int, *, undone: bool 
     """The patch, which also leaves its mark on the object, in one and the same write."""
     mark = f"{proposal_id}/{index}{'/undone' if undone else ''}"
     return merge(patch, {"metadata": {"annotations": {MARK: mark}}})
+
+
+def _attribute(proposal: Proposal, index: int, *, undone: bool) -> Attribution:
+    requester = proposal.content.requester
+    return Attribution(
+        proposal=proposal.id,
+        change=index,
+        title=proposal.content.title,
+        requester=requester.name,
+        agent=requester.agent,
+        approvers=tuple(dict.fromkeys(one.approver.name for one in proposal.approvals)),
+        undone=undone,
+    )
 
 
 def _require_precondition(change: Change, live: JsonObject) -> None:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
 import rfc8785
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ..policies.errors import Refused
+from .closed import Closed
 
 JsonObject = Mapping[str, Any]
-
-
-class _Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ChangeKind(StrEnum):
@@ -30,7 +28,7 @@ class ChangeKind(StrEnum):
     SYNC = "sync"
 
 
-class Target(_Closed):
+class Target(Closed):
     """One object in one cluster. `api` is the apiVersion, `app` the id of the app that owns it (or is it)."""
 
     app: str
@@ -44,7 +42,7 @@ class Target(_Closed):
         return f"{self.kind} {self.namespace}/{self.name} in {self.cluster}"
 
 
-class Precondition(_Closed):
+class Precondition(Closed):
     """What must still hold of the live object when the change is applied.
 
     `fields` are the paths the change touches (RFC 6901 JSON pointers), `digest` the SHA-256 over the RFC 8785 form of
@@ -58,7 +56,7 @@ class Precondition(_Closed):
     digest: str
 
 
-class Check(_Closed):
+class Check(Closed):
     """How to tell that it worked: the app reaches these states within the time (seconds)."""
 
     app: str
@@ -68,7 +66,7 @@ class Check(_Closed):
     timeout: int = 300
 
 
-class Change(_Closed):
+class Change(Closed):
     """One modification. `patch` and `undo` are JSON merge patches (RFC 7386); `undo` is null when it can't be undone,
     and `undo_note` then says why. `diff` is unified, redacted, and what the approver reads. `wave` is the sync wave."""
 
@@ -84,7 +82,7 @@ class Change(_Closed):
     wave: int = 0
 
 
-class Rehearsed(_Closed):
+class Rehearsed(Closed):
     """What the system itself said to a dry run of one change."""
 
     ok: bool
@@ -92,7 +90,7 @@ class Rehearsed(_Closed):
     refusal: str = ""
 
 
-class Rehearsal(_Closed):
+class Rehearsal(Closed):
     """The dry runs of a proposal's changes, in their order; part of what is approved."""
 
     changes: tuple[Rehearsed, ...]
@@ -101,6 +99,20 @@ class Rehearsal(_Closed):
     @property
     def ok(self) -> bool:
         return all(change.ok for change in self.changes)
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """On whose behalf a change is written, for systems that keep such a thing (Git's commits do). The people are names,
+    `agent` is `""` where nobody stood between, and `undone` says that it is the change's undo."""
+
+    proposal: str
+    change: int
+    title: str
+    requester: str
+    agent: str
+    approvers: tuple[str, ...]
+    undone: bool = False
 
 
 class Writer(Protocol):
@@ -114,7 +126,9 @@ class Writer(Protocol):
         """The system's own dry run of a JSON merge patch; raises `Unavailable`."""
         ...
 
-    async def apply(self, target: Target, patch: JsonObject, resource_version: str) -> JsonObject:
+    async def apply(
+        self, target: Target, patch: JsonObject, resource_version: str, attribution: Attribution
+    ) -> JsonObject:
         """Patches that version of the object and returns what it is now.
 
         Raises `Stale` when the object is no longer of that version, `Refused` when the system will not have the

@@ -7,15 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict
-
 from ..policies.model import Binding, Caller, Resource, ResourceType
 from .change import Change, Rehearsal, digest_json
+from .closed import Closed
 from .risk import Risk, RiskFactor
-
-
-class _Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ProposalState(StrEnum):
@@ -52,7 +47,7 @@ _FINAL = frozenset(
 )
 
 
-class Requester(_Closed):
+class Requester(Closed):
     """Who asked: the person (`key`, `name`), what they may be judged by again later, and the agent acting for them.
 
     `authenticated_at` (seconds since the epoch, 0: nobody knows) and `acr` say when and how they logged in."""
@@ -92,7 +87,7 @@ GLASS_REASON_LEAST = 20
 """The fewest characters that a reason for breaking the glass has."""
 
 
-class Draft(_Closed):
+class Draft(Closed):
     """What a tool asks to have kept: the changes in order, the reason in the agent's words, the environments."""
 
     title: str
@@ -103,7 +98,7 @@ class Draft(_Closed):
     factors: tuple[RiskFactor, ...] = ()
 
 
-class Content(_Closed):
+class Content(Closed):
     """All that an approver sees and approves. The digest is SHA-256 over the RFC 8785 form of this, in hexadecimal.
 
     Times are seconds since the epoch. `rehearsal` is null only while the proposal is drafted or refused."""
@@ -139,7 +134,7 @@ class Verdict(StrEnum):
     REJECT = "reject"
 
 
-class Assertion(_Closed):
+class Assertion(Closed):
     """What a passkey signed (Web Authentication, section 5.2.2): each a base64url text, `credential` naming the passkey
     and `user_handle` its owner (`""` where the authenticator did not say)."""
 
@@ -150,7 +145,7 @@ class Assertion(_Closed):
     user_handle: str = ""
 
 
-class Approval(_Closed):
+class Approval(Closed):
     """A statement about one digest by someone entitled to make it. `signature` is a compact JWS over the rest.
 
     Times are seconds since the epoch. Broken glass lapses at `until`, unless applying has begun; 0 for other verdicts.
@@ -177,11 +172,27 @@ class Finding(StrEnum):
     NOT_JUSTIFIED = "not_justified"
 
 
-class GlassReview(_Closed):
+class GlassReview(Closed):
     """What somebody who was not part of it found afterwards about broken glass; `at` is seconds since the epoch."""
 
     finding: Finding
     reviewer: Requester
+    comment: str
+    at: float
+
+
+class Order(StrEnum):
+    """What a person tells the applier about a proposal that it is applying: to wait, or to stop and undo."""
+
+    PAUSE = "pause"
+    ABORT = "abort"
+
+
+class Hold(Closed):
+    """An order that stands until it is taken back, given at `at` (seconds since the epoch)."""
+
+    order: Order
+    by: Requester
     comment: str
     at: float
 
@@ -198,7 +209,7 @@ class StepState(StrEnum):
     UNDONE = "undone"
 
 
-class Step(_Closed):
+class Step(Closed):
     """Where one change stands. `seen` is the digest of the app's last operation before the change was started, and
     `digest` that of the touched fields after the patch: empty as long as the patch has not taken."""
 
@@ -209,7 +220,7 @@ class Step(_Closed):
     digest: str = ""
 
 
-class Proposal(_Closed):
+class Proposal(Closed):
     """A proposal as it is kept: its content and digest, and what has happened to it."""
 
     content: Content

@@ -11,7 +11,7 @@ import orjson
 from aiohttp import ClientTimeout
 
 from ...policies.errors import Refused, Stale, Unavailable
-from ..change import JsonObject, Rehearsed, Target, merge
+from ..change import Attribution, JsonObject, Rehearsed, Target, merge
 from ..cuts import shorten
 from ..diff import list_fields
 from ..secrets import redact
@@ -80,7 +80,13 @@ class ClusterWriter:
             return Rehearsed(ok=True, warnings=answer.warnings)
         return Rehearsed(ok=False, warnings=answer.warnings, refusal=_explain(target, answer))
 
-    async def apply(self, target: Target, patch: JsonObject, resource_version: str) -> JsonObject:
+    async def apply(
+        self,
+        target: Target,
+        patch: JsonObject,
+        resource_version: str,
+        attribution: Attribution,  # noqa: ARG002  # an object has no place for it but its mark
+    ) -> JsonObject:
         """Applies the merge patch if the object still has this version; returns it as it is afterwards.
 
         Raises `Stale` when the object moved or is gone, `Refused` with the server's reason, `Unavailable` when the

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from arborgate.policies.errors import Refused, Stale, Unavailable
-from arborgate.tools.change import JsonObject, Rehearsed, Target, merge
+from arborgate.tools.change import Attribution, JsonObject, Rehearsed, Target, merge
 
 APPLICATION = "argoproj.io/v1alpha1"
 Key = tuple[str, str, str]
@@ -20,6 +20,7 @@ class StandInCluster:
 
     def __init__(self) -> None:
         self.objects: dict[Key, dict[str, Any]] = {}
+        self.attributed: list[Attribution] = []
         self.patched: list[tuple[str, JsonObject]] = []
         self.refuses: set[str] = set()
         self.breaks: set[str] = set()
@@ -52,8 +53,11 @@ class StandInCluster:
             return Rehearsed(ok=False, refusal="admission webhook says no")
         return Rehearsed(ok=True, warnings=("spec.old is deprecated",))
 
-    async def apply(self, target: Target, patch: JsonObject, resource_version: str) -> JsonObject:
+    async def apply(
+        self, target: Target, patch: JsonObject, resource_version: str, attribution: Attribution
+    ) -> JsonObject:
         self._require_answers()
+        self.attributed.append(attribution)
         self.before_patch(target)
         obj = self.objects[_key(target)]
         if obj["metadata"]["resourceVersion"] != resource_version:

@@ -10,7 +10,7 @@ import pytest
 
 from arborgate.policies.errors import Refused, Stale, Unavailable
 from arborgate.tools.argocd.changes import plan_rollback, plan_set_image, plan_set_revision, plan_sync
-from arborgate.tools.change import Target
+from arborgate.tools.change import Attribution, Target
 from arborgate.tools.kubernetes.changes import MARK, WRITABLE, ClusterWriter
 from arborgate.tools.kubernetes.source import Clusters, connect
 from arborgate.tools.rollouts.changes import RESTARTED_AT
@@ -19,6 +19,8 @@ from tests.parts.kube import Identity, KubeApi
 from tests.tools.rollouts.applications import HELM, KUSTOMIZE, make_application, make_node, make_workload
 
 pytestmark = pytest.mark.anyio
+
+FOR = Attribution("p-0", 0, "Scale web", "Ann", "", ("Ben",))
 
 
 @pytest.fixture(params=["sandbox", "real"])
@@ -96,7 +98,7 @@ async def test_each_kind_is_rehearsed_without_a_trace_and_then_applied(
     assert (rehearsed.ok, rehearsed.refusal) == (True, "")
     assert await writer.read(target) == before
 
-    after = await writer.apply(target, patch, before["metadata"]["resourceVersion"])
+    after = await writer.apply(target, patch, before["metadata"]["resourceVersion"], FOR)
     assert after["metadata"]["resourceVersion"] != before["metadata"]["resourceVersion"]
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
     assert await writer.read(target) == after
@@ -105,7 +107,7 @@ async def test_each_kind_is_rehearsed_without_a_trace_and_then_applied(
 async def test_an_operation_is_set_as_argocd_would_set_it(writer: ClusterWriter, cluster: Cluster) -> None:
     target = put(cluster, make_application())
     operation = {"initiatedBy": {"username": "arborgate"}, "sync": {"prune": False, "syncStrategy": {"hook": {}}}}
-    after = await writer.apply(target, {"operation": operation}, await version_of(writer, target))
+    after = await writer.apply(target, {"operation": operation}, await version_of(writer, target), FOR)
     assert after["operation"] == operation
 
 
@@ -138,18 +140,18 @@ async def test_what_is_planned_is_what_the_server_knows(
 async def test_an_undo_takes_out_what_was_not_there(writer: ClusterWriter, cluster: Cluster) -> None:
     target = put(cluster, make_application(source={**HELM, "helm": {"releaseName": "api"}}))
     patch = {"spec": {"source": {"helm": {"parameters": [{"name": "image.tag", "value": "2"}]}}}}
-    after = await writer.apply(target, patch, await version_of(writer, target))
+    after = await writer.apply(target, patch, await version_of(writer, target), FOR)
     undo = {"spec": {"source": {"helm": {"parameters": None}}}}
-    back = await writer.apply(target, undo, after["metadata"]["resourceVersion"])
+    back = await writer.apply(target, undo, after["metadata"]["resourceVersion"], FOR)
     assert back["spec"]["source"]["helm"] == {"releaseName": "api"}
 
 
 async def test_an_object_that_moved_is_stale_and_stays_as_it_is(writer: ClusterWriter, cluster: Cluster) -> None:
     target = put(cluster, make_workload("Deployment", "api"))
     seen = await version_of(writer, target)
-    await writer.apply(target, {"spec": {"replicas": 3}}, seen)
+    await writer.apply(target, {"spec": {"replicas": 3}}, seen, FOR)
     with pytest.raises(Stale, match="moved or is gone"):
-        await writer.apply(target, {"spec": {"replicas": 9}}, seen)
+        await writer.apply(target, {"spec": {"replicas": 9}}, seen, FOR)
     live = await writer.read(target)
     assert live is not None
     assert live["spec"]["replicas"] == 3
@@ -163,13 +165,13 @@ async def test_an_object_that_is_gone_is_refused_in_the_rehearsal_and_stale_when
     rehearsed = await writer.rehearse(gone, {"spec": {"replicas": 1}})
     assert (rehearsed.ok, rehearsed.refusal) == (False, "Deployment gone is not there any more.")
     with pytest.raises(Stale):
-        await writer.apply(gone, {"spec": {"replicas": 1}}, "1")
+        await writer.apply(gone, {"spec": {"replicas": 1}}, "1", FOR)
 
 
 async def test_the_mark_of_the_change_is_left_in_the_same_write(writer: ClusterWriter, cluster: Cluster) -> None:
     target = put(cluster, make_workload("Deployment", "api"))
     patch = {"spec": {"replicas": 3}, "metadata": {"annotations": {MARK: "p1/0"}}}
-    after = await writer.apply(target, patch, await version_of(writer, target))
+    after = await writer.apply(target, patch, await version_of(writer, target), FOR)
     assert (after["spec"]["replicas"], after["metadata"]["annotations"][MARK]) == (3, "p1/0")
 
 
@@ -179,13 +181,13 @@ async def test_what_the_server_finds_invalid_is_told_in_its_words(writer: Cluste
     assert not rehearsed.ok
     assert "spec.replicas" in rehearsed.refusal
     with pytest.raises(Refused, match=r"spec\.replicas"):
-        await writer.apply(target, {"spec": {"replicas": -1}}, await version_of(writer, target))
+        await writer.apply(target, {"spec": {"replicas": -1}}, await version_of(writer, target), FOR)
 
 
 @pytest.mark.parametrize("cluster", ["real"], indirect=True)
 async def test_a_write_is_known_as_ours(writer: ClusterWriter, cluster: Cluster) -> None:
     target = put(cluster, make_workload("Deployment", "api"))
-    after = await writer.apply(target, {"spec": {"replicas": 3}}, await version_of(writer, target))
+    after = await writer.apply(target, {"spec": {"replicas": 3}}, await version_of(writer, target), FOR)
     assert "arborgate" in {entry["manager"] for entry in after["metadata"]["managedFields"]}
 
 
@@ -204,7 +206,7 @@ async def test_a_missing_permission_is_told_without_naming_the_account(cluster: 
         rehearsed = await serve.rehearse(target, {"spec": {"replicas": 3}})
         assert rehearsed.refusal == "The applier may not change Deployment api in the cluster sandbox."
         with pytest.raises(Refused, match="may not change"):
-            await serve.apply(target, {"spec": {"replicas": 3}}, await version_of(serve, target))
+            await serve.apply(target, {"spec": {"replicas": 3}}, await version_of(serve, target), FOR)
 
 
 @pytest.fixture
@@ -299,13 +301,13 @@ async def test_nothing_else_is_ever_written(kind: str, patch: dict[str, Any]) ->
     assert not rehearsed.ok
     assert "is never written" in rehearsed.refusal
     with pytest.raises(Refused, match="is never written"):
-        await writer.apply(target, patch, "1")
+        await writer.apply(target, patch, "1", FOR)
 
 
 async def test_a_kind_is_written_only_at_its_own_api() -> None:
     target = Target(app="a", cluster="nowhere", api="apps/v1beta1", kind="Deployment", namespace="shop", name="api")
     with pytest.raises(Refused, match="is never written"):
-        await ClusterWriter(Clusters({})).apply(target, {"spec": {"replicas": 1}}, "1")
+        await ClusterWriter(Clusters({})).apply(target, {"spec": {"replicas": 1}}, "1", FOR)
 
 
 @pytest.mark.parametrize("cluster", ["real"], indirect=True)
@@ -318,4 +320,4 @@ async def test_a_cluster_that_is_gone_is_named_and_its_address_is_not(
         await writer.rehearse(target, {"spec": {"replicas": 3}})
     assert "127.0.0.1" not in str(gone.value)
     with pytest.raises(Unavailable, match="cluster sandbox"):
-        await writer.apply(target, {"spec": {"replicas": 3}}, "1")
+        await writer.apply(target, {"spec": {"replicas": 3}}, "1", FOR)
