@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ...policies.errors import Invalid, Refused
@@ -30,6 +29,7 @@ from ..risk import Factor, RiskFactor
 from ..text import quote_name
 from ..tree import App, Node
 from .images import ImageEdit, edit_helm, edit_kustomize, find_running, parse_image
+from .sources import Sources
 
 API = "argoproj.io/v1alpha1"
 INITIATOR = "arborgate"
@@ -64,7 +64,7 @@ def plan_sync(node: Node, live: JsonObject, *, revision: str = "", source: int =
     another revision than the target revision of an automated app; `Invalid` names `revision` or `source`."""
     app = node.app
     _require_idle(app, live)
-    sources = _Sources.of(live)
+    sources = Sources.of(live)
     sync: dict[str, Any] = {"prune": False, "syncStrategy": {"hook": {}}}
     revisions = list(sources.compared)
     if revision:
@@ -146,7 +146,7 @@ def plan_set_revision(node: Node, live: JsonObject, *, revision: str, source: in
     app = node.app
     _require_own_spec(app, kept_by)
     _require_revision(revision)
-    sources = _Sources.of(live)
+    sources = Sources.of(live)
     at = sources.pick(source)
     was = sources.revision(at)
     if was == revision:
@@ -172,7 +172,7 @@ def plan_set_image(
     app = node.app
     _require_own_spec(app, kept_by)
     asked = parse_image(image)
-    sources = _Sources.of(live)
+    sources = Sources.of(live)
     at = _pick_renderer(app, sources, source)
     edit: ImageEdit
     if sources.types[at] == "Helm":
@@ -210,69 +210,7 @@ def find_keeper(app: App, parent: str) -> str:
     return "the ApplicationSet that generates it" if app.owner_set else ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Sources:
-    """The sources of an Application as its spec has them: what renders each, and the commits it was compared with."""
-
-    each: Sequence[JsonObject]
-    several: bool
-    types: Sequence[str]
-    compared: Sequence[str]
-
-    @classmethod
-    def of(cls, live: JsonObject) -> _Sources:
-        spec, status = live["spec"], live.get("status") or {}
-        several = bool(spec.get("sources"))
-        each = list(spec["sources"]) if several else [spec["source"]] if spec.get("source") else []
-        if not each:
-            raise Refused(
-                "This app's source is hydrated from another one.", field="app", hint="Make the change in Git."
-            )
-        types = status.get("sourceTypes") if several else [status.get("sourceType")]
-        known = [*(types or ()), *[None] * len(each)]
-        sync = status.get("sync") or {}
-        compared = tuple(sync.get("revisions") or ()) if several else (sync.get("revision") or "",)
-        usable = sync.get("status") in ("Synced", "OutOfSync") and len(compared) == len(each) and all(compared)
-        return cls(
-            each,
-            several,
-            [_source_type(one, known[at]) for at, one in enumerate(each)],
-            compared if usable else (),
-        )
-
-    def pick(self, position: int) -> int:
-        """The index of the source at a position (from 1), or of the only one."""
-        if len(self.each) == 1 and position in (0, 1):
-            return 0
-        if not 1 <= position <= len(self.each):
-            raise Invalid(
-                f"This app has {len(self.each)} sources.", field="source", hint=f"Give 1 to {len(self.each)}."
-            )
-        return position - 1
-
-    def revision(self, at: int) -> str:
-        return str(self.each[at].get("targetRevision") or "HEAD")
-
-    def label(self, at: int) -> str:
-        return f" (source {at + 1})" if self.several else ""
-
-    def patch(self, at: int, edit: JsonObject) -> JsonObject:
-        """The patch of the Application. A merge patch replaces lists, so several sources go as a whole."""
-        if not self.several:
-            return {"spec": {"source": edit}}
-        return {"spec": {"sources": [merge(one, edit) if at == i else one for i, one in enumerate(self.each)]}}
-
-
-def _source_type(source: JsonObject, known: str | None) -> str:
-    """What renders a source; Argo CD says so in the status once it has rendered it."""
-    if known:
-        return known
-    if source.get("chart") or source.get("helm"):
-        return "Helm"
-    return "Kustomize" if source.get("kustomize") else ""
-
-
-def _pick_renderer(app: App, sources: _Sources, position: int) -> int:
+def _pick_renderer(app: App, sources: Sources, position: int) -> int:
     """The index of the source whose image can be set."""
     able = [at for at, kind in enumerate(sources.types) if kind in ("Helm", "Kustomize")]
     at = able[0] if not position and len(able) == 1 else sources.pick(position) if able else -1
