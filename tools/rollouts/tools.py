@@ -110,7 +110,7 @@ async def _name_targets(ctx: Context, params: ProposeParams) -> Sequence[Resourc
 async def _propose(ctx: Context, params: ProposeParams) -> Proposed:
     nodes = _find_apps(ctx, params)
     plans = await _plan_all(ctx, params.changes, nodes)
-    factors = await _find_risks(ctx, nodes, plans)
+    factors = await find_risks(ctx, nodes, plans)
     kept = await ctx.proposals.draft(
         ctx.caller,
         Draft(
@@ -122,7 +122,7 @@ async def _propose(ctx: Context, params: ProposeParams) -> Proposed:
             factors=factors,
         ),
     )
-    return _answer(ctx, await ctx.proposals.settle(kept.id, ctx.rehearsal_wait))
+    return answer_proposed(ctx, await ctx.proposals.settle(kept.id, ctx.rehearsal_wait))
 
 
 def _find_apps(ctx: Context, params: ProposeParams) -> list[Node]:
@@ -191,10 +191,10 @@ def _plan_one(
         case ChangeKind.ROLLBACK:
             return plan_rollback(node, live, history_id=asked.history_id or 0)
         case ChangeKind.SET_REVISION:
-            keeper = find_keeper(node.app, _undoing_parent(ctx, node))
+            keeper = find_keeper(node.app, find_undoing_parent(ctx, node))
             return plan_set_revision(node, live, revision=asked.revision, source=asked.source, kept_by=keeper)
         case ChangeKind.SET_IMAGE:
-            keeper = find_keeper(node.app, _undoing_parent(ctx, node))
+            keeper = find_keeper(node.app, find_undoing_parent(ctx, node))
             return plan_set_image(
                 node, live, image=asked.image, parameter=asked.parameter, source=asked.source, kept_by=keeper
             )
@@ -205,7 +205,7 @@ def _plan_one(
             return plan_scale(node, target, live, replicas=asked.replicas or 0, ignored=ignored)
 
 
-def _undoing_parent(ctx: Context, node: Node) -> str:
+def find_undoing_parent(ctx: Context, node: Node) -> str:
     """The parent that would undo a change of the app's spec, by its name only where the caller may see it."""
     parent = ctx.tree.undone_by(node)
     if parent is None:
@@ -236,7 +236,7 @@ def _locate(error: ArborgateError, index: int) -> ArborgateError:
     return error
 
 
-async def _find_risks(ctx: Context, nodes: Sequence[Node], plans: Sequence[Plan]) -> tuple[RiskFactor, ...]:
+async def find_risks(ctx: Context, nodes: Sequence[Node], plans: Sequence[Plan]) -> tuple[RiskFactor, ...]:
     found = [*find_factors([plan.change for plan in plans], ctx.tree, ctx.environments)]
     found += [risk for plan in plans for risk in plan.risks]
     if any(_is_off_hours(ctx, node) for node in nodes):
@@ -265,7 +265,7 @@ def _title(plans: Sequence[Plan], nodes: Sequence[Node]) -> str:
     return f"{len(plans)} changes to {', '.join(names[:_NAMED])}{more}"
 
 
-def _answer(ctx: Context, proposal: Proposal) -> Proposed:
+def answer_proposed(ctx: Context, proposal: Proposal) -> Proposed:
     content = proposal.content
     return Proposed(
         proposal=proposal.id,
@@ -319,7 +319,7 @@ def _say_next(proposal: Proposal) -> str:
             return "proposal_get shows how it went on."
 
 
-def _render(result: Proposed) -> str:
+def render_proposed(result: Proposed) -> str:
     return join_lines(
         (
             f"Proposal {result.proposal}: {result.state}: {quote(result.title)}",
@@ -359,7 +359,7 @@ TOOLS: tuple[AnyTool, ...] = (
         action=Action.ROLLOUT_PROPOSE,
         resources=_name_targets,
         run=_propose,
-        render=_render,
+        render=render_proposed,
         effect=Effect.PROPOSES,
         narrower="its id to proposal_get",
     ),
