@@ -18,8 +18,9 @@ JsonObject = Mapping[str, Any]
 
 
 class ChangeKind(StrEnum):
-    """What a change does: the closed vocabulary of `rollout_propose`."""
+    """What a change does: the closed vocabulary of what can be proposed."""
 
+    PROMOTE = "promote"
     RESTART = "restart"
     ROLLBACK = "rollback"
     SCALE = "scale"
@@ -66,6 +67,22 @@ class Check(Closed):
     timeout: int = 300
 
 
+class Promotion(Closed):
+    """What a promotion brings ran before in `app` (its id) of the environment `origin`: at `revision` (a commit or chart
+    version, of several sources joined by commas), since `since` (RFC 3339, `""`: not known), where the proposal `brought_by`
+    had promoted it (`""`: none). `carried` and `stays` say what of the source's is brought here, and what of the target's
+    differs and is left: sources of text are untrusted."""
+
+    app: str
+    origin: str
+    environment: str
+    revision: str
+    since: str = ""
+    brought_by: str = ""
+    carried: tuple[str, ...] = ()
+    stays: tuple[str, ...] = ()
+
+
 class Change(Closed):
     """One modification. `patch` and `undo` are JSON merge patches (RFC 7386); `undo` is null when it can't be undone,
     and `undo_note` then says why. `diff` is unified, redacted, and what the approver reads. `wave` is the sync wave."""
@@ -80,6 +97,9 @@ class Change(Closed):
     undo_note: str = ""
     check: Check
     wave: int = 0
+    promotion: Promotion | None = None
+
+    later = frozenset({"promotion"})
 
 
 class Rehearsed(Closed):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
@@ -51,6 +51,16 @@ _TAKEN: Mapping[ChangeKind, tuple[str, ...]] = {
 }
 
 
+AskedKind = Literal[
+    ChangeKind.RESTART,
+    ChangeKind.ROLLBACK,
+    ChangeKind.SCALE,
+    ChangeKind.SET_IMAGE,
+    ChangeKind.SET_REVISION,
+    ChangeKind.SYNC,
+]
+"""What can be asked for one by one; a promotion is planned as a whole."""
+
 Text = Annotated[str, Field(max_length=512), WithJsonSchema({"type": "string"})]
 """Bounded, without every caller paying for the bound in the schema."""
 
@@ -61,7 +71,7 @@ class AskedChange(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     app: Text
-    kind: ChangeKind
+    kind: AskedKind
     revision: Text = ""
     image: Text = ""
     parameter: Text = ""
