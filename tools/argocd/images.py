@@ -106,27 +106,56 @@ def edit_helm(source: JsonObject, image: Image, parameter: str, running: Sequenc
     another repository than the parameter could say."""
     if image.alias:
         raise Invalid("Only Kustomize takes name=name:tag.", field="image", hint="Give name:tag.")
-    values = dict(_list_values(source.get("helm") or {}))
+    values = read_values(source)
     if not parameter:
         parameter = _choose_parameter(values, image, running)
     elif not _PARAMETER.fullmatch(parameter):
         raise Invalid("This is not a Helm parameter.", field="parameter", hint="Give a path such as image.tag.")
     current = values.get(parameter, "")
     new = _write_value(parameter, current, values, image, running)
+    was = split_image(current).version if is_reference(current) else current
+    return ImageEdit(put_value(source, parameter, new), f"Helm parameter {parameter}", image, was, image.version)
+
+
+def read_values(source: JsonObject) -> dict[str, str]:
+    """What a source gives its Helm chart: every value by its dotted path, as the chart would take it.
+
+    A name that is no parameter's is left out: it would become part of our own sentences."""
+    helm: JsonObject = source.get("helm") or {}
+    return {name: value for name, value in _list_values(helm) if _PARAMETER.fullmatch(name)}
+
+
+def put_value(source: JsonObject, parameter: str, value: str) -> dict[str, Any]:
+    """The merge patch of a source that gives its Helm chart this value, where it has the parameter now."""
     helm: JsonObject = source.get("helm") or {}
     listed: list[dict[str, Any]] = list(helm.get("parameters") or ())
     at = next((at for at, one in enumerate(listed) if one.get("name") == parameter), None)
     path = parameter.split(".")
     if at is not None:
-        listed[at] = {**listed[at], "value": new}
-        patch: dict[str, Any] = {"parameters": listed}
-    elif _value_at(helm.get("valuesObject"), path) is not None:
-        patch = {"valuesObject": _nest(path, new)}
-    else:
-        # A parameter wins over every value, wherever that is written.
-        patch = {"parameters": [*listed, {"name": parameter, "value": new}]}
-    was = split_image(current).version if _is_reference(current) else current
-    return ImageEdit({"helm": patch}, f"Helm parameter {parameter}", image, was, image.version)
+        listed[at] = {**listed[at], "value": value}
+        return {"helm": {"parameters": listed}}
+    if _value_at(helm.get("valuesObject"), path) is not None:
+        return {"helm": {"valuesObject": _nest(path, value)}}
+    # A parameter wins over every value, wherever that is written.
+    return {"helm": {"parameters": [*listed, {"name": parameter, "value": value}]}}
+
+
+def find_repository(parameter: str, values: Mapping[str, str]) -> str:
+    """The repository that stands beside a tag parameter, with its registry; `""` when nothing says it."""
+    above, _, _ = parameter.rpartition(".")
+    beside = f"{above}." if above else ""
+    repository, registry = values.get(f"{beside}repository", ""), values.get(f"{beside}registry", "")
+    return f"{registry}/{repository}" if repository and registry else repository
+
+
+def is_tag(parameter: str) -> bool:
+    """Whether a parameter's name says that it holds the tag of an image."""
+    return parameter.lower().endswith("tag")
+
+
+def is_reference(value: str) -> bool:
+    """Whether a value is a whole image, not a bare tag."""
+    return "/" in value or ":" in value
 
 
 def _is_well_formed(image: Image) -> bool:
@@ -162,13 +191,6 @@ def _unknown_image(image: Image, running: Sequence[str]) -> Invalid:
 
 
 def _list_values(helm: JsonObject) -> Iterator[tuple[str, str]]:
-    """Every value by its dotted path, the weakest place first: a later one of the same name wins.
-
-    A name that is no parameter's is left out: it would become part of our own sentences."""
-    return ((name, value) for name, value in _read_values(helm) if _PARAMETER.fullmatch(name))
-
-
-def _read_values(helm: JsonObject) -> Iterator[tuple[str, str]]:
     try:
         block = yaml.safe_load(helm.get("values") or "")
     except yaml.YAMLError:
@@ -197,15 +219,15 @@ def _choose_parameter(values: Mapping[str, str], image: Image, running: Sequence
 
 
 def _fits(name: str, value: str, values: Mapping[str, str], image: Image, running: Sequence[str]) -> bool:
-    if _is_tag(name):
-        repository = _repository(name, values)
+    if is_tag(name):
+        repository = find_repository(name, values)
         return repository == image.name if repository else find_running(image.name, running) is not None
     held = split_image(value)
     return bool(held.version) and held.name == image.name
 
 
 def _write_value(parameter: str, current: str, values: Mapping[str, str], image: Image, running: Sequence[str]) -> str:
-    if not _is_tag(parameter) and (not current or _is_reference(current)):
+    if not is_tag(parameter) and (not current or is_reference(current)):
         if current and not split_image(current).version:
             raise Invalid(
                 f"{parameter} holds a repository without a tag.",
@@ -213,7 +235,7 @@ def _write_value(parameter: str, current: str, values: Mapping[str, str], image:
                 hint="Name the parameter of the tag.",
             )
         return str(image)
-    repository = _repository(parameter, values)
+    repository = find_repository(parameter, values)
     if repository and repository != image.name:
         raise Refused(
             f"{parameter} is the tag of another image.",
@@ -226,23 +248,6 @@ def _write_value(parameter: str, current: str, values: Mapping[str, str], image:
     if not image.tag:
         raise Invalid(f"{parameter} takes a tag.", field="image", hint="Give name:tag or name:tag@sha256:….")
     return image.version
-
-
-def _is_tag(parameter: str) -> bool:
-    return parameter.lower().endswith("tag")
-
-
-def _is_reference(value: str) -> bool:
-    """Whether a value is a whole image, not a bare tag."""
-    return "/" in value or ":" in value
-
-
-def _repository(parameter: str, values: Mapping[str, str]) -> str:
-    """The repository that stands beside a tag parameter, with its registry; `""` when nothing says it."""
-    above, _, _ = parameter.rpartition(".")
-    beside = f"{above}." if above else ""
-    repository, registry = values.get(f"{beside}repository", ""), values.get(f"{beside}registry", "")
-    return f"{registry}/{repository}" if repository and registry else repository
 
 
 def _value_at(value: Any, path: Sequence[str]) -> Any:
