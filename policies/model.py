@@ -26,6 +26,7 @@ class Action(StrEnum):
     PROPOSAL_READ = "proposal:read"
     PROPOSAL_REJECT = "proposal:reject"
     PROPOSAL_REVIEW = "proposal:review"
+    PROPOSAL_STEER = "proposal:steer"
     PROPOSAL_WITHDRAW = "proposal:withdraw"
     RECORD_SEARCH = "record:search"
     RECORD_SEARCH_ALL = "record:search_all"
@@ -69,6 +70,7 @@ _GROUPS: Mapping[Action, ActionGroup] = {
     Action.PROPOSAL_READ: ActionGroup.READ,
     Action.PROPOSAL_REJECT: ActionGroup.APPROVE,
     Action.PROPOSAL_REVIEW: ActionGroup.APPROVE,
+    Action.PROPOSAL_STEER: ActionGroup.PROPOSE,
     Action.PROPOSAL_WITHDRAW: ActionGroup.PROPOSE,
     Action.RECORD_SEARCH: ActionGroup.READ,
     Action.RECORD_SEARCH_ALL: ActionGroup.READ_SENSITIVE,

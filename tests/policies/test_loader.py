@@ -71,7 +71,7 @@ def test_a_case_that_fails_is_refused_with_its_line_and_what_decided(folder: Pat
 
     told = refusal(folder)
 
-    where, case = "cases/developers.yaml:33:5", "dana (mcp, copilot) may not redis:read_value on Keyspace::main:shop:"
+    where, case = "cases/developers.yaml:36:5", "dana (mcp, copilot) may not redis:read_value on Keyspace::main:shop:"
     assert f"{where}: {case}" in told
     assert "but allowed by developers-read-values" in told
 

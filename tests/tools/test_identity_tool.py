@@ -58,7 +58,8 @@ async def test_what_only_the_person_may_is_told(tmp_path: Path) -> None:
         "approve": ["proposal:approve", "proposal:reject", "proposal:review"],
         "read_sensitive": ["policy:read"],
     }
-    proposing = {"propose": ["proposal:withdraw", "rollout:propose"]}
+    steering = {"propose": ["proposal:steer"]}
+    proposing = {"propose": ["proposal:steer", "proposal:withdraw", "rollout:propose"]}
     sensitive = {
         "read_sensitive": [
             "personal:read outside strict environments",
@@ -66,8 +67,8 @@ async def test_what_only_the_person_may_is_told(tmp_path: Path) -> None:
         ]
     }
     unnamed = replace(ADA, agent="")
-    assert await may_not(tmp_path, ADA) is None
-    assert await may_not(tmp_path, BOTH) == approving
+    assert await may_not(tmp_path, ADA) == steering
+    assert await may_not(tmp_path, BOTH) == {**approving, **steering}
     assert await may_not(tmp_path, unnamed) == {**proposing, **sensitive}
     assert await may_not(tmp_path, replace(ADA, itself=True)) == {**proposing, **sensitive}
     assert await may_not(tmp_path, replace(ADA, withheld=((ActionGroup.PROPOSE, "propose"),))) == proposing
@@ -100,8 +101,8 @@ async def test_a_bearer_token_learns_what_it_is_not_bound_enough_for(tmp_path: P
     bearer = await world.ask("whoami", ADA)
     bound = await world.ask("whoami", replace(ADA, binding=Binding.DPOP))
 
-    assert bearer["may_not"] == {"propose": ["rollout:propose in strict environments"]}
-    assert (bearer["binding"], bound["binding"], "may_not" in bound) == ("bearer", "dpop", False)
+    assert bearer["may_not"] == {"propose": ["proposal:steer", "rollout:propose in strict environments"]}
+    assert (bearer["binding"], bound["binding"], bound["may_not"]["propose"]) == ("bearer", "dpop", ["proposal:steer"])
 
 
 async def test_a_narrowed_caller_learns_what_is_left(tmp_path: Path) -> None:
@@ -130,4 +131,4 @@ async def test_a_narrowed_caller_learns_what_is_left(tmp_path: Path) -> None:
         "The token lacks the scopes arborgate:propose",
         text.splitlines()[5],
     ]
-    assert "May not, though the person alone may, propose: proposal:withdraw, rollout:propose" in text
+    assert "May not, though the person alone may, propose: proposal:steer, proposal:withdraw, rollout:propose" in text
