@@ -9,6 +9,7 @@ from ...policies.errors import ArborgateError
 from ...policies.model import Caller
 from ...tools.change import Change, Rehearsed
 from ...tools.proposal import Proposal, ProposalState, Step, StepState, Verdict
+from ...tools.reach import Reach
 from ...tools.record import Record
 from ...tools.risk import weigh
 from ...tools.tree import AppId, Node
@@ -47,7 +48,7 @@ class ProposalView:
 
     seen: Seen
     changes: tuple[ChangeView, ...]
-    apps: Sequence[Node]
+    reach: Reach
     personal: Collection[AppId]
     record: Sequence[Record] | None
     record_note: str
@@ -60,6 +61,10 @@ class ProposalView:
     @property
     def targets(self) -> Sequence[AppId]:
         return touched(self.proposal)
+
+    def shows(self, owners: Sequence[Node]) -> bool:
+        """Whether personal data in what these apps share shows."""
+        return all(node.app.id in self.personal for node in owners)
 
     @property
     def short_digest(self) -> str:
@@ -111,5 +116,6 @@ async def view_proposal(review: Review, caller: Caller, seen: Seen, clean: Calla
         for index, change in enumerate(proposal.content.changes)
     )
     mine = next((one.verdict for one in proposal.approvals if one.approver.key == caller.key), None)
-    apps = review.apps_under(caller, proposal)
-    return ProposalView(seen, changes, apps, review.find_personal(caller, apps), record, note, mine)
+    reach = review.reach(caller, proposal)
+    personal = review.find_personal(caller, [*(one.node for one in reach.apps), *reach.leaning])
+    return ProposalView(seen, changes, reach, personal, record, note, mine)

@@ -24,6 +24,7 @@ from ...tools.proposal import (
     Verdict,
     proposal_resources,
 )
+from ...tools.reach import Reach, find_reach
 from ...tools.record import Entry, Event, Judged, Record, RecordQuery, Records, name_caller, name_decision
 from ...tools.tree import AppId, AppTree, Node
 from ..counts import Counts
@@ -238,13 +239,10 @@ class Review:
         """The visible apps that the text can mean."""
         return self._visible(caller, self.tree.named(text))
 
-    def apps_under(self, caller: Caller, proposal: Proposal) -> list[Node]:
-        """The apps that the proposal touches and all below them, each once, as far as the caller may see them."""
-        found: dict[AppId, Node] = {}
-        for app_id in touched(proposal):
-            if (node := self.tree.get(app_id)) is not None:
-                found.update((below.app.id, below) for below in (node, *self.tree.descendants(node)))
-        return self._visible(caller, list(found.values()))
+    def reach(self, caller: Caller, proposal: Proposal) -> Reach:
+        """What the proposal's changes reach, as far as the caller may see it."""
+        targets = [change.target for change in proposal.content.changes]
+        return find_reach(self.tree, targets, lambda nodes: self._visible(caller, nodes))
 
     def _visible(self, caller: Caller, nodes: Sequence[Node]) -> list[Node]:
         answers = self.engine().visible(caller, Action.APP_READ, [node.resource for node in nodes])
