@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,9 @@ from ..policies.errors import Refused
 from .change import Change, ChangeKind, Check, JsonObject, Precondition, Target, fields_digest, merge
 from .diff import diff_objects, find_secret, list_fields, overlap
 from .risk import RiskFactor
+
+_NAMED = 3
+"""How many apps a title names."""
 
 _VERSION = re.compile(r"v?(\d{1,9}(?:\.\d{1,9}){1,3})(?:-([0-9A-Za-z.-]+))?(?:[+@].*)?")
 _PRERELEASE = re.compile(r"(?:alpha|beta|dev|m|milestone|pre|preview|rc|snapshot)(?![a-z])", re.IGNORECASE)
@@ -108,6 +111,25 @@ def follow(change: Change, live: JsonObject, earlier: Iterable[Change]) -> Chang
         )
     free = [one for one in change.precondition.fields if not any(overlap(one, other) for other in written)]
     return change.model_copy(update={"precondition": make_precondition(live, free)})
+
+
+def leave(live: JsonObject, earlier: Iterable[Change]) -> JsonObject:
+    """The object as the earlier changes leave it; an operation is gone once it has run."""
+    left = dict(live)
+    for change in earlier:
+        left = merge(left, change.patch)
+        if "operation" in change.patch:
+            del left["operation"]
+    return left
+
+
+def write_title(changes: Sequence[Change]) -> str:
+    """What a proposal of these changes is called: as its only change, or by the apps that it changes."""
+    if len(changes) == 1:
+        return changes[0].summary
+    names = list(dict.fromkeys(change.target.app.rpartition("/")[2] for change in changes))
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{len(changes)} changes to {', '.join(names[:_NAMED])}{more}"
 
 
 def invert(live: JsonObject, patch: JsonObject) -> dict[str, Any]:

@@ -65,7 +65,6 @@ def plan_sync(node: Node, live: JsonObject, *, revision: str = "", source: int =
     app = node.app
     _require_idle(app, live)
     sources = Sources.of(live)
-    sync: dict[str, Any] = {"prune": False, "syncStrategy": {"hook": {}}}
     revisions = list(sources.compared)
     if revision:
         at = sources.pick(source)
@@ -79,21 +78,24 @@ def plan_sync(node: Node, live: JsonObject, *, revision: str = "", source: int =
             )
         revisions = revisions or [""] * len(sources.each)
         revisions[at] = revision
+    return Plan(make_sync(app, live, revisions), deployed_before(app, revision) if revision else ())
+
+
+def make_sync(app: App, live: JsonObject, revisions: Sequence[str]) -> Change:
+    """A sync to these revisions, one for each source; none: whatever the target revisions are when it runs."""
+    sync: dict[str, Any] = {"prune": False, "syncStrategy": {"hook": {}}}
     if revisions:
-        sync |= {"revisions": revisions} if sources.several else {"revision": revisions[0]}
-    return Plan(
-        make_change(
-            ChangeKind.SYNC,
-            app_target(app),
-            live,
-            _operation(live, sync),
-            summary=f"Sync {app.id.name} to {', '.join(map(_shorten, revisions)) or 'its target revision'}",
-            check=Check(app=str(app.id), operation=True),
-            wave=app.wave,
-            depends_on=("/operation", *_DECLARED),
-            undo=_undo_by_operation(live),
-        ),
-        deployed_before(app, revision) if revision else (),
+        sync |= {"revisions": list(revisions)} if Sources.of(live).several else {"revision": revisions[0]}
+    return make_change(
+        ChangeKind.SYNC,
+        app_target(app),
+        live,
+        _operation(live, sync),
+        summary=f"Sync {app.id.name} to {', '.join(map(_shorten, revisions)) or 'its target revision'}",
+        check=Check(app=str(app.id), operation=True),
+        wave=app.wave,
+        depends_on=("/operation", *_DECLARED),
+        undo=_undo_by_operation(live),
     )
 
 

@@ -21,18 +21,15 @@ from ..argocd.changes import (
     plan_sync,
 )
 from ..argocd.find import find_app, keep_visible
-from ..change import Change, ChangeKind, JsonObject, Target, merge
+from ..change import ChangeKind, JsonObject, Target
 from ..kubernetes.source import Clusters
-from ..plan import Plan, follow
+from ..plan import Plan, follow, leave, write_title
 from ..proposal import Draft, Proposal, ProposalState
 from ..risk import Factor, Risk, RiskFactor, find_factors, rate
 from ..text import margin, quote
 from ..tool import AnyTool, Context, Effect, Params, Result, Tool, Untrusted, join_lines
 from ..tree import Node
 from .changes import ignores_replicas, plan_restart, plan_scale, workload_target
-
-_NAMED = 3
-"""How many apps a title names."""
 
 _DIFF_LINES = 60
 
@@ -121,12 +118,13 @@ async def _propose(ctx: Context, params: ProposeParams) -> Proposed:
     nodes = _find_apps(ctx, params)
     plans = await _plan_all(ctx, params.changes, nodes)
     factors = await find_risks(ctx, nodes, plans)
+    changes = tuple(plan.change for plan in plans)
     kept = await ctx.proposals.draft(
         ctx.caller,
         Draft(
-            title=_title(plans, nodes),
+            title=write_title(changes),
             reason=params.reason,
-            changes=tuple(plan.change for plan in plans),
+            changes=changes,
             environments=tuple(sorted({node.app.environment for node in nodes})),
             risk=rate(factors),
             factors=factors,
@@ -171,7 +169,7 @@ async def _plan_all(ctx: Context, asked: Sequence[AskedChange], nodes: Sequence[
         before = [plans[place].change for place in places]
         try:
             found, application = _require(live[str(target)], target), _require(live[str(owner)], owner)
-            plan = _plan_one(ctx, one, node, target, _leave(found, before), application)
+            plan = _plan_one(ctx, one, node, target, leave(found, before), application)
             if before and before[-1].kind is plan.change.kind is ChangeKind.SET_IMAGE:
                 plan = combine_images(node, found, plans[places[-1]], plan)
                 plans[places[-1]] = Plan(follow(plan.change, found, before[:-1]), plan.risks)
@@ -224,16 +222,6 @@ def find_undoing_parent(ctx: Context, node: Node) -> str:
     return parent.name if above is not None and keep_visible(ctx, [above]) else "its parent app"
 
 
-def _leave(live: JsonObject, earlier: Sequence[Change]) -> JsonObject:
-    """The object as the earlier changes leave it; an operation is gone once it has run."""
-    left = dict(live)
-    for change in earlier:
-        left = merge(left, change.patch)
-        if "operation" in change.patch:
-            del left["operation"]
-    return left
-
-
 def _require(live: JsonObject | None, target: Target) -> JsonObject:
     if live is None:
         raise Refused(f"{target.kind} {target.name} is not there any more.", field="app", hint="Look again: app_get.")
@@ -265,14 +253,6 @@ def _list_above(resource: Resource) -> Iterator[Resource]:
     yield resource
     for parent in resource.parents:
         yield from _list_above(parent)
-
-
-def _title(plans: Sequence[Plan], nodes: Sequence[Node]) -> str:
-    if len(plans) == 1:
-        return plans[0].change.summary
-    names = list(dict.fromkeys(node.app.id.name for node in nodes))
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{len(plans)} changes to {', '.join(names[:_NAMED])}{more}"
 
 
 def answer_proposed(ctx: Context, proposal: Proposal) -> Proposed:
