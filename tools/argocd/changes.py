@@ -70,7 +70,7 @@ def plan_sync(node: Node, live: JsonObject, *, revision: str = "", source: int =
         at = sources.pick(source)
         _require_revision(revision)
         target = sources.revision(at)
-        if _is_automated(live) and revision not in (target, *sources.compared[at : at + 1]):
+        if is_automated(live) and revision not in (target, *sources.compared[at : at + 1]):
             raise Refused(
                 f"{app.id.name} syncs by itself to {_shorten(target)}: Argo CD does not sync it to another revision.",
                 field="revision",
@@ -99,13 +99,21 @@ def make_sync(app: App, live: JsonObject, revisions: Sequence[str]) -> Change:
     )
 
 
+def plan_sync_to(node: Node, live: JsonObject, revisions: Sequence[str]) -> Plan:
+    """A sync of an app that is not automated, each of its sources to its revision here. Raises `Refused` while an
+    operation runs."""
+    _require_idle(node.app, live)
+    risks = [risk for revision in revisions for risk in deployed_before(node.app, revision)]
+    return Plan(make_sync(node.app, live, revisions), tuple(dict.fromkeys(risks)))
+
+
 def plan_rollback(node: Node, live: JsonObject, *, history_id: int) -> Plan:
     """A sync of the app to an entry of its history, with that entry's source, as `argocd app rollback` does it.
 
     Raises `Refused` for an automated app (it would go forward again) and while an operation runs, and `Invalid`
     (field `history_id`) when there is no such entry."""
     app = node.app
-    if _is_automated(live):
+    if is_automated(live):
         raise Refused(
             f"{app.id.name} syncs by itself, so Argo CD would undo a rollback at once.",
             field="kind",
@@ -146,7 +154,7 @@ def plan_set_revision(node: Node, live: JsonObject, *, revision: str, source: in
 
     Raises `Refused` when somebody does, `Invalid` naming `revision` or `source`."""
     app = node.app
-    _require_own_spec(app, kept_by)
+    require_own_spec(app, kept_by)
     _require_revision(revision)
     sources = Sources.of(live)
     at = sources.pick(source)
@@ -154,7 +162,7 @@ def plan_set_revision(node: Node, live: JsonObject, *, revision: str, source: in
     if was == revision:
         told = f"The target revision of {app.id.name} is {quote_name(was)} already."
         raise Invalid(told, field="revision", hint="Use sync.")
-    change = _change_source(
+    change = change_source(
         ChangeKind.SET_REVISION,
         app,
         live,
@@ -172,7 +180,7 @@ def plan_set_image(
     Raises `Refused` when somebody keeps the app's spec or the app is neither Kustomize nor Helm; `Invalid` names
     `image`, `parameter` or `source`."""
     app = node.app
-    _require_own_spec(app, kept_by)
+    require_own_spec(app, kept_by)
     asked = parse_image(image)
     sources = Sources.of(live)
     at = _pick_renderer(app, sources, source)
@@ -185,7 +193,7 @@ def plan_set_image(
         edit = edit_kustomize(sources.each[at], asked, app.images)
     if merge(sources.each[at], edit.patch) == sources.each[at]:
         raise Invalid(f"{app.id.name} has this image already.", field="image", hint="Use sync to roll it out.")
-    change = _change_source(
+    change = change_source(
         ChangeKind.SET_IMAGE,
         app,
         live,
@@ -201,7 +209,7 @@ def combine_images(node: Node, live: JsonObject, first: Plan, second: Plan) -> P
     """Two images of one app as one change of `live`; `second` was planned on what `first` leaves."""
     one, other = first.change, second.change
     told = f"{one.summary.removesuffix(_LATER)}, {other.summary.removesuffix(_LATER)}"
-    change = _change_source(ChangeKind.SET_IMAGE, node.app, live, _compose(one.patch, other.patch), told)
+    change = change_source(ChangeKind.SET_IMAGE, node.app, live, _compose(one.patch, other.patch), told)
     return Plan(change, tuple(dict.fromkeys((*first.risks, *second.risks))))
 
 
@@ -225,9 +233,9 @@ def _pick_renderer(app: App, sources: Sources, position: int) -> int:
     return at
 
 
-def _change_source(kind: ChangeKind, app: App, live: JsonObject, patch: JsonObject, summary: str) -> Change:
+def change_source(kind: ChangeKind, app: App, live: JsonObject, patch: JsonObject, summary: str) -> Change:
     """A change of the spec. An automated app rolls it out by itself; another one only at its next sync."""
-    automated = _is_automated(live)
+    automated = is_automated(live)
     return make_change(
         kind,
         app_target(app),
@@ -268,7 +276,7 @@ def _sync_of(entry: JsonObject) -> dict[str, Any]:
 
 def _undo_by_operation(live: JsonObject) -> Undo:
     """Back to what was deployed last, unless the app goes where it wants to anyway."""
-    if _is_automated(live):
+    if is_automated(live):
         return Undo(None, "The app syncs by itself; to go back, set an older revision or image.")
     history = _history(live)
     last = history[-1] if history else {}
@@ -282,7 +290,8 @@ def _history(live: JsonObject) -> Sequence[JsonObject]:
     return (live.get("status") or {}).get("history") or ()
 
 
-def _is_automated(live: JsonObject) -> bool:
+def is_automated(live: JsonObject) -> bool:
+    """Whether Argo CD syncs the live Application by itself."""
     automated = (live["spec"].get("syncPolicy") or {}).get("automated")
     return isinstance(automated, Mapping) and automated.get("enabled") is not False
 
@@ -295,7 +304,8 @@ def _require_idle(app: App, live: JsonObject) -> None:
         )
 
 
-def _require_own_spec(app: App, kept_by: str) -> None:
+def require_own_spec(app: App, kept_by: str) -> None:
+    """Raises `Refused` where somebody (see `find_keeper`) would undo a change of the app's spec."""
     if kept_by:
         raise Refused(
             f"A change of {app.id.name}'s spec would be undone by {kept_by}.",
