@@ -4,7 +4,7 @@ PORT ?= 8484
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test check bench lock parts golden tour
+.PHONY: help demo test check bench lock parts golden tour storm
 .DELETE_ON_ERROR:
 
 help:
@@ -21,6 +21,9 @@ check: .venv/.installed-dev  ## lint, types and import direction
 	@echo "Checking style" && $(BIN)/ruff check --quiet --output-format concise && $(BIN)/ruff format --check --quiet
 	@echo "Checking types" && $(BIN)/mypy --no-error-summary && $(BIN)/pyright > .venv/pyright.log || { cat .venv/pyright.log; exit 1; }
 	@echo "Checking import direction" && $(BIN)/lint-imports > .venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
+
+storm: parts  ## hundreds of crashes while hundreds of proposals are applied (a quarter of an hour)
+	@ARBORGATE_STORM=full $(BIN)/python -m pytest -q -s tests/storm
 
 bench: parts  ## side by side with others, on this machine
 	@$(BIN)/python -m bench

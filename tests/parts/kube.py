@@ -61,6 +61,11 @@ class KubeApi:
         self._etcd: Process | None = None
         self._api: Process | None = None
 
+    @property
+    def store_url(self) -> str:
+        """Where etcd answers, to whoever wants to see what was written past the API server."""
+        return f"http://127.0.0.1:{self._etcd_port}"
+
     def token(self, identity: Identity) -> str:
         """A bearer token; those of `serve` and `applier` are their ServiceAccounts' own, good for a day."""
         if identity not in self._tokens:
