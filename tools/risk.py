@@ -21,7 +21,7 @@ HIGH_FROM = 4
 _SECRET_KINDS = frozenset(
     {"ExternalSecret", "SealedSecret", "Secret", "SecretProviderClass", "VaultDynamicSecret", "VaultStaticSecret"}
 )
-_DEPLOYING = frozenset({ChangeKind.ROLLBACK, ChangeKind.SET_REVISION, ChangeKind.SYNC})
+_DEPLOYING = frozenset({ChangeKind.PROMOTE, ChangeKind.ROLLBACK, ChangeKind.SET_REVISION, ChangeKind.SYNC})
 """The changes that bring all of an app's objects to another state."""
 
 _REFERRING = ("existingsecret", "pullsecrets", "secretkeyref", "secretname", "secretref")

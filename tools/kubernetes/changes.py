@@ -29,8 +29,11 @@ MARK = "arborgate.dev/change"
 
 _MARK = "/metadata/annotations/arborgate.dev~1change"
 _REPLICAS, _RESTARTED = "/spec/replicas", "/spec/template/metadata/annotations/kubectl.kubernetes.io~1restartedAt"
+_PROMOTED = tuple(
+    f"/metadata/labels/arborgate.dev~1{name}" for name in ("promoted-from", "promoted-revision", "promotion")
+)
 WRITABLE: Mapping[tuple[str, str], tuple[str, ...]] = {
-    ("argoproj.io/v1alpha1", "Application"): ("/operation", "/spec/source", "/spec/sources"),
+    ("argoproj.io/v1alpha1", "Application"): ("/operation", "/spec/source", "/spec/sources", *_PROMOTED),
     ("argoproj.io/v1alpha1", "Rollout"): (_REPLICAS, "/spec/restartAt"),
     ("apps/v1", "DaemonSet"): (_RESTARTED,),
     ("apps/v1", "Deployment"): (_REPLICAS, _RESTARTED),

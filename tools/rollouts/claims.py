@@ -24,6 +24,16 @@ _SYNC = (
     "/operation/sync/syncStrategy",
 )
 _WRITES: Mapping[ChangeKind, tuple[str, ...]] = {
+    ChangeKind.PROMOTE: (
+        "/metadata/labels/arborgate.dev~1promoted-from",
+        "/metadata/labels/arborgate.dev~1promoted-revision",
+        "/metadata/labels/arborgate.dev~1promotion",
+        "/spec/source/helm/parameters",
+        "/spec/source/helm/valuesObject",
+        "/spec/source/kustomize/images",
+        "/spec/source/targetRevision",
+        "/spec/sources",
+    ),
     ChangeKind.RESTART: (
         "/spec/restartAt",
         "/spec/template/metadata/annotations/kubectl.kubernetes.io~1restartedAt",
@@ -107,6 +117,9 @@ def _read_planned(change: Change, app: App) -> Sequence[AppSource]:
 
 def _keep(kind: ChangeKind, source: AppSource) -> AppSource:
     """What a change of this kind leaves of a source as it is."""
-    if kind is ChangeKind.SET_REVISION:
-        return source._replace(target_revision="")
+    match kind:
+        case ChangeKind.SET_REVISION:
+            return source._replace(target_revision="")
+        case ChangeKind.PROMOTE:
+            return source._replace(target_revision="", images=(), parameters=())
     return source._replace(images=(), parameters=())

@@ -1,0 +1,141 @@
+"""Planning a promotion: what runs healthily in one environment, brought to the next, with labels that say where it ran.
+
+| the target                  | changes                                                                            |
+|-----------------------------|------------------------------------------------------------------------------------|
+| syncs by hand               | its spec and labels, then a sync to the very revision that runs below              |
+| is automated                | its spec and labels; it syncs by itself, and where it follows a branch it has that |
+|                             | revision already                                                                   |
+| has its spec kept by others | its labels and a sync, where its spec needs no change; else refused                |
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...policies.errors import Invalid, Refused
+from ..argocd.changes import change_source, is_automated, plan_sync_to, require_own_spec
+from ..argocd.sources import Sources
+from ..change import ChangeKind, JsonObject, Promotion, merge
+from ..plan import Plan, follow
+from ..tree import App, Health, Node, Sync
+from .carrying import Carried, Move, carry
+
+FROM = "arborgate.dev/promoted-from"
+"""The label that says from which environment an app was promoted last."""
+
+REVISION = "arborgate.dev/promoted-revision"
+"""The label that says which revision that brought: as much of it as a label can hold."""
+
+PROPOSAL = "arborgate.dev/promotion"
+"""The label that says by which proposal; who asked for it and who approved it is told there."""
+
+_NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9._-]+")
+_LABEL = 63
+_TOLD = 3
+
+
+def plan_promotion(
+    node: Node, move: Move, origin: JsonObject, target: JsonObject, *, proposal: str, kept_by: str = ""
+) -> list[Plan]:
+    """The changes of the app `node` (the move's target) that bring it what the live Application `origin` runs, as part of
+    the proposal of this id. `kept_by` says who keeps the target's spec, if anybody.
+
+    Raises `Refused` for an origin that does not run well, where somebody keeps the spec, and for what must not cross;
+    `Invalid` where there is nothing to bring."""
+    _require_well(move.origin)
+    found, ours = carry(move, origin, target), Sources.of(target)
+    spec = _write_sources(ours, found)
+    behind = any(now and now != was for now, was in zip(found.revisions, _pad(ours), strict=True))
+    automated = is_automated(target)
+    if not spec and (automated or not behind):
+        raise _nothing(move, automated and behind)
+    if spec:
+        require_own_spec(move.target, kept_by)
+    labels = {FROM: move.origin.environment, PROPOSAL: proposal, REVISION: write_revision(move.origin.revision)}
+    change = change_source(
+        ChangeKind.PROMOTE,
+        move.target,
+        target,
+        {**spec, "metadata": {"labels": labels}},
+        f"Promote {move.target.id.name} from {move.origin.environment}: {_say(found, move.origin)}",
+    )
+    promoted = change.model_copy(update={"promotion": _describe(move, found)})
+    plans = [Plan(promoted)]
+    if not automated:
+        revisions = [now or was for now, was in zip(found.revisions, _pad(ours), strict=True)]
+        sync = plan_sync_to(node, merge(target, promoted.patch), revisions)
+        plans.append(Plan(follow(sync.change, target, [promoted]), sync.risks))
+    return plans
+
+
+def _require_well(app: App) -> None:
+    """What does not run well is not brought further, and neither is what is not what Git says."""
+    if app.health is not Health.HEALTHY or app.sync is not Sync.SYNCED:
+        raise Refused(
+            f"{app.id.name} is {app.health} and {app.sync}: only what runs Healthy and Synced is promoted.",
+            field="apps",
+            hint="app_diagnose says what is wrong with it.",
+        )
+
+
+def _pad(sources: Sources) -> Sequence[str]:
+    return sources.compared or [""] * len(sources.each)
+
+
+def _write_sources(ours: Sources, found: Carried) -> dict[str, Any]:
+    """The patch of the spec; a merge patch replaces lists, so several sources go as a whole."""
+    if list(ours.each) == found.sources:
+        return {}
+    if ours.several:
+        return {"spec": {"sources": found.sources}}
+    return {"spec": {"source": _difference(ours.each[0], found.sources[0])}}
+
+
+def _difference(before: JsonObject, after: JsonObject) -> dict[str, Any]:
+    """The merge patch from one to the other, of which nothing is taken away."""
+    return {
+        key: _difference(was, value)
+        if isinstance(was := before.get(key), Mapping) and isinstance(value, Mapping)
+        else value
+        for key, value in after.items()
+        if before.get(key) != value
+    }
+
+
+def write_revision(revision: str) -> str:
+    """A revision as the value of a label."""
+    return _NOT_IN_LABELS.sub("-", revision)[:_LABEL].strip("-_.")
+
+
+def _describe(move: Move, found: Carried) -> Promotion:
+    origin = move.origin
+    newest = max(origin.history, key=lambda each: each.id, default=None)
+    return Promotion(
+        app=str(origin.id),
+        origin=origin.environment,
+        environment=move.target.environment,
+        revision=origin.revision,
+        since=newest.at if newest else "",
+        brought_by=origin.labels.get(PROPOSAL, ""),
+        carried=tuple(found.carried),
+        stays=tuple(found.stays),
+    )
+
+
+def _say(found: Carried, origin: App) -> str:
+    told = found.carried[:_TOLD] or [f"what runs there ({_NOT_IN_LABELS.sub('-', origin.revision)[:10]})"]
+    more = len(found.carried) - len(told)
+    return f"{', '.join(told)}{f' and {more} more' if more > 0 else ''}"
+
+
+def _nothing(move: Move, follows: bool) -> Invalid:
+    target, origin = move.target.id.name, move.origin.id.name
+    if follows:
+        return Invalid(
+            f"{target} follows its own branch by itself, so there is no revision to bring it.",
+            field="apps",
+            hint="Pin its target revision (set_revision), or change it in Git.",
+        )
+    return Invalid(f"{target} has all that {origin} could bring it.", field="apps", hint="app_get shows both.")
