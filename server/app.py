@@ -122,6 +122,7 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
                 pages=settings.http.url if settings.identity.pages else "",
                 rehearsal_wait=settings.proposals.rehearsal_wait,
                 calendar=settings.calendar,
+                ladder=settings.promotion,
             )
 
         gate = Gate(

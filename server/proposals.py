@@ -121,11 +121,15 @@ class ProposalBook:
         self._count_broken = count_broken
         self._clean = clean
 
+    def new_id(self) -> str:
+        """An id that no proposal has, for a draft whose changes name it."""
+        return _new_id(self._clock())
+
     async def draft(self, caller: Caller, draft: Draft) -> Proposal:
         """Keeps a new proposal (`drafted`) and hands it to the applier for rehearsal."""
         now = round(self._clock(), 3)
         content = Content(
-            id=_new_id(now),
+            id=draft.id or self.new_id(),
             title=self._clean(draft.title),
             reason=self._clean(draft.reason),
             requester=Requester.of(caller),

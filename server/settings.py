@@ -18,6 +18,7 @@ from ..policies.calendar import Calendar
 from ..policies.errors import BadConfiguration
 from ..policies.surroundings import Surroundings
 from ..tools.environments import EnvironmentRule
+from ..tools.promotion.ladder import PromotionSettings
 from ..tools.tree import Owned
 from .identity.settings import IdentitySettings, Member
 from .masking import PersonalSettings
@@ -174,6 +175,7 @@ class Settings(Section):
     clusters: tuple[ClusterSettings, ...] = (ClusterSettings(),)
     environments: tuple[EnvironmentRule, ...] = ()
     calendar: Calendar = Calendar()
+    promotion: PromotionSettings = PromotionSettings()
     ownership: Mapping[str, Owned] = Field(default_factory=dict, description="app name or id: what it owns elsewhere")
     stale_after: Seconds = 60.0
     state: StateSettings = StateSettings()

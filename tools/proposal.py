@@ -88,7 +88,8 @@ GLASS_REASON_LEAST = 20
 
 
 class Draft(Closed):
-    """What a tool asks to have kept: the changes in order, the reason in the agent's words, the environments."""
+    """What a tool asks to have kept: the changes in order, the reason in the agent's words, the environments; and the id,
+    where the changes name the proposal that they are of (`""`: any)."""
 
     title: str
     reason: str
@@ -96,6 +97,7 @@ class Draft(Closed):
     environments: tuple[str, ...]
     risk: Risk
     factors: tuple[RiskFactor, ...] = ()
+    id: str = ""
 
 
 class Content(Closed):
@@ -278,6 +280,10 @@ class ProposalPage:
 
 class Proposals(Protocol):
     """The proposals in the state Redis. Transitions are atomic; a lost race raises `Conflict`."""
+
+    def new_id(self) -> str:
+        """An id that no proposal has, for a draft whose changes name it."""
+        ...
 
     async def draft(self, caller: Caller, draft: Draft) -> Proposal:
         """Keeps a new proposal (`drafted`) and hands it to the applier for rehearsal."""

@@ -14,6 +14,7 @@ from ..policies.errors import Unavailable
 from ..policies.model import Action, AgentTrust, Attribute, Caller, Decision, Resource
 from .budget import ANSWER, Budget, Page
 from .environments import Environments
+from .promotion.ladder import PromotionSettings
 from .proposal import Proposals
 from .record import Records
 from .tree import AppTree
@@ -103,6 +104,7 @@ class Context:
     pages: str = ""
     rehearsal_wait: float = 3.0
     calendar: Calendar = Calendar()  # noqa: RUF009  # a constant
+    ladder: PromotionSettings = PromotionSettings()  # noqa: RUF009  # a constant
 
     def source(self, kind: type[S]) -> S:
         """The configured source of that class; raises `Unavailable` when the settings name none."""

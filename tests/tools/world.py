@@ -147,6 +147,9 @@ class MemoryProposals:
 
     kept: list[Proposal] = field(default_factory=list)
 
+    def new_id(self) -> str:
+        raise NotImplementedError
+
     async def draft(self, caller: Caller, draft: Draft) -> Proposal:
         raise NotImplementedError
 
