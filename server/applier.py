@@ -52,6 +52,7 @@ async def run_applier(settings: Settings, stop: asyncio.Event) -> None:
                 settings=settings,
                 clusters=base.clusters.names,
                 pinned=pinned,
+                clean=base.redactor.clean_text,
             ),
             writer=ClusterWriter(base.clusters),
             pace=Pace(asyncio.sleep, time.time, _LOOK_SOON, _LOOK_LATER, settings.applier.health_timeout),

@@ -40,7 +40,8 @@ class Pace:
 
 class Applying:
     """One proposal at work under one lease. `permit` raises when a change may not be started (any more), and else says by
-    which counts it was judged."""
+    which counts it was judged; `vouch` when one is not, on its live object, what was approved: by a dry run too where its
+    third argument says so."""
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class Applying:
         lease: Lease,
         pace: Pace,
         permit: Callable[[], Awaitable[Counts]],
+        vouch: Callable[[int, JsonObject, bool], Awaitable[None]],
     ) -> None:
         self._book = book
         self._writer = writer
@@ -57,6 +59,8 @@ class Applying:
         self._lease = lease
         self._pace = pace
         self._permit = permit
+        self._vouch = vouch
+        self._vouched: set[int] = set()
         self._changes = proposal.content.changes
         self._order = sorted(range(len(self._changes)), key=lambda index: (self._changes[index].wave, index))
 
@@ -64,6 +68,8 @@ class Applying:
         """From where it stands to its end; raises `Unavailable`, `Unrecorded` or `LostLease` when that must wait."""
         resumed = self._proposal.state is not ProposalState.APPROVED
         if not resumed and not await self._begin():
+            return
+        if resumed and not await self._is_told():
             return
         if self._proposal.state is ProposalState.APPLYING:
             try:
@@ -84,10 +90,13 @@ class Applying:
             for index, change in enumerate(self._changes):
                 live = await self._read(change.target)
                 if not self._took(index, live):
-                    _require_precondition(change, live)
+                    await self._require_told(index, live)
                     self._require_not_undone(index, live)
         except Stale as error:
             await self._book.close(self._proposal.id, ProposalState.STALE, error.message)
+            return False
+        except Refused as error:
+            await self._book.close(self._proposal.id, ProposalState.REJECTED, error.message)
             return False
         for _ in range(_ATTEMPTS):
             try:
@@ -110,6 +119,27 @@ class Applying:
             if live is not None and self._took(index, live):
                 return
         raise Refused("The broken glass had lapsed before anything was begun.")
+
+    async def _require_told(self, index: int, live: JsonObject) -> None:
+        """The object is as it was when the change was planned, and the change is what the approvers were told."""
+        _require_precondition(self._changes[index], live)
+        if index not in self._vouched:
+            await self._vouch(index, live, True)
+            self._vouched.add(index)
+
+    async def _is_told(self) -> bool:
+        """Whether all that no object shows as done is what the approvers were told. Redis may claim that something was
+        begun which never was; then nothing at all is done about it, not even an undo."""
+        try:
+            for index, change in enumerate(self._changes):
+                live = await self._writer.read(change.target)
+                if live is not None and self._mark_on(live) is None and _is_unmoved(change, live):
+                    await self._vouch(index, live, False)
+        except Refused as error:
+            if self._proposal.state is ProposalState.APPLYING:
+                await self._finish(ProposalState.FAILED, f"{error.message} Nothing was undone.")
+            return False
+        return True
 
     async def _apply_all(self) -> None:
         for _, group in groupby(self._order, key=lambda index: self._changes[index].wave):
@@ -134,7 +164,7 @@ class Applying:
             if self._took(index, live):
                 await self._keep_applied(index, live, "found done")
                 return
-            _require_precondition(change, live)
+            await self._require_told(index, live)
             await self._permit()
             if self._step(index).state is StepState.PENDING:
                 await self._keep(index, state=StepState.STARTED, seen=operation_digest(live))
@@ -316,6 +346,14 @@ def _attribute(proposal: Proposal, index: int, *, undone: bool) -> Attribution:
         approvers=tuple(dict.fromkeys(one.approver.name for one in proposal.approvals)),
         undone=undone,
     )
+
+
+def _is_unmoved(change: Change, live: JsonObject) -> bool:
+    try:
+        _require_precondition(change, live)
+    except Stale:
+        return False
+    return True
 
 
 def _require_precondition(change: Change, live: JsonObject) -> None:

@@ -236,7 +236,7 @@ class ProposalBook:
         def rule(proposal: Proposal) -> Proposal:
             refused = bool(note) or not rehearsal.ok
             after = self._to(ProposalState.REFUSED if refused else ProposalState.PROPOSED, note)(proposal)
-            content = proposal.content.model_copy(update={"rehearsal": self._clean_rehearsal(rehearsal)})
+            content = proposal.content.model_copy(update={"rehearsal": self.clean_rehearsal(rehearsal)})
             return after.model_copy(update={"content": content, "digest": digest_content(content)})
 
         return await self._move(proposal_id, rule, APPLIER)
@@ -313,7 +313,8 @@ class ProposalBook:
                 await self.store.forget_expiry(proposal_id)
         return expired
 
-    def _clean_rehearsal(self, rehearsal: Rehearsal) -> Rehearsal:
+    def clean_rehearsal(self, rehearsal: Rehearsal) -> Rehearsal:
+        """The rehearsal as it is kept: without secrets."""
         changes = [
             one.model_copy(
                 update={"warnings": tuple(map(self._clean, one.warnings)), "refusal": self._clean(one.refusal)}

@@ -12,7 +12,7 @@ from ..policies.errors import Invalid, Refused, Unavailable
 from ..policies.model import Action, Caller, Channel, Decision, Question, Resource
 from ..tools.app import AppId
 from ..tools.argocd.changes import app_target
-from ..tools.change import Change
+from ..tools.change import Change, JsonObject
 from ..tools.cuts import shorten
 from ..tools.diff import list_fields, overlap
 from ..tools.environments import Environments
@@ -29,6 +29,7 @@ from ..tools.record import Judged
 from ..tools.risk import Risk, RiskFactor, find_factors, rate
 from ..tools.rollouts.changes import workload_target
 from ..tools.rollouts.claims import find_downgrades, find_excess
+from ..tools.rollouts.retelling import retell
 from ..tools.tree import AppTree, Node
 from .approvals import verify_approval
 from .approvers import Pinned
@@ -36,6 +37,7 @@ from .counts import Counts
 from .identity.roles import grants_of, roles_of
 from .proposals import APPLIER, VERDICT_ACTIONS, approvals_needed, check_glass
 from .reasons import explain_denial
+from .retold import check_words, find_earlier
 from .settings import Settings
 
 _DOES = {Action.PROPOSAL_APPROVE: "approve this", Action.PROPOSAL_BREAK_GLASS: "break the glass for this"}
@@ -56,8 +58,10 @@ class Verifier:
         settings: Settings,
         clusters: Collection[str],
         pinned: Pinned | None = None,
+        clean: Callable[[str], str] = str,
     ) -> None:
-        """`pinned` are the approvers who count, by their own passkeys; without them `serve`'s signature is enough."""
+        """`pinned` are the approvers who count, by their own passkeys; without them `serve`'s signature is enough.
+        `clean` takes secrets out of text, as it did for what is kept."""
         self._engine = engine
         self._tree = tree
         self._environments = environments
@@ -65,6 +69,7 @@ class Verifier:
         self._settings = settings
         self._clusters = clusters
         self._pinned = pinned
+        self._clean = clean
 
     def check_content(self, content: Content) -> None:
         """The changes are what they claim to be: each of an object of its app, touching only what its precondition
@@ -79,11 +84,22 @@ class Verifier:
         for one, other in combinations(content.changes, 2):
             _check_apart(one, other)
         self._check_risk(content)
+        environments = {self._node(change.target.app).app.environment for change in content.changes}
+        needed = approvals_needed(self._settings.proposals, self._find_risk(content))
+        check_words(content, environments, needed, self._clean)
         requester = self._caller(content.requester, Channel.MCP, content.requester.authenticated_at)
         for app in self._apps(content):
             decision = self._engine().decide(requester, Action.ROLLOUT_PROPOSE, app, at=content.created_at)
             if not decision.allowed:
                 raise Refused(f"Policy does not let {content.requester.name} propose changes of {app.id}.")
+
+    def check_told(self, content: Content, index: int, live: JsonObject) -> None:
+        """A change does what it shows, to the object as it is: its planner, asked again, says the same in every word,
+        and of no risk that the content does not tell."""
+        change = content.changes[index]
+        node, earlier = self._node(change.target.app), find_earlier(content.changes, index)
+        plan = retell(node, change, live, earlier, proposed_at=content.created_at)
+        _check_tells(content, plan.risks)
 
     def check_approvals(self, proposal: Proposal) -> Sequence[Approval]:
         """The content is what was approved, by enough people other than the requester, each by a valid signature; or one
@@ -146,10 +162,7 @@ class Verifier:
 
     def _check_risk(self, content: Content) -> None:
         """An approver must not have been shown, nor policy been told, less than there is."""
-        told = {each.factor for each in content.factors}
-        untold = [each for each in self._find_factors(content) if each.factor not in told]
-        if untold:
-            raise Refused(f"It does not tell all of its risk: {untold[0].why}")
+        _check_tells(content, self._find_factors(content))
         if rate(content.factors) is Risk.HIGH and content.risk is not Risk.HIGH:
             raise Refused("It tells less risk than it has.")
 
@@ -239,6 +252,12 @@ class Verifier:
 
 def _name_policies(decision: Decision) -> str:
     return f" ({', '.join(decision.policies)})" if decision.policies else ""
+
+
+def _check_tells(content: Content, factors: Sequence[RiskFactor]) -> None:
+    told = {each.factor for each in content.factors}
+    if untold := [each for each in factors if each.factor not in told]:
+        raise Refused(f"It does not tell all of its risk: {untold[0].why}")
 
 
 def _check_fields(change: Change) -> None:

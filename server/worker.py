@@ -23,6 +23,7 @@ from .applying import Applying, Pace, mark_patch
 from .counts import Counts
 from .leases import Lease, Leases, LostLease
 from .proposals import ProposalBook
+from .retold import check_rehearsed
 from .state import State, reaching_state
 from .verification import Verifier
 
@@ -98,6 +99,10 @@ class Worker:
         try:
             self._verifier.check_content(content)
             for index, change in enumerate(content.changes):
+                live = await self._writer.read(change.target)
+                if live is None:
+                    raise Refused(f"{change.target} is gone.")
+                self._verifier.check_told(content, index, live)
                 rehearsed.append(await self._rehearse_patch(change.target, mark_patch(change.patch, content.id, index)))
             note = next((one.refusal for one in rehearsed if not one.ok), "")
         except Refused as error:
@@ -116,8 +121,8 @@ class Worker:
         try:
             proposal = await self._book.get(proposal.id)  # what was read before the lease may be history
             if proposal.state in _APPLIED_FROM and await self._believe(proposal, lease):
-                permit = partial(self._permit, proposal)
-                await self._hold(lease, Applying(self._book, self._writer, proposal, lease, self._pace, permit))
+                permit, vouch = partial(self._permit, proposal), partial(self._vouch, proposal)
+                await self._hold(lease, Applying(self._book, self._writer, proposal, lease, self._pace, permit, vouch))
             await self._leases.release(proposal.id, _targets(proposal))
         except BaseException:
             with suppress(Unavailable):
@@ -156,6 +161,19 @@ class Worker:
         await self._book.note(proposal, judged)
         self._verifier.require(judged)
         return counts
+
+    async def _vouch(self, proposal: Proposal, index: int, live: JsonObject, dry_run: bool) -> None:
+        """Before anything is changed, a change has to be what its approvers were told: by its planner, and by the system
+        itself, whose warnings may have been kept from them."""
+        content = proposal.content
+        target, rehearsal = content.changes[index].target, content.rehearsal
+        self._verifier.check_told(content, index, live)
+        if not dry_run:
+            return
+        again = await self._rehearse_patch(target, mark_patch(content.changes[index].patch, content.id, index))
+        (said,) = self._book.clean_rehearsal(Rehearsal(changes=(again,), at=0)).changes
+        told = rehearsal.changes[index] if rehearsal else Rehearsed(ok=False)
+        check_rehearsed(target, told, said)
 
     async def _hold(self, lease: Lease, applying: Applying) -> None:
         """Runs it as long as the lease is held, and not a moment longer."""
