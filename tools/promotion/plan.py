@@ -19,6 +19,7 @@ from ..argocd.changes import change_source, is_automated, plan_sync_to, require_
 from ..argocd.sources import Sources
 from ..change import ChangeKind, JsonObject, Promotion, merge
 from ..plan import Plan, follow
+from ..rollouts.claims import find_downgrades
 from ..tree import App, Health, Node, Sync
 from .carrying import Carried, Move, carry
 
@@ -62,7 +63,7 @@ def plan_promotion(
         f"Promote {move.target.id.name} from {move.origin.environment}: {_say(found, move.origin)}",
     )
     promoted = change.model_copy(update={"promotion": _describe(move, found)})
-    plans = [Plan(promoted)]
+    plans = [Plan(promoted, tuple(find_downgrades([promoted], {promoted.target.app: node})))]
     if not automated:
         revisions = [now or was for now, was in zip(found.revisions, _pad(ours), strict=True)]
         sync = plan_sync_to(node, merge(target, promoted.patch), revisions)

@@ -77,7 +77,9 @@ def _find_pair(ctx: Context, text: str, field: str) -> tuple[Node, Node]:
     app = origin.app
     if not ctx.ladder.path:
         raise Refused(
-            "This Arborgate has no path of environments.", hint="Ask the platform team to set promotion.path.", field="apps"
+            "This Arborgate has no path of environments.",
+            hint="Ask the platform team to set promotion.path.",
+            field="apps",
         )
     above = ctx.ladder.above(app.environment)
     if not above:
