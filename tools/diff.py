@@ -31,13 +31,21 @@ def overlap(one: str, other: str) -> bool:
     return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
 
 
-def diff_objects(before: JsonObject, after: JsonObject, fields: Iterable[str], *, name: str) -> str:
-    """A unified diff of the two objects as YAML, restricted to `fields` (RFC 6901 pointers through mappings).
+def diff_objects(
+    before: JsonObject,
+    after: JsonObject,
+    fields: Iterable[str],
+    *,
+    name: str,
+    names: tuple[str, str] = ("live", "planned"),
+) -> str:
+    """A unified diff of the two objects as YAML, restricted to `fields` (RFC 6901 pointers through mappings). `names` say
+    what the two are.
 
     Secrets are withheld, and whatever is not printable ASCII is escaped: nothing in it can pose as something else."""
     pointers = tuple(fields)
     old, new = (_write_yaml(redact(_restrict(obj, pointers))[0]) for obj in (before, after))
-    lines = unified_diff(old, new, f"{name} (live)", f"{name} (planned)", lineterm="")
+    lines = unified_diff(old, new, f"{name} ({names[0]})", f"{name} ({names[1]})", lineterm="")
     return "\n".join(lines)
 
 

@@ -13,9 +13,10 @@ from ...tools.reach import Reach
 from ...tools.record import Record
 from ...tools.risk import weigh
 from ...tools.tree import AppId, Node
+from ...tools.undo import diff_undo
+from .diffs import DiffView, view_diff
 from .review import Review, touched
 from .rulings import Seen
-from .words import DiffLine, Mark, read_diff
 
 SHORT_DIGEST = 12
 """How many characters of a digest people compare by eye."""
@@ -26,19 +27,15 @@ _DONE = frozenset({StepState.HEALTHY})
 
 @dataclass(frozen=True, slots=True)
 class ChangeView:
-    """One change: the plan, its diff, the dry run's answer (None before it) and how far it has been applied."""
+    """One change: the plan, its diff and that of its undo (None: there is none), the dry run's answer (None before it) and
+    how far it has been applied."""
 
     number: int
     change: Change
-    diff: tuple[DiffLine, ...]
+    diff: DiffView
+    undo: DiffView | None
     rehearsed: Rehearsed | None
     step: Step
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        """How many lines are added and removed."""
-        marks = [line.mark for line in self.diff]
-        return marks.count(Mark.ADDED), marks.count(Mark.REMOVED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +82,11 @@ class ProposalView:
         return weigh(self.proposal.content.factors)
 
     @property
+    def undoable(self) -> int:
+        """How many of the changes can be undone."""
+        return sum(view.change.undo is not None for view in self.changes)
+
+    @property
     def started(self) -> bool:
         """Whether anything has been applied, or is about to be."""
         return bool(self.proposal.steps) or self.proposal.state in (ProposalState.APPROVED, ProposalState.APPLYING)
@@ -109,7 +111,8 @@ async def view_proposal(review: Review, caller: Caller, seen: Seen, clean: Calla
         ChangeView(
             number=index + 1,
             change=change,
-            diff=read_diff(change.diff, clean),
+            diff=view_diff(change.diff, clean),
+            undo=view_diff(undo, clean) if (undo := diff_undo(change)) else None,
             rehearsed=rehearsed[index] if index < len(rehearsed) else None,
             step=proposal.steps[index] if index < len(proposal.steps) else Step(),
         )

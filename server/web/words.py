@@ -33,10 +33,11 @@ class Mark(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DiffLine:
-    """One line of a unified diff without its sign."""
+    """One line of a unified diff without its sign; `prefix` is what the diff begins it with."""
 
     mark: Mark
     text: str
+    prefix: str = ""
 
     @property
     def sign(self) -> str:
@@ -81,7 +82,8 @@ def read_diff(diff: str, clean: Callable[[str], str]) -> tuple[DiffLine, ...]:
         if not in_hunk and line.startswith(("--- ", "+++ ")):
             continue
         mark, text = _judge(line)
-        lines.append(DiffLine(mark, isolate(reveal_clean(text, clean))))
+        prefix = line[: len(line) - len(text)]
+        lines.append(DiffLine(mark, isolate(reveal_clean(text, clean)), prefix))
     while lines and lines[-1] == DiffLine(Mark.SAME, ""):
         lines.pop()
     return tuple(lines)

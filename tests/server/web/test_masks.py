@@ -213,8 +213,8 @@ async def test_a_diff_is_masked_line_by_line_and_whole_for_who_judges_it(hostile
     hostile.world.demand(BLIND, tmp_path / "blind")
     path = f"/proposals/{hostile.waiting.id}"
     viewer = await hostile.world.enter("vera", "viewer")
-    lines = re.findall(r"(?:added|removed): </span>([^<]*)<", (await viewer.get(path)).text)
-    assert lines == [MASKED, MASKED]
+    lines = re.findall(r'<(ins|del) class="code">(.*?)</\1>', (await viewer.get(path)).text)
+    assert [re.sub(r"<[^>]+>", "", text) for _, text in lines] == [MASKED, MASKED]
     for name, role in (("abel", "approver"), ("rita", "responder")):
         judge = await hostile.world.enter(name, role)
         assert find_personal((await judge.get(path)).text) == list(PERSONAL), role
