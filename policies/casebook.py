@@ -64,6 +64,9 @@ class _Case(Closed):
     by: Annotated[tuple[str, ...], BeforeValidator(_listed)]
     applied_today: Annotated[int, Field(ge=0)] = 0
     unreviewed: Annotated[int, Field(ge=0)] = 0
+    healthy: bool = False
+    kinds: tuple[str, ...] = ("unknown",)
+    proven: bool = False
     at: AwareDatetime | None = None
     why: Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
@@ -76,9 +79,8 @@ class _Case(Closed):
         return self
 
     def context(self, action: Action) -> tuple[tuple[str, Attribute], ...]:
-        """What is counted for the action."""
-        counts = {"applied_today": self.applied_today, "unreviewed": self.unreviewed}
-        return tuple((name, counts[name]) for name in COUNTED.get(action, ()))
+        """What is counted or looked at for the action."""
+        return tuple((name, getattr(self, name)) for name in COUNTED.get(action, ()))
 
 
 class _File(Closed):

@@ -12,6 +12,9 @@ from .model import COUNTED, Action, ActionGroup, AgentTrust, Attribute, Caller, 
 NEVER = 2**53
 """The login age, in seconds, of somebody whose provider does not say when they logged in; and what nobody counted."""
 
+UNTOLD: Mapping[str, Hashable] = {"healthy": False, "kinds": ("unknown",), "proven": False}
+"""What is taken for what nobody looked at; of all else that is counted, `NEVER`."""
+
 Told = Mapping[str, object]
 Attributes = tuple[tuple[str, Attribute], ...]
 
@@ -26,7 +29,7 @@ _CLOCK_LEEWAY = 60
 
 _INTERACTIVE = frozenset({Channel.PAGES, Channel.TERMINAL})
 
-_DIRECT = _INTERACTIVE | {Channel.APPLIER}
+_DIRECT = _INTERACTIVE | {Channel.APPLIER, Channel.PARENT}
 """The doors that no agent stands at."""
 
 

@@ -11,7 +11,7 @@ import cedarpy
 from .askers import Asker, Askers, Standing
 from .asking import Posed, ask, ask_partly, pose_whole
 from .calendar import Closure
-from .context import NEVER, UNKNOWN, Attributes, Told, check_given, find_login_age, find_trust, names_of, tell
+from .context import NEVER, UNKNOWN, UNTOLD, Attributes, Told, check_given, find_login_age, find_trust, names_of, tell
 from .model import (
     NO_SCOPE,
     OUTSIDE,
@@ -218,7 +218,7 @@ class Engine:
                 case "login_age":
                     found[name] = find_login_age(caller, now)
                 case _:
-                    found[name] = counted.get(name, NEVER)
+                    found[name] = counted.get(name, UNTOLD.get(name, NEVER))
         return found
 
     def _sort(self, standing: Standing, action: Action, resources: Sequence[Resource], at: float) -> list[Hashable]:

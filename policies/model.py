@@ -21,10 +21,12 @@ class Action(StrEnum):
     POLICY_READ = "policy:read"
     PROPOSAL_APPLY = "proposal:apply"
     PROPOSAL_APPROVE = "proposal:approve"
+    PROPOSAL_APPROVE_WITHIN = "proposal:approve_within"
     PROPOSAL_BREAK_GLASS = "proposal:break_glass"
     PROPOSAL_LIST = "proposal:list"
     PROPOSAL_READ = "proposal:read"
     PROPOSAL_REJECT = "proposal:reject"
+    PROPOSAL_REJECT_WITHIN = "proposal:reject_within"
     PROPOSAL_REVIEW = "proposal:review"
     PROPOSAL_STEER = "proposal:steer"
     PROPOSAL_WITHDRAW = "proposal:withdraw"
@@ -65,10 +67,12 @@ _GROUPS: Mapping[Action, ActionGroup] = {
     Action.POLICY_READ: ActionGroup.READ_SENSITIVE,
     Action.PROPOSAL_APPLY: ActionGroup.APPLY,
     Action.PROPOSAL_APPROVE: ActionGroup.APPROVE,
+    Action.PROPOSAL_APPROVE_WITHIN: ActionGroup.APPROVE,
     Action.PROPOSAL_BREAK_GLASS: ActionGroup.APPROVE,
     Action.PROPOSAL_LIST: ActionGroup.READ,
     Action.PROPOSAL_READ: ActionGroup.READ,
     Action.PROPOSAL_REJECT: ActionGroup.APPROVE,
+    Action.PROPOSAL_REJECT_WITHIN: ActionGroup.APPROVE,
     Action.PROPOSAL_REVIEW: ActionGroup.APPROVE,
     Action.PROPOSAL_STEER: ActionGroup.PROPOSE,
     Action.PROPOSAL_WITHDRAW: ActionGroup.PROPOSE,
@@ -85,17 +89,21 @@ _GROUPS: Mapping[Action, ActionGroup] = {
 COUNTED: Mapping[Action, tuple[str, ...]] = {
     Action.PROPOSAL_APPLY: ("applied_today",),
     Action.PROPOSAL_APPROVE: ("applied_today",),
+    Action.PROPOSAL_APPROVE_WITHIN: ("applied_today", "healthy", "kinds", "proven"),
     Action.PROPOSAL_BREAK_GLASS: ("applied_today", "unreviewed"),
 }
-"""What the context of an action says that whoever asks has to count: the engine takes what nobody counted as very large."""
+"""What the context of an action says that whoever asks has to find out: what nobody counted is very large, and of what nobody
+looked at the engine takes the worst (`UNTOLD` in context.py)."""
 
 
 class Channel(StrEnum):
-    """The door a call came through. Only `pages` and `terminal` are interactive: a person is there."""
+    """The door a call came through. Only `pages` and `terminal` are interactive: a person is there. `parent` is what the
+    controller of a parent app has signed: the applier alone opens it."""
 
     APPLIER = "applier"
     MCP = "mcp"
     PAGES = "pages"
+    PARENT = "parent"
     STDIO = "stdio"
     TERMINAL = "terminal"
 

@@ -21,6 +21,9 @@ WORDS: Mapping[str, frozenset[str]] = {
 """Fields that hold one of a few words, each with the words."""
 
 CONTAINED: Mapping[str, frozenset[str]] = {
+    "context.kinds": frozenset(
+        {"promote", "restart", "rollback", "scale", "set_image", "set_revision", "sync", "unknown"}
+    ),
     "resource.factors": frozenset(
         {
             "downgrade",

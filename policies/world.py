@@ -54,7 +54,12 @@ class Proposal(Closed):
     breaker: str = ""
 
 
-_BOUND_BY_CHANNEL = {Channel.APPLIER: Binding.LOCAL, Channel.PAGES: Binding.SESSION, Channel.STDIO: Binding.LOCAL}
+_BOUND_BY_CHANNEL = {
+    Channel.APPLIER: Binding.LOCAL,
+    Channel.PAGES: Binding.SESSION,
+    Channel.PARENT: Binding.LOCAL,
+    Channel.STDIO: Binding.LOCAL,
+}
 
 
 class Person(Closed):

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ..policies.context import UNTOLD
 from ..policies.engine import Engine
 from ..policies.errors import BadConfiguration
 from ..policies.loader import read_policies
@@ -67,6 +68,9 @@ def explain(
     risk: RiskOption = "low",
     applied_today: Annotated[int, typer.Option(min=0, help="Changes of the app in 24 hours, before this one.")] = 0,
     unreviewed: Annotated[int, typer.Option(min=0, help="Seconds since they broke a glass not reviewed yet.")] = 0,
+    changes: Annotated[list[str] | None, typer.Option("--change", help="A kind of change of the app: restart, …")] = None,
+    healthy: Annotated[bool, typer.Option("--healthy", help="The app is healthy now.")] = False,
+    proven: Annotated[bool, typer.Option("--proven", help="What it brings runs well in a lower environment.")] = False,
     policies: Annotated[
         Path | None,
         typer.Option(help="The folder of policies; default: the shipped ones, with --record those of the settings."),
@@ -115,7 +119,8 @@ def explain(
         login_age=login_age,
         acr=acr,
     )
-    counts = {"applied_today": applied_today, "unreviewed": unreviewed}
+    looked = {"healthy": healthy, "kinds": tuple(changes) if changes else UNTOLD["kinds"], "proven": proven}
+    counts = {"applied_today": applied_today, "unreviewed": unreviewed, **looked}
     context = tuple((name, counts[name]) for name in COUNTED.get(action, ()))
     engine = Engine(loaded, surroundings=read_settings(config).surroundings if config else World().surroundings)
     question = Question(who.caller(person, now), action, (asked,), (context,), now)

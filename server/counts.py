@@ -33,7 +33,7 @@ class Counts:
             "applied_today": self.before(proposal, app, at, past=past),
             "unreviewed": self.age(proposal, person, at),
         }
-        return tuple((name, told[name]) for name in COUNTED.get(action, ()))
+        return tuple((name, told[name]) for name in COUNTED.get(action, ()) if name in told)
 
     def applied(self, app: str, at: float) -> int:
         """How many changes of the app were begun in the 24 hours before."""

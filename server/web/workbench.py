@@ -12,6 +12,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from ...policies.context import UNTOLD
 from ...policies.engine import Engine
 from ...policies.errors import Denied, Invalid, NotThere, Refused
 from ...policies.model import (
@@ -192,7 +193,7 @@ class Workbench:
     def why(self, engine: Engine, caller: Caller, asked: Asked) -> Why:
         """How the question is decided now. Raises `Invalid`."""
         resource = self._find_resource(engine, caller, asked)
-        counted = tuple((name, 0) for name in COUNTED.get(asked.action, ()))
+        counted = tuple((name, 0) for name in COUNTED.get(asked.action, ()) if name not in UNTOLD)
         question = Question(self._imagine(asked), asked.action, (resource,), (counted,), self.clock())
         return self.weigh(engine, question)
 

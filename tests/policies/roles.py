@@ -7,17 +7,27 @@ from dataclasses import replace
 
 from arborgate.policies.engine import Engine
 from arborgate.policies.loader import load_policies
-from arborgate.policies.model import INSTALLATION, Action, ActionGroup, Binding, Caller, Channel, Resource
+from arborgate.policies.model import (
+    INSTALLATION,
+    Action,
+    ActionGroup,
+    Attribute,
+    Binding,
+    Caller,
+    Channel,
+    Resource,
+)
 from tests.policies.writing import TRUSTING, app, environment, keyspace, person, proposal
 
-ROLES = ("viewer", "developer", "approver", "auditor", "responder", "controller", "applier")
+ROLES = ("viewer", "developer", "approver", "auditor", "responder", "controller", "parent", "applier")
 
 HEAD = "| action | " + " | ".join(ROLES) + " |\n|" + "---|" * (len(ROLES) + 1) + "\n"
 
 _NOW = 2_000_000_000
-_COUNTS: Mapping[Action, tuple[tuple[str, int], ...]] = {
+_COUNTS: Mapping[Action, tuple[tuple[str, Attribute], ...]] = {
     Action.PROPOSAL_APPLY: (("applied_today", 0),),
     Action.PROPOSAL_APPROVE: (("applied_today", 0),),
+    Action.PROPOSAL_APPROVE_WITHIN: (("applied_today", 0), ("healthy", True), ("kinds", ("sync",)), ("proven", True)),
     Action.PROPOSAL_BREAK_GLASS: (("applied_today", 0), ("unreviewed", 0)),
 }
 
@@ -57,6 +67,8 @@ def _callers(role: str) -> Iterator[Caller]:
     match role:
         case "applier":
             yield replace(caller, agent="", channel=Channel.APPLIER, itself=True)
+        case "parent":
+            yield replace(caller, agent="", channel=Channel.PARENT, itself=True)
         case "controller":
             yield replace(caller, itself=True)
         case _:

@@ -65,7 +65,7 @@ def test_each_way_of_saying_it_comes_down_to_one(written: str, told: str) -> Non
         ('context.channel == "mcp" && context.interactive', False),
         ('context.channel != "mcp" && !context.interactive', True),
         (
-            '!["applier", "mcp", "pages", "stdio", "terminal"].contains(context.channel)',
+            '!["applier", "mcp", "pages", "parent", "stdio", "terminal"].contains(context.channel)',
             False,
         ),
         ("context.login_age < 0", False),
