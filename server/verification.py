@@ -26,10 +26,10 @@ from ..tools.proposal import (
     proposal_resources,
 )
 from ..tools.record import Judged
+from ..tools.retelling import retell
 from ..tools.risk import Risk, RiskFactor, find_factors, rate
 from ..tools.rollouts.changes import workload_target
 from ..tools.rollouts.claims import find_downgrades, find_excess
-from ..tools.rollouts.retelling import retell
 from ..tools.tree import AppTree, Node
 from .approvals import verify_approval
 from .approvers import Pinned
@@ -37,7 +37,7 @@ from .counts import Counts
 from .identity.roles import grants_of, roles_of
 from .proposals import APPLIER, VERDICT_ACTIONS, approvals_needed, check_glass
 from .reasons import explain_denial
-from .retold import check_words, find_earlier
+from .retold import RETELLINGS, check_words, find_earlier
 from .settings import Settings
 
 _DOES = {Action.PROPOSAL_APPROVE: "approve this", Action.PROPOSAL_BREAK_GLASS: "break the glass for this"}
@@ -98,7 +98,7 @@ class Verifier:
         and of no risk that the content does not tell."""
         change = content.changes[index]
         node, earlier = self._node(change.target.app), find_earlier(content.changes, index)
-        plan = retell(node, change, live, earlier, proposed_at=content.created_at)
+        plan = retell(RETELLINGS, node, change, live, earlier, proposed_at=content.created_at)
         _check_tells(content, plan.risks)
 
     def check_approvals(self, proposal: Proposal) -> Sequence[Approval]:

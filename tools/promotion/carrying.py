@@ -96,7 +96,7 @@ def _carry_revision(found: Carried, compared: str, here: JsonObject, there: Json
     now = theirs if _PINNED.fullmatch(theirs) else compared
     if now == was:
         return there, compared
-    found.carried.append(f"revision {_name(now)}")
+    found.carried.append(say_revision(now))
     return merge(there, {"targetRevision": now}), compared if _COMMIT.fullmatch(compared) else now
 
 
@@ -136,7 +136,7 @@ def _carry_parameters(found: Carried, move: Move, here: JsonObject, there: JsonO
         else:
             _require_common(move, name, value)
             source = merge(source, put_value(source, name, value))
-            found.carried.append(f"{name} {value}" if is_image(name, value) and _SPOKEN.fullmatch(value) else name)
+            found.carried.append(say_parameter(name, value))
     found.stays += [f"{name}, which is only here" for name in ours if name not in theirs]
     return source
 
@@ -179,5 +179,11 @@ def _list_overrides(source: JsonObject) -> Iterator[str]:
     yield from (str(each) for each in (kustomize or {}).get("images") or ())
 
 
-def _name(revision: str) -> str:
-    return revision[:10] if _COMMIT.fullmatch(revision) else revision
+def say_revision(revision: str) -> str:
+    """A revision that is carried, in words."""
+    return f"revision {revision[:10] if _COMMIT.fullmatch(revision) else revision}"
+
+
+def say_parameter(name: str, value: str) -> str:
+    """A parameter that is carried, in words: with its value where that says which image runs."""
+    return f"{name} {value}" if is_image(name, value) and _SPOKEN.fullmatch(value) else name

@@ -60,7 +60,7 @@ def plan_promotion(
         move.target,
         target,
         {**spec, "metadata": {"labels": labels}},
-        f"Promote {move.target.id.name} from {move.origin.environment}: {_say(found, move.origin)}",
+        say_promotion(move.target, move.origin.environment, found.carried, move.origin.revision),
     )
     promoted = change.model_copy(update={"promotion": _describe(move, found)})
     plans = [Plan(promoted, tuple(find_downgrades([promoted], {promoted.target.app: node})))]
@@ -125,10 +125,11 @@ def _describe(move: Move, found: Carried) -> Promotion:
     )
 
 
-def _say(found: Carried, origin: App) -> str:
-    told = found.carried[:_TOLD] or [f"what runs there ({_NOT_IN_LABELS.sub('-', origin.revision)[:10]})"]
-    more = len(found.carried) - len(told)
-    return f"{', '.join(told)}{f' and {more} more' if more > 0 else ''}"
+def say_promotion(target: App, origin: str, carried: Sequence[str], revision: str) -> str:
+    """What a promotion of the target from the environment `origin` is called."""
+    told = carried[:_TOLD] or [f"what runs there ({_NOT_IN_LABELS.sub('-', revision)[:10]})"]
+    more = len(carried) - len(told)
+    return f"Promote {target.id.name} from {origin}: {', '.join(told)}{f' and {more} more' if more > 0 else ''}"
 
 
 def _nothing(move: Move, follows: bool) -> Invalid:

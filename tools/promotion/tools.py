@@ -23,6 +23,7 @@ from ..tree import Node
 from .carrying import Move
 from .ladder import find_counterparts
 from .plan import plan_promotion
+from .retelling import write_promotion_title
 
 _SHOWN = 5
 
@@ -44,16 +45,15 @@ async def _propose(ctx: Context, params: PromoteParams) -> Proposed:
     plans = await _plan_all(ctx, params, pairs, proposal)
     nodes = [target for _, target in pairs]
     factors = await find_risks(ctx, nodes, plans)
-    origin, target = pairs[0]
-    names = ", ".join(node.app.id.name for node in nodes)
+    changes = tuple(plan.change for plan in plans)
     kept = await ctx.proposals.draft(
         ctx.caller,
         Draft(
             id=proposal,
-            title=f"Promote {names} from {origin.app.environment} to {target.app.environment}",
+            title=write_promotion_title(changes),
             reason=params.reason,
-            changes=tuple(plan.change for plan in plans),
-            environments=(target.app.environment,),
+            changes=changes,
+            environments=(nodes[0].app.environment,),
             risk=rate(factors),
             factors=factors,
         ),

@@ -86,7 +86,7 @@ async def test_a_failure_undoes_what_was_done_in_reverse(world: World) -> None:
 
 async def test_a_patch_that_the_system_refuses_ends_it_and_undoes_the_rest(world: World) -> None:
     proposal = await world.approved(world.scale("db"), world.scale("api"))
-    world.cluster.refuses.add("api")
+    world.cluster.before_patch = lambda _: world.cluster.refuses.add("api")
     await world.worker.advance(proposal.id)
     failed = await world.book.get(proposal.id)
     assert (failed.state, failed.state_note) == ("rolled_back", "admission webhook says no")
@@ -94,14 +94,14 @@ async def test_a_patch_that_the_system_refuses_ends_it_and_undoes_the_rest(world
 
 
 async def test_undoing_stops_at_a_change_that_has_no_undo_and_says_so(world: World) -> None:
-    stays = world.scale("api").model_copy(update={"undo": None, "undo_note": "The data was migrated."})
+    stays = world.restart("api")
     world.cluster.breaks.add("web")
     proposal = await world.approved(world.scale("db"), stays, world.scale("web"))
     await world.worker.advance(proposal.id)
     failed = await world.book.get(proposal.id)
     assert failed.state == "failed"
-    assert failed.state_note.endswith(f"Not undone: {stays.summary}: The data was migrated.")
-    assert world.replicas() == {"db": 3, "api": 3, "web": 1}, "what it stands on stays as well"
+    assert failed.state_note.endswith(f"Not undone: {stays.summary}: {stays.undo_note}")
+    assert world.replicas() == {"db": 3, "api": 1, "web": 1}, "what it stands on stays as well"
 
 
 async def test_what_somebody_changed_since_is_not_undone_over_them(world: World) -> None:

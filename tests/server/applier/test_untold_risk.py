@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from arborgate.tools.change import Change, ChangeKind
-from arborgate.tools.plan import Undo, make_change
+from arborgate.tools.plan import Undo, make_change, write_title
 from arborgate.tools.proposal import Draft, Proposal, proposal_resources
 from arborgate.tools.risk import Factor, Risk, RiskFactor, find_factors
 from tests.server.applier.cluster import make_app
@@ -20,7 +20,8 @@ STOPS = RiskFactor.of(Factor.REPLICAS_TO_ZERO, "Deployment api of api stops runn
 
 async def propose(world: World, *changes: Change, **fields: Any) -> Proposal:
     told = {"factors": find_factors(changes, world.tree, world.environments), "risk": Risk.HIGH, **fields}
-    draft = Draft(title="More", reason="It is slow.", changes=changes, environments=("x",), **told)
+    title, environments = write_title(changes), world.environments_of(changes)
+    draft = Draft(title=title, reason="It is slow.", changes=changes, environments=environments, **told)
     drafted = await world.book.draft(DEV, draft)
     await world.worker.advance(drafted.id)
     return await world.book.get(drafted.id)

@@ -30,10 +30,11 @@ from arborgate.tools.argocd.changes import app_target, plan_set_revision, plan_s
 from arborgate.tools.argocd.parse import AppParser
 from arborgate.tools.change import Change
 from arborgate.tools.environments import EnvironmentRule, Environments
+from arborgate.tools.plan import write_title
 from arborgate.tools.proposal import Approval, Draft, Proposal, Requester, Verdict
 from arborgate.tools.record import Entry, Record
 from arborgate.tools.risk import Risk, find_factors
-from arborgate.tools.rollouts.changes import plan_scale, workload_target
+from arborgate.tools.rollouts.changes import plan_restart, plan_scale, workload_target
 from arborgate.tools.tree import AppId, AppTree, Node
 from tests.policies.writing import TRUSTING
 from tests.server.applier.cluster import StandInCluster, make_app, make_deployment
@@ -178,6 +179,11 @@ class World:
         live = self.cluster.get("Deployment", name)
         return plan_scale(node, workload_target(node, f"Deployment/{name}", ()), live, replicas=replicas).change
 
+    def restart(self, name: str) -> Change:
+        node = self.node(name)
+        target = workload_target(node, f"Deployment/{name}", ())
+        return plan_restart(node, target, self.cluster.get("Deployment", name), now=self.clock()).change
+
     def sync(self, name: str) -> Change:
         return plan_sync(self.node(name), self.cluster.get("Application", name)).change
 
@@ -186,13 +192,17 @@ class World:
         live = self.cluster.get("Application", app_target(node.app).name)
         return plan_set_revision(node, live, revision=revision).change
 
+    def environments_of(self, changes: Iterable[Change]) -> tuple[str, ...]:
+        nodes = [self.tree.get(AppId(*parts)) for one in changes if len(parts := one.target.app.split("/")) == 3]
+        return tuple(sorted({node.app.environment for node in nodes if node}))
+
     async def draft(self, changes: Iterable[Change], *, by: Caller = DEV, risk: Risk = Risk.HIGH) -> Proposal:
         planned = tuple(changes)
         draft = Draft(
-            title="More",
+            title=write_title(planned),
             reason="It is slow.",
             changes=planned,
-            environments=("x",),
+            environments=self.environments_of(planned),
             risk=risk,
             factors=find_factors(planned, self.tree, self.environments),
         )
