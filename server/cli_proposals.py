@@ -24,6 +24,7 @@ from .connect.authorization import Authorization
 from .connect.entries import Asked
 from .connect.session import Session
 from .connect.web import LOOPBACK_DIRECT
+from .steering import Command
 from .terminal_login import open_approvals
 from .web.proposal_page import SHORT_DIGEST
 from .web.terminal import Listed, RulingBody, Shown
@@ -37,6 +38,7 @@ Id = Annotated[str, typer.Argument(help="The proposal's id.", metavar="ID")]
 Comment = Annotated[str, typer.Option("--comment", "-m", help="Why; kept with the decision.")]
 M = TypeVar("M", bound=BaseModel)
 _LOCAL = "http://127.0.0.1:8484"
+_STEERED = {Command.ABORT: "aborted", Command.PAUSE: "paused", Command.RESUME: "resumed"}
 
 
 @commands.command("list")
@@ -139,6 +141,30 @@ def reject(proposal: Id, url: Url = _LOCAL, comment: Comment = "", device: Devic
 
 
 @commands.command()
+def pause(proposal: Id, url: Url = _LOCAL, comment: Comment = "", device: Device = False) -> None:
+    """Holds what is being applied: the applier starts nothing more until somebody resumes it."""
+    _steer(proposal, Command.PAUSE, comment, url, device)
+
+
+@commands.command()
+def resume(proposal: Id, url: Url = _LOCAL, comment: Comment = "", device: Device = False) -> None:
+    """Lets the applier go on with what was paused."""
+    _steer(proposal, Command.RESUME, comment, url, device)
+
+
+@commands.command()
+def abort(
+    proposal: Id,
+    url: Url = _LOCAL,
+    reason: Annotated[str, typer.Option("--reason", "-m", help="Why; kept on record.")] = "",
+    device: Device = False,
+) -> None:
+    """Stops what is being applied and undoes what was done. That can't be taken back."""
+    reason = reason or typer.prompt("Why it is aborted, which undoes what was done")
+    _steer(proposal, Command.ABORT, reason, url, device)
+
+
+@commands.command()
 def logout(url: Url = _LOCAL) -> None:
     """Ends the login that is kept on this machine."""
     with _connect(url, device=False) as server:
@@ -185,6 +211,9 @@ class _Server:
     def review(self, shown: Shown, finding: Finding, comment: str) -> Proposal:
         return self._post(shown, "review", {"finding": finding, "comment": comment})
 
+    def steer(self, shown: Shown, command: Command, comment: str) -> Proposal:
+        return self._post(shown, command, {"comment": comment})
+
     def _post(self, shown: Shown, what: str, body: dict[str, str]) -> Proposal:
         return _parse(Proposal, self._send("POST", f"/{quote(shown.proposal.id, safe='')}/{what}", json=body))
 
@@ -209,6 +238,15 @@ class _Server:
                 return await self.client.request(method, url, **options)
         except httpx2.HTTPError as error:
             raise Unavailable(f"{self.session.slot.origin} does not answer.") from error
+
+
+def _steer(proposal: str, command: Command, comment: str, url: str, device: bool) -> None:
+    with _connect(url, device) as server:
+        shown = server.show_for(proposal, lambda shown: shown.steer)
+        if not shown.steer.allowed:
+            raise Denied(shown.steer.why)
+        server.steer(shown, command, comment)
+    typer.echo(f"{shown.proposal.id}: {_STEERED[command]}.")
 
 
 @contextmanager

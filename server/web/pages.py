@@ -28,6 +28,7 @@ from ..masking import Masker
 from ..passkeys import RelyingParty
 from ..settings import PasskeyUse
 from ..state import State
+from ..steering import Steering
 from .account import Account
 from .attempts import Attempts
 from .entrance import Entrance
@@ -42,6 +43,7 @@ from .render import Renderer
 from .review import Book, Review
 from .sessions import Sessions
 from .site import Site
+from .steering_forms import SteeringForms
 from .terminal import Terminal
 from .workbench import Workbench
 
@@ -97,6 +99,7 @@ class Pages:
             self.engine,
             self.audit,
             self.sign,
+            Steering(self.state, self.book.get, self.audit, self.clock),
             self.clock,
             acr_values=self.acr_values,
             glass_lasts=self.glass_lasts,
@@ -129,10 +132,11 @@ class Pages:
             BackChannel(provider, sessions, self.state, self.audit, clock=self.clock, on_logout=self.on_logout),
         )
         site = Site(entrance, account, review, self.clean, self.clock)
+        steering = SteeringForms(entrance, review, self.clean).routes()
         passkeys = PasskeyPages(entrance, account, enrolment, self.clock).routes() if enrolment else []
         terminal = Terminal(self.settings, self.url, review, self.terminal, masking)
         workbench = Workbench(self.engine, review, self.audit, self.roles, self.clock, self.logs)
-        return [*site.routes(), *passkeys, *PolicyPages(entrance, workbench).routes(), *terminal.routes()]
+        return [*site.routes(), *steering, *passkeys, *PolicyPages(entrance, workbench).routes(), *terminal.routes()]
 
     def _open_enrolment(self) -> Enrolment | None:
         if self.passkeys is PasskeyUse.OFF:

@@ -32,6 +32,7 @@ from ..enrolment import Enrolment
 from ..gate import Recorder
 from ..proposals import APPLIER, VERDICT_ACTIONS, check_glass
 from ..reasons import explain_denial
+from ..steering import Command, Steering
 from ..step_up import find_login
 from .rulings import Budget, Ruling, Seen, explain, find_obstacle, rule
 
@@ -69,6 +70,7 @@ class Review:
     engine: Callable[[], Engine]
     audit: Recorder
     sign: Callable[[Approval], Approval]
+    steering: Steering
     clock: Callable[[], float]
     acr_values: tuple[str, ...] = ()
     """What a stronger login can be, the weakest first (RFC 9470)."""
@@ -99,7 +101,14 @@ class Review:
         counts = await self.book.counts(proposal)
         judged = self._judge(caller, Action.PROPOSAL_READ, proposal)
         await self._record(Event.CALL_ANSWERED, caller, Action.PROPOSAL_READ, _uid(proposal), judged)
-        return replace(self._seen(caller, proposal, counts), budgets=self._budgets(proposal, counts))
+        seen = await self._steered(self._seen(caller, proposal, counts))
+        return replace(seen, budgets=self._budgets(proposal, counts))
+
+    async def look_again(self, caller: Caller, proposal_id: str) -> Seen:
+        """What has become of a proposal that was shown by `get`, which has it on record that the caller follows it; what
+        they may not see any more is on record each time. Raises as `get` does."""
+        proposal = await self._find(caller, proposal_id)
+        return await self._steered(self._seen(caller, proposal, await self.book.counts(proposal)))
 
     async def decide(
         self,
@@ -177,6 +186,25 @@ class Review:
             finding=finding, reviewer=Requester.of(caller), comment=comment.strip(), at=round(self.clock(), 3)
         )
         return await self._do(caller, action, uid, judged, self.book.review(proposal.id, review))
+
+    async def steer(self, caller: Caller, proposal_id: str, command: Command, *, comment: str = "") -> Proposal:
+        """Tells the applier what to do about the proposal; returns what it was about.
+
+        Raises `NotThere`, `Denied` (`LoginNeeded`), `Refused` (nothing to steer), `Conflict` (it is so already, or would
+        take an abort back), `Invalid` (comment), `Unavailable` or `Unrecorded`."""
+        _check_comment(comment)
+        proposal = await self._find(caller, proposal_id)
+        counts = await self.book.counts(proposal)
+        action, uid = Action.PROPOSAL_STEER, _uid(proposal)
+        judged = self._judge(caller, action, proposal, counts)
+        try:
+            self._check(caller, proposal, action, judged.decision, counts)
+        except ArborgateError as error:
+            event = Event.CALL_FAILED if judged.decision.allowed else Event.CALL_DENIED
+            await self._record(event, caller, action, uid, judged, error=error)
+            raise
+        await self._record(Event.CALL_INTENDED, caller, action, uid, judged)
+        return await self._do(caller, action, uid, judged, self.steering.steer(proposal.id, command, caller, comment))
 
     async def unreviewed(self, caller: Caller) -> list[Seen]:
         """The proposals with broken glass that nobody has reviewed, as far as the caller may see them, the longest
@@ -274,6 +302,9 @@ class Review:
             await self._record(Event.CALL_FAILED, caller, action, uid, judged, error=error)
             raise
 
+    async def _steered(self, seen: Seen) -> Seen:
+        return replace(seen, hold=await self.steering.standing(seen.proposal))
+
     def _seen(self, caller: Caller, proposal: Proposal, counts: Counts) -> Seen:
         seen = Seen(
             proposal,
@@ -281,6 +312,7 @@ class Review:
             reject=self.rule(caller, proposal, Action.PROPOSAL_REJECT, counts),
             break_glass=self.rule(caller, proposal, Action.PROPOSAL_BREAK_GLASS, counts),
             review=self.rule(caller, proposal, Action.PROPOSAL_REVIEW, counts),
+            steer=self.rule(caller, proposal, Action.PROPOSAL_STEER, counts),
         )
         # Who may decide it now sees all of it: their verdict is on exactly what the digest stands for, and whether
         # [mail:1] belongs among the admins can be judged by nobody.

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from ...policies.errors import LoginNeeded
 from ...policies.model import Action, Basis, Caller, Decision
-from ...tools.proposal import Proposal, ProposalState
+from ...tools.proposal import Hold, Proposal, ProposalState
+from ..steering import STEERED
 
 _VERBS: Mapping[Action, str] = {
     Action.PROPOSAL_APPROVE: "approve",
@@ -60,22 +61,26 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A proposal that the caller may see, with what they may do about it. `review` is about broken glass, and `personal`
-    says whether they may see the personal data in it."""
+    """A proposal that the caller may see, with what they may do about it. `review` is about broken glass, `steer` about
+    pausing, resuming and aborting, and `personal` says whether they may see the personal data in it. `hold` is the order
+    to the applier that stands, where one proposal was asked for."""
 
     proposal: Proposal
     approve: Ruling
     reject: Ruling
     break_glass: Ruling
     review: Ruling
+    steer: Ruling
+    hold: Hold | None = None
     budgets: tuple[Budget, ...] = ()
     personal: bool = False
 
 
 def find_obstacle(caller: Caller, proposal: Proposal, action: Action, now: float) -> str:
     """What stands in the way of this now, whatever policy says; `""` when nothing does."""
-    if action is Action.PROPOSAL_REVIEW:
-        return _find_obstacle_to_review(caller, proposal)
+    if action in (Action.PROPOSAL_REVIEW, Action.PROPOSAL_STEER):
+        steers = action is Action.PROPOSAL_STEER
+        return _find_obstacle_to_steer(proposal) if steers else _find_obstacle_to_review(caller, proposal)
     content = proposal.content
     if proposal.state not in _OPEN_TO[action]:
         over = f"It is {_STANDING[proposal.state]}, so there is nothing to {_VERBS[action]} any more."
@@ -115,6 +120,12 @@ def _find_obstacle_to_review(caller: Caller, proposal: Proposal) -> str:
     if caller.key == proposal.content.requester.key:
         return "You asked for this yourself; somebody else has to review it."
     return ""
+
+
+def _find_obstacle_to_steer(proposal: Proposal) -> str:
+    if proposal.state in STEERED:
+        return ""
+    return f"It is {_STANDING[proposal.state]}: there is nothing to pause or to abort."
 
 
 def _say_login(login: LoginNeeded | None) -> str:

@@ -24,6 +24,7 @@ from .entrance import Entrance, FormHandler, redirect
 from .guard import HEADERS
 from .login import Wanted
 from .passkey_pages import prepare_signing, read_moment
+from .progress import view_progress
 from .proposal_page import view_proposal
 from .render import STATIC
 from .review import COMMENT_LIMIT, Review, touched
@@ -119,6 +120,8 @@ class Site:
             masks=masks,
             signing=signing,
             view=view,
+            progress=view_progress(seen.proposal, seen.hold),
+            steer=seen.steer,
             comment_limit=COMMENT_LIMIT,
             reason_least=GLASS_REASON_LEAST,
             lasts=self.review.glass_lasts,
@@ -174,7 +177,7 @@ class Site:
         proposal_id = request.path_params["id"]
         seen = await self.review.get(session.caller, proposal_id)
         await self._keep(session, proposal_id, self.clean(form.get("comment", "")))
-        rulings = {"break_glass": seen.break_glass, "review": seen.review}
+        rulings = {"break_glass": seen.break_glass, "review": seen.review, "steer": seen.steer}
         wanted_for = rulings.get(form.get("for", ""))
         needed = wanted_for.login if wanted_for else seen.approve.login or seen.reject.login
         page = _page_of(proposal_id)

@@ -15,11 +15,12 @@ from starlette.types import Scope
 
 from ...policies.errors import ArborgateError, Denied, Invalid
 from ...policies.model import Caller, Channel
-from ...tools.proposal import Finding, Proposal, ProposalQuery, ProposalState, Requester, Verdict
+from ...tools.proposal import Finding, Hold, Proposal, ProposalQuery, ProposalState, Requester, Verdict
 from ...tools.record import Entry, Event
 from ..errors import as_json, explain_validation
 from ..identity.settings import PagesSettings
 from ..scope import NONCE
+from ..steering import Command
 from .entrance import STATUS
 from .masks import Masking, Masks
 from .review import COMMENT_LIMIT, Review
@@ -57,6 +58,14 @@ class ReviewBody(BaseModel):
     comment: str = Field(max_length=COMMENT_LIMIT)
 
 
+class SteerBody(BaseModel):
+    """What pause, resume and abort take; an abort needs a `comment`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    comment: str = Field(default="", max_length=COMMENT_LIMIT)
+
+
 class RulingBody(BaseModel):
     """Whether the caller may give a verdict, as `Ruling`; with `login_helps`, by which login (RFC 9470)."""
 
@@ -85,6 +94,8 @@ class Shown(BaseModel):
     reject: RulingBody
     break_glass: RulingBody
     review: RulingBody
+    steer: RulingBody
+    hold: Hold | None
     budgets: tuple[Budget, ...]
     personal: bool = False
     """Whether the caller may see the personal data in it; it is masked otherwise."""
@@ -97,6 +108,8 @@ class Shown(BaseModel):
             reject=RulingBody.of(seen.reject),
             break_glass=RulingBody.of(seen.break_glass),
             review=RulingBody.of(seen.review),
+            steer=RulingBody.of(seen.steer),
+            hold=seen.hold,
             budgets=seen.budgets,
             personal=seen.personal,
         )
@@ -138,6 +151,10 @@ class Terminal:
             Route("/approvals/{id}/reject", self._endpoint(self._decide(Verdict.REJECT)), methods=["POST"]),
             Route("/approvals/{id}/break_glass", self._endpoint(self._break_glass), methods=["POST"]),
             Route("/approvals/{id}/review", self._endpoint(self._review), methods=["POST"]),
+            *(
+                Route(f"/approvals/{{id}}/{command}", self._endpoint(self._steer(command)), methods=["POST"])
+                for command in Command
+            ),
         ]
 
     def _endpoint(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
@@ -224,6 +241,14 @@ class Terminal:
             comment=self.masking.clean(body.comment),
             app=body.app,
         )
+
+    def _steer(self, command: Command) -> Handler:
+        async def answer(request: Request, caller: Caller) -> BaseModel:
+            body = _parse(SteerBody, await request.body())
+            comment = self.masking.clean(body.comment)
+            return await self.review.steer(caller, request.path_params["id"], command, comment=comment)
+
+        return answer
 
     async def _review(self, request: Request, caller: Caller) -> BaseModel:
         body = _parse(ReviewBody, await request.body())

@@ -12,6 +12,7 @@ from starlette.types import Scope
 
 from arborgate.policies.errors import Denied
 from arborgate.policies.model import Action, Binding, Caller, Channel
+from arborgate.server.steering import Steering
 from arborgate.server.web.review import Review
 from arborgate.tools.all import TOOLS
 from arborgate.tools.proposal import GLASS_REASON_LEAST, Finding, Proposal, ProposalState, Verdict
@@ -309,7 +310,8 @@ def test_no_tool_breaks_the_glass_or_reviews_it() -> None:
 async def test_an_agent_of_a_responder_may_not_by_any_door(world: World, channel: Channel) -> None:
     proposal = await world.propose()
     pages = world.pages
-    review = Review(pages.book, pages.records, pages.tree, pages.engine, pages.audit, pages.sign, pages.clock)
+    steering = Steering(world.state, pages.book.get, pages.audit, pages.clock)
+    review = Review(pages.book, pages.records, pages.tree, pages.engine, pages.audit, pages.sign, steering, pages.clock)
     agent = responder(world, channel=channel, agent="copilot")
     assert not (await review.get(agent, proposal.id)).break_glass.open
     with pytest.raises(Denied):

@@ -33,6 +33,7 @@ from arborgate.server.record_stream import RecordStream
 from arborgate.server.redaction import Redactor
 from arborgate.server.settings import ProposalSettings, Settings
 from arborgate.server.state import State
+from arborgate.server.steering import Steering
 from arborgate.server.web.browsers import Browser, read_browser
 from arborgate.server.web.pages import Pages
 from arborgate.server.web.sessions import Person, Sessions
@@ -156,6 +157,10 @@ class World:
         drafted = await self.book.draft(caller, draft)
         rehearsal = Rehearsal(changes=tuple(Rehearsed(ok=True) for _ in changes), at=self.clock())
         return await self.book.rehearsed(drafted.id, rehearsal)
+
+    @property
+    def steering(self) -> Steering:
+        return Steering(self.state, self.book.get, self.audit, self.clock)
 
     @property
     def sessions(self) -> Sessions:
