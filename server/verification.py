@@ -12,7 +12,7 @@ from ..policies.errors import Invalid, Refused, Unavailable
 from ..policies.model import Action, Caller, Channel, Decision, Question, Resource
 from ..tools.app import AppId
 from ..tools.argocd.changes import app_target
-from ..tools.change import Change, JsonObject
+from ..tools.change import Change, JsonObject, Target
 from ..tools.cuts import shorten
 from ..tools.diff import list_fields, overlap
 from ..tools.environments import Environments
@@ -25,6 +25,7 @@ from ..tools.proposal import (
     digest_content,
     proposal_resources,
 )
+from ..tools.promotion.claims import check_brought, check_promotion
 from ..tools.record import Judged
 from ..tools.retelling import retell
 from ..tools.risk import Risk, RiskFactor, find_factors, rate
@@ -93,10 +94,17 @@ class Verifier:
             if not decision.allowed:
                 raise Refused(f"Policy does not let {content.requester.name} propose changes of {app.id}.")
 
-    def check_told(self, content: Content, index: int, live: JsonObject) -> None:
+    def find_origin(self, content: Content, index: int) -> Target | None:
+        """The Application that a change is promoted from, which `check_told` needs; None for any other change."""
+        origin = check_promotion(content.changes[index], content.id, self._tree, self._settings.promotion)
+        return app_target(origin.app) if origin else None
+
+    def check_told(self, content: Content, index: int, live: JsonObject, origin: JsonObject | None = None) -> None:
         """A change does what it shows, to the object as it is: its planner, asked again, says the same in every word,
-        and of no risk that the content does not tell."""
+        and of no risk that the content does not tell. What is promoted ran in `origin`."""
         change = content.changes[index]
+        if change.promotion is not None:
+            check_brought(change, change.promotion, origin or {}, live, self._settings.promotion)
         node, earlier = self._node(change.target.app), find_earlier(content.changes, index)
         plan = retell(RETELLINGS, node, change, live, earlier, proposed_at=content.created_at)
         _check_tells(content, plan.risks)

@@ -18,7 +18,7 @@ from redis.exceptions import ResponseError
 from ..policies.errors import ArborgateError, NotThere, Refused, Unavailable, Unrecorded
 from ..tools.change import JsonObject, Rehearsal, Rehearsed, Target, Writer
 from ..tools.cuts import shorten
-from ..tools.proposal import Proposal, ProposalState
+from ..tools.proposal import Content, Proposal, ProposalState
 from .applying import Applying, Pace, mark_patch
 from .counts import Counts
 from .leases import Lease, Leases, LostLease
@@ -102,13 +102,23 @@ class Worker:
                 live = await self._writer.read(change.target)
                 if live is None:
                     raise Refused(f"{change.target} is gone.")
-                self._verifier.check_told(content, index, live)
+                self._verifier.check_told(content, index, live, await self._read_origin(content, index))
                 rehearsed.append(await self._rehearse_patch(change.target, mark_patch(change.patch, content.id, index)))
             note = next((one.refusal for one in rehearsed if not one.ok), "")
         except Refused as error:
             note = error.message
         rehearsal = Rehearsal(changes=tuple(rehearsed), at=round(self._pace.clock(), 3))
         await self._book.rehearsed(proposal.id, rehearsal, note)
+
+    async def _read_origin(self, content: Content, index: int) -> JsonObject | None:
+        """What a promotion comes from, as it is; None for any other change."""
+        origin = self._verifier.find_origin(content, index)
+        if origin is None:
+            return None
+        live = await self._writer.read(origin)
+        if live is None:
+            raise Refused(f"{origin} is gone.")
+        return live
 
     async def _rehearse_patch(self, target: Target, patch: JsonObject) -> Rehearsed:
         try:
@@ -167,7 +177,7 @@ class Worker:
         itself, whose warnings may have been kept from them."""
         content = proposal.content
         target, rehearsal = content.changes[index].target, content.rehearsal
-        self._verifier.check_told(content, index, live)
+        self._verifier.check_told(content, index, live, await self._read_origin(content, index))
         if not dry_run:
             return
         again = await self._rehearse_patch(target, mark_patch(content.changes[index].patch, content.id, index))

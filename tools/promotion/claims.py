@@ -49,6 +49,8 @@ def check_brought(
     write stays as it is in the live Application `target`. Raises `Refused`."""
     if promotion.revision not in _list_revisions(origin):
         raise Refused(f"{promotion.app} never ran what would be promoted.")
+    if promotion.since not in ("", *(read_text(each, "deployedAt") for each in _list_history(origin))):
+        raise Refused(f"{promotion.app} has not run it since then.")
     for at, source in enumerate(_read_written(change, target)):
         _check_source(change, source, at, origin, target, ladder)
 
