@@ -13,6 +13,7 @@ from pydantic import Field
 
 from ..policies.errors import Refused
 from .closed import Closed
+from .last import LastChange
 
 JsonObject = Mapping[str, Any]
 
@@ -85,7 +86,8 @@ class Promotion(Closed):
 
 class Change(Closed):
     """One modification. `patch` and `undo` are JSON merge patches (RFC 7386); `undo` is null when it can't be undone,
-    and `undo_note` then says why. `diff` is unified, redacted, and what the approver reads. `wave` is the sync wave."""
+    and `undo_note` then says why. `diff` is unified, redacted, and what the approver reads. `wave` is the sync wave,
+    `last` what is known of who changed the target before, newest first."""
 
     kind: ChangeKind
     target: Target
@@ -98,8 +100,9 @@ class Change(Closed):
     check: Check
     wave: int = 0
     promotion: Promotion | None = None
+    last: tuple[LastChange, ...] = ()
 
-    later = frozenset({"promotion"})
+    later = frozenset({"last", "promotion"})
 
 
 class Rehearsed(Closed):

@@ -10,6 +10,7 @@ from typing import Any
 from ..policies.errors import Refused
 from .change import Change, ChangeKind, Check, JsonObject, Precondition, Target, fields_digest, merge
 from .diff import diff_objects, find_secret, list_fields, overlap
+from .last import find_last
 from .risk import RiskFactor
 
 _NAMED = 3
@@ -81,6 +82,7 @@ def make_change(
         undo_note=undo.note,
         check=check,
         wave=wave,
+        last=find_last(live, {*watched, "/spec"} if target.kind == "Application" else watched),
     )
 
 
