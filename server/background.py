@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 _AGAIN_SECONDS = 1.0
+_finishing: set[asyncio.Task[Any]] = set()
+"""What goes on although nobody may wait for it any more: the event loop itself would let go of it."""
 
 
 @asynccontextmanager
@@ -24,6 +28,21 @@ async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
                 raise alone from None  # as it was raised, so that whoever waits for it knows it
             case _:
                 raise
+
+
+async def complete(work: Coroutine[Any, Any, T]) -> T:
+    """What it comes to. Once begun it goes on to its end even when whoever waits for it goes away; how it failed then is
+    for itself to tell."""
+    task = asyncio.create_task(work)
+    _finishing.add(task)
+    task.add_done_callback(_let_go)
+    return await asyncio.shield(task)
+
+
+def _let_go(task: asyncio.Task[Any]) -> None:
+    _finishing.discard(task)
+    if not task.cancelled():
+        task.exception()  # looked at, or the loop would complain that nobody did
 
 
 async def end(task: asyncio.Task[Any]) -> None:

@@ -117,14 +117,12 @@ class ProposalStore:
         for app, changes in apps.items():
             arguments += [str(changes), counts.newest(app) if counts else ""]
         arguments += ["state", after.state, *changed]
-        with reaching_state():
-            answer = await self._transition(keys=keys, args=arguments)
-        match answer:
+        match await self._state.run(self._transition, keys, arguments):
             case -1:
                 raise LostLease("Another applier has taken this proposal over.")
             case -2:
                 raise Outpaced("Another change of the same app was begun.")
-            case _:
+            case answer:
                 return bool(answer)
 
     async def counts(self, apps: Iterable[str]) -> Counts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import logging
 import secrets
@@ -33,6 +32,7 @@ from ..tools.proposal import (
 from ..tools.record import Entry, Event, Judged, name_caller, name_decision
 from ..tools.risk import Risk
 from .counts import Counts
+from .background import complete
 from .leases import Lease
 from .proposal_entries import Actor, enter_draft, enter_move, enter_step
 from .proposal_store import EXPIRING, ProposalEvent, ProposalStore
@@ -143,7 +143,7 @@ class ProposalBook:
         )
         digest_content(content)  # what has no canonical form could never be approved: refuse it now
         proposal = Proposal(content=content, digest="", state=ProposalState.DRAFTED, state_at=now)
-        return await asyncio.shield(self._keep(proposal, caller))
+        return await complete(self._keep(proposal, caller))
 
     async def settle(self, proposal_id: str, timeout: float) -> Proposal:
         """The proposal once it has left `drafted`, or as it is after `timeout` seconds."""
@@ -375,7 +375,7 @@ class ProposalBook:
         self, proposal_id: str, rule: Rule, by: Actor, lease: Lease | None = None, counts: Counts | None = None
     ) -> Proposal:
         """Once begun, a move is finished even when its caller goes away: its outcome belongs on the record."""
-        return await asyncio.shield(self._move_now(proposal_id, rule, by, lease, counts))
+        return await complete(self._move_now(proposal_id, rule, by, lease, counts))
 
     async def _move_now(
         self, proposal_id: str, rule: Rule, by: Actor, lease: Lease | None, counts: Counts | None

@@ -11,6 +11,7 @@
 
 local held = redis.call('HMGET', KEYS[1], 'version', 'state', 'token')
 if held[3] == ARGV[4] then
+  redis.call('HSET', KEYS[1], 'token', ARGV[4]) -- written again: this connection may be asked who has it
   return 1 -- the client asked again because the answer to the first time was lost
 end
 if (held[1] or '') ~= ARGV[2] or (held[2] or '') ~= ARGV[3] then

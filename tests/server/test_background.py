@@ -1,0 +1,59 @@
+"""Work that goes on beside others is ended with them, or goes on to its end; how it fails is never left lying."""
+
+import asyncio
+import gc
+from typing import Any
+
+import pytest
+
+from arborgate.server.background import complete
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_work_that_is_to_be_finished_goes_on_when_nobody_waits_for_it_any_more() -> None:
+    go, done = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        await go.wait()
+        done.set()
+
+    waiting = asyncio.create_task(complete(work()))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    gc.collect()
+    go.set()
+    async with asyncio.timeout(5):
+        await done.wait()
+
+
+async def test_how_it_fails_then_is_not_complained_about_by_the_loop() -> None:
+    complaints: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    go = asyncio.Event()
+
+    async def work() -> None:
+        await go.wait()
+        raise OSError("the state is gone")
+
+    try:
+        waiting = asyncio.create_task(complete(work()))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        go.set()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        gc.collect()
+        assert complaints == []
+    finally:
+        asyncio.get_running_loop().set_exception_handler(None)
+
+
+async def test_who_waits_is_told_how_it_failed() -> None:
+    async def work() -> None:
+        raise OSError("the state is gone")
+
+    with pytest.raises(OSError, match="the state is gone"):
+        await complete(work())
