@@ -13,7 +13,7 @@ from datetime import datetime
 import orjson
 
 from ..policies.errors import Invalid, Refused
-from .change import Change, ChangeKind, JsonObject
+from .change import Change, ChangeKind, Check, JsonObject
 from .kubernetes.fields import read_object, read_objects, read_text
 from .plan import Plan, follow, leave
 from .tree import Node
@@ -70,13 +70,30 @@ def retell(
         try:
             for plan in retelling(Claim(node, change, known)):
                 again = follow(plan.change, live, earlier)
-                wrong = next((name for name in TOLD if not _same(getattr(again, name), getattr(change, name))), "")
-                if not wrong and again.precondition.fields == change.precondition.fields:
+                wrong = next((name for name in TOLD if not _same(_tell(again, name), _tell(change, name))), "")
+                if not wrong and not _remember(again, change, proposed_at):
+                    untrue = "who changed the target last"
+                elif not wrong and again.precondition.fields == change.precondition.fields:
                     return plan
-                untrue = TOLD.get(wrong, "what it watches")
+                else:
+                    untrue = TOLD.get(wrong, "what it watches")
         except (Invalid, Refused, ArithmeticError, ValueError) as error:
             untrue = untrue or f"what it writes ({getattr(error, 'message', 'nobody plans such a thing')})"
     raise Refused(f"The change of {change.target} is not what it says: {untrue or 'what it writes'} differs.")
+
+
+def _remember(again: Change, change: Change, proposed_at: float) -> bool:
+    """Whether what is told of the changes before is what the object tells, as far as nothing newer has taken its place."""
+    traces = {one.trace: one for one in change.last}
+    now = {one.trace: one for one in again.last}
+    newer = {trace for trace, one in now.items() if read_time(one.at) > proposed_at}
+    return all(traces.get(each) == now.get(each) for each in {*traces, *now} - newer)
+
+
+def _tell(change: Change, name: str) -> object:
+    """How long a change bakes and what is probed come from settings, not from its planner, and only ask for more."""
+    told = getattr(change, name)
+    return told.model_copy(update={"bake": 0, "probes": ()}) if isinstance(told, Check) else told
 
 
 def _same(one: object, other: object) -> bool:

@@ -91,7 +91,29 @@ def test_a_lie_about_a_change_shows(told: dict[str, Any]) -> None:
 
 
 def test_every_word_that_is_told_is_compared() -> None:
-    assert {*TOLD} == {*Change.model_fields} - {"kind", "target", "precondition"}
+    assert {*TOLD} == {*Change.model_fields} - {"kind", "target", "precondition", "last"}
+
+
+def test_who_changed_it_last_is_what_the_object_tells_unless_something_newer_does() -> None:
+    def written(manager: str, at: str) -> dict[str, Any]:
+        entry = {"manager": manager, "time": at, "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+        return merge(WORKLOAD, {"metadata": {"managedFields": [entry]}})
+
+    before, after = "2025-11-20T08:00:00Z", "2035-11-20T08:00:00Z"
+    live = written("kubectl", before)
+    told = plan_scale(NODE, SCALE.target, live, replicas=5, ignored=True).change
+    assert [one.by for one in told.last] == ["kubectl"]
+    assert retell(RETELLINGS, NODE, told, live, (), proposed_at=AT).change == told
+    assert retell(RETELLINGS, NODE, told, written("helm", after), (), proposed_at=AT)
+    other = told.last[0].model_copy(update={"by": "ada"})
+    for change, now in (
+        (lie(told, last=(other,)), live),
+        (lie(told, last=()), live),
+        (lie(SCALE, last=told.last), WORKLOAD),
+        (told, written("helm", before)),
+    ):
+        with pytest.raises(Refused, match="who changed the target last"):
+            retell(RETELLINGS, NODE, change, now, (), proposed_at=AT)
 
 
 def test_a_change_that_would_do_nothing_is_not_told() -> None:
