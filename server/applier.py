@@ -14,13 +14,22 @@ from .approvals import load_verify_key
 from .approvers import Pinned, read_approvers
 from .background import running
 from .foundation import open_foundation
+from .gates import Gates
+from .holds import Holds
 from .leases import Leases
+from .parent_desk import ParentDesk
+from .parents import Parents
+from .parent_desk import ParentDesk
+from .parents import Parents
 from .passkeys import RelyingParty
+from .probes import open_prober
 from .proposals import ProposalBook
 from .settings import Settings
+from .siblings import Baselines
 from .uses import Uses
 from .verification import Verifier
 from .worker import Worker
+from .writers import open_writers
 
 _FIRST_SYNC = 10.0
 """Seconds to wait for the first list of the clusters; what comes before that is told to wait."""
@@ -40,9 +49,12 @@ async def run_applier(settings: Settings, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
         base = await stack.enter_async_context(open_foundation(settings, configured, replica=replica, workloads=False))
         await stack.enter_async_context(running(base.argocd.run()))
+        writer, prober = await stack.enter_async_context(open_writers(ClusterWriter(base.clusters), settings, base.tree)), await stack.enter_async_context(open_prober(settings))
+        book = ProposalBook(base.state, base.audit, settings.proposals, clean=base.redactor.clean_text)
+        parents = Parents.of(settings, base.tree, base.clusters.names, base.redactor.clean_text)
         worker = Worker(
             state=base.state,
-            book=ProposalBook(base.state, base.audit, settings.proposals, clean=base.redactor.clean_text),
+            book=book,
             leases=Leases(base.state, f"{replica}-{secrets.token_hex(4)}", settings.applier.lease),
             verifier=Verifier(
                 engine=lambda: base.policies.current,
@@ -52,12 +64,33 @@ async def run_applier(settings: Settings, stop: asyncio.Event) -> None:
                 settings=settings,
                 clusters=base.clusters.names,
                 pinned=pinned,
+                parents=parents,
                 clean=base.redactor.clean_text,
             ),
-            writer=ClusterWriter(base.clusters),
+            writer=writer,
             pace=Pace(asyncio.sleep, time.time, _LOOK_SOON, _LOOK_LATER, settings.applier.health_timeout),
+            holds=Holds(base.state),
+            gates=Gates(
+                writer=writer,
+                tree=base.tree,
+                prober=prober,
+                baselines=Baselines(base.state),
+                settings=settings.applier,
+                clock=time.time,
+            ),
         )
         await base.argocd.wait_synced(_FIRST_SYNC)
+        if settings.parents:
+            desk = ParentDesk(
+                state=base.state,
+                book=book,
+                parents=parents,
+                engine=lambda: base.policies.current,
+                audit=base.audit,
+                clock=time.time,
+                clean=base.redactor.clean_text,
+            )
+            await stack.enter_async_context(running(desk.run()))
         await worker.run(stop)
 
 

@@ -6,23 +6,28 @@ themselves (each patch leaves the mark of its change on the object it patches), 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 
-from ..policies.errors import Busy, Refused, Stale, Unavailable
-from ..tools.app import AppId
-from ..tools.argocd.changes import API
+from ..policies.errors import Busy, Refused, Stale
 from ..tools.change import Attribution, Change, JsonObject, Target, Writer, fields_digest, merge
 from ..tools.kubernetes.changes import MARK
 from ..tools.proposal import Proposal, ProposalState, Step, StepState
 from .counts import Counts
+from .gates import Gates, Look, Watch
 from .leases import Lease
-from .progress import Progress, judge_progress, operation_digest, writes_operation
+from .orders import PAUSED, Orders
+from .progress import Progress, operation_digest, writes_operation
 from .proposal_store import Outpaced
 from .proposals import ProposalBook
 
+_HEARS = 0.5
+"""Seconds between two looks at the orders of people, at most."""
+_AT_ONCE = 16
+"""How many objects are checked at once before the first is changed."""
 _ATTEMPTS = 8
 """How often a patch is tried on an object whose other fields keep moving."""
 
@@ -52,6 +57,8 @@ class Applying:
         pace: Pace,
         permit: Callable[[], Awaitable[Counts]],
         vouch: Callable[[int, JsonObject, bool], Awaitable[None]],
+        orders: Orders,
+        gates: Gates,
     ) -> None:
         self._book = book
         self._writer = writer
@@ -59,55 +66,64 @@ class Applying:
         self._lease = lease
         self._pace = pace
         self._permit = permit
+        self._orders = orders
+        self._gates = gates
+        self._said: str | None = None
+        self._free = asyncio.Semaphore(_AT_ONCE)
         self._vouch = vouch
         self._vouched: set[int] = set()
         self._changes = proposal.content.changes
         self._order = sorted(range(len(self._changes)), key=lambda index: (self._changes[index].wave, index))
 
-    async def run(self) -> None:
-        """From where it stands to its end; raises `Unavailable`, `Unrecorded` or `LostLease` when that must wait."""
+    async def run(self) -> Proposal:
+        """From where it stands to its end, or until it is stuck; how it is then. Raises `Unavailable`, `Unrecorded` or
+        `LostLease` when that must wait."""
         resumed = self._proposal.state is not ProposalState.APPROVED
         if not resumed and not await self._begin():
-            return
+            return self._proposal
         if resumed and not await self._is_told():
-            return
+            return self._proposal
         if self._proposal.state is ProposalState.APPLYING:
             try:
                 if resumed:
                     await self._require_begun()
-                await self._apply_all()
+                await self._apply_all(await self._gates.open(self._proposal))
             except (Refused, Stale) as error:
                 await self._finish(ProposalState.FAILED, error.message)
             else:
                 await self._finish(ProposalState.APPLIED, "")
+            await self._gates.close(self._proposal)
         if self._proposal.state is ProposalState.FAILED:
             await self._undo_all()
+        return self._proposal
 
     async def _begin(self) -> bool:
-        """Checks every precondition before anything is changed; False when a target has moved, or when it may not be
-        begun after all."""
+        """Asks policy and checks every precondition before anything is changed; False when a target has moved, or when it
+        may not be begun after all."""
         try:
-            for index, change in enumerate(self._changes):
-                live = await self._read(change.target)
-                if not self._took(index, live):
-                    await self._require_told(index, live)
-                    self._require_not_undone(index, live)
+            counts = await self._permit()
+            await asyncio.gather(*(self._require_free(index) for index in range(len(self._changes))))
+            await self._gates.open(self._proposal)
+            for _ in range(_ATTEMPTS):
+                with suppress(Outpaced):
+                    self._proposal = await self._book.begin(self._proposal.id, self._lease, counts)
+                    return True
+                counts = await self._permit()  # another took a place in the same budget: is there still one for this?
         except Stale as error:
-            await self._book.close(self._proposal.id, ProposalState.STALE, error.message)
-            return False
+            await self._close(ProposalState.STALE, error.message)
         except Refused as error:
-            await self._book.close(self._proposal.id, ProposalState.REJECTED, error.message)
-            return False
-        for _ in range(_ATTEMPTS):
-            try:
-                counts = await self._permit()
-            except Refused as error:
-                await self._book.close(self._proposal.id, ProposalState.REJECTED, error.message)
-                return False
-            with suppress(Outpaced):  # another took a place in the same budget: is there still one for this?
-                self._proposal = await self._book.begin(self._proposal.id, self._lease, counts)
-                return True
-        raise Busy("Other changes of the same apps are begun all the time.")
+            await self._close(ProposalState.REJECTED, error.message)
+        else:
+            raise Busy("Other changes of the same apps are begun all the time.")
+        return False
+
+    async def _require_free(self, index: int) -> None:
+        """What is to be changed is as it was planned on, unless it is done already."""
+        async with self._free:
+            live = await self._read(self._changes[index].target)
+            if not self._took(index, live):
+                await self._require_told(index, live)
+                self._require_not_undone(index, live)
 
     async def _require_begun(self) -> None:
         """Broken glass that has lapsed serves only what was begun in time, which the objects themselves must show."""
@@ -141,16 +157,95 @@ class Applying:
             return False
         return True
 
-    async def _apply_all(self) -> None:
-        for _, group in groupby(self._order, key=lambda index: self._changes[index].wave):
-            wave = list(group)
-            for step in (self._apply, self._wait_until_healthy):
-                for index in wave:
-                    try:
-                        await step(index)
-                    except (Refused, Stale) as error:
-                        await self._keep(index, state=StepState.FAILED, message=error.message)
-                        raise
+    async def _apply_all(self, watch: Watch) -> None:
+        """Wave by wave. Between any two steps, and while it waits, it hears what people order."""
+        for step in self._proposal.steps:
+            if step.state is StepState.FAILED:
+                raise Refused(step.message)
+        waves = [list(group) for _, group in groupby(self._order, key=lambda index: self._changes[index].wave)]
+        for place, wave in enumerate(waves):
+            if any(self._step(index).state is not StepState.PENDING for later in waves[place + 1 :] for index in later):
+                continue
+            for index in wave:
+                await self._hear()
+                if self._orders.pause:
+                    await self._pass((), watch)
+                try:
+                    await self._apply(index)
+                except (Refused, Stale) as error:
+                    await self._fail(index, error.message)
+            await self._pass(wave, watch)
+
+    async def _pass(self, wave: Sequence[int], watch: Watch) -> None:
+        """Until the wave is well and has been for its bake time, and nobody says to wait."""
+        pause = self._pace.shortest
+        await self._hear()
+        while not await self._look_around(wave, watch):
+            await self._rest(pause)
+            pause = min(pause * 1.5, self._pace.longest)
+
+    async def _rest(self, seconds: float) -> None:
+        """No longer than until an order comes or is taken back."""
+        paused, ends = self._orders.pause, self._pace.clock() + seconds
+        while self._orders.pause == paused and (left := ends - self._pace.clock()) > 0:
+            await self._pace.sleep(min(left, _HEARS))
+            await self._hear()
+
+    async def _hear(self) -> None:
+        """Heeds an order to stop at once, and says of one to wait that it was heard."""
+        await self._orders.hear()
+        if self._said == self._orders.told:
+            return
+        for state in (StepState.PENDING, StepState.HEALTHY):  # what waits; at the end that is all of it
+            waiting = [index for index in self._order if self._step(index).state is state]
+            if waiting:
+                step = self._step(waiting[0])
+                if self._orders.told or step.message.startswith(PAUSED):
+                    await self._put(waiting[0], step.model_copy(update={"message": self._orders.told}))
+                self._said = self._orders.told
+                return
+
+    async def _look_around(self, wave: Sequence[int], watch: Watch) -> bool:
+        """Looks at all that was done so far; whether the next may begin."""
+        began = self._pace.clock()
+        watched = (StepState.APPLIED, StepState.HEALTHY)
+        looks = await watch.look({i: self._step(i) for i in self._order if self._step(i).state in watched})
+        if harm := watch.find_harm():
+            raise Refused(harm)
+        for index, look in looks.items():
+            await self._heed(index, look, began)
+        if self._orders.pause and not self._is_over(began):
+            return False
+        return all(looks[i].done and began >= self._step(i).at + self._gates.bake(self._changes[i]) for i in wave)
+
+    async def _heed(self, index: int, look: Look, began: float) -> None:
+        """Keeps what was seen of one change; raises `Refused` when it has failed."""
+        change, step = self._changes[index], self._step(index)
+        patience = min(change.check.timeout, self._pace.health_timeout)
+        if step.state is StepState.HEALTHY:
+            if look.harmed or (look.since and began >= look.since + patience):
+                await self._lose(index, look, f"It was well, and is no longer. {look.message}")
+        elif look.done:
+            await self._keep(index, state=StepState.HEALTHY, message="")
+        elif look.progress is Progress.FAILED:
+            await self._lose(index, look, look.message)
+        elif began >= step.at + patience:
+            await self._lose(index, look, f"It did not get there in {patience:g} seconds. {look.message}")
+
+    async def _lose(self, index: int, look: Look, message: str) -> None:
+        """What could not be seen is not known to have failed."""
+        if look.error is not None:
+            raise look.error
+        await self._fail(index, message)
+
+    async def _fail(self, index: int, message: str) -> None:
+        await self._keep(index, state=StepState.FAILED, message=message)
+        raise Refused(message)
+
+    def _is_over(self, at: float) -> bool:
+        """Whether waiting on is of no use: what is left could not be begun any more."""
+        left = any(step.state is StepState.PENDING for step in self._proposal.steps)
+        return left and at >= self._proposal.content.expires_at
 
     async def _apply(self, index: int) -> None:
         change = self._changes[index]
@@ -176,42 +271,8 @@ class Applying:
             return
         raise Stale(f"{change.target} keeps moving, so it could not be changed.")
 
-    async def _wait_until_healthy(self, index: int) -> None:
-        change, step = self._changes[index], self._step(index)
-        if step.state is StepState.HEALTHY:
-            return
-        ends = step.at + min(change.check.timeout, self._pace.health_timeout)
-        pause = self._pace.shortest
-        while True:
-            late = self._pace.clock() >= ends
-            try:
-                progress, message = await self._look(change, step)
-            except Unavailable:
-                if late:
-                    raise
-                progress, message = Progress.WAITING, ""
-            if progress is Progress.DONE:
-                await self._keep(index, state=StepState.HEALTHY, message="")
-                return
-            if progress is Progress.FAILED:
-                raise Refused(message)
-            if late:
-                raise Refused(f"It did not get there in {ends - step.at:g} seconds. {message}")
-            await self._pace.sleep(pause)
-            pause = min(pause * 1.5, self._pace.longest)
-
-    async def _look(self, change: Change, step: Step) -> tuple[Progress, str]:
-        cluster, namespace, name = AppId(*change.check.app.split("/"))
-        app_target = Target(
-            app=change.check.app, cluster=cluster, api=API, kind="Application", namespace=namespace, name=name
-        )
-        app = await self._read(app_target)
-        target = app if change.target == app_target else await self._read(change.target)
-        return judge_progress(change, step.seen, app, target)
-
     async def _undo_all(self) -> None:
         """In reverse, as far as it goes: what comes before a change that stays is what that change stands on."""
-        note = self._proposal.state_note
         for index in reversed(self._order):
             change = self._changes[index]
             try:
@@ -221,11 +282,13 @@ class Applying:
                     raise Refused(change.undo_note or "It has no undo.")
                 await self._undo(index)
             except (Refused, Stale) as error:
-                left = f"{note} Not undone: {change.summary}: {error.message}"
-                if left != self._proposal.state_note:
-                    self._proposal = await self._book.remark(self._proposal.id, left, self._lease)
+                left = f" Not undone: {change.summary}: {error.message}"
+                if not self._proposal.state_note.endswith(left):
+                    note = f"{self._proposal.state_note}{left}"
+                    self._proposal = await self._book.remark(self._proposal.id, note, self._lease)
+                await self._keep(index, state=StepState.STUCK, message=error.message)
                 return
-        await self._finish(ProposalState.ROLLED_BACK, note)
+        await self._finish(ProposalState.ROLLED_BACK, self._proposal.state_note)
 
     async def _is_to_undo(self, index: int) -> bool:
         """Whether the change is there. A patch may have taken although its answer never came."""
@@ -322,8 +385,13 @@ class Applying:
 
     async def _keep(self, index: int, *, state: StepState, message: str = "", **more: str) -> None:
         update = {"state": state, "message": message, "at": round(self._pace.clock(), 3), **more}
-        step = self._step(index).model_copy(update=update)
+        await self._put(index, self._step(index).model_copy(update=update))
+
+    async def _put(self, index: int, step: Step) -> None:
         self._proposal = await self._book.step(self._proposal.id, index, step, self._lease)
+
+    async def _close(self, state: ProposalState, note: str) -> None:
+        self._proposal = await self._book.close(self._proposal.id, state, note)
 
     async def _finish(self, state: ProposalState, note: str) -> None:
         self._proposal = await self._book.finish(self._proposal.id, state, note, self._lease)

@@ -34,6 +34,7 @@ _KINDS: Final[Mapping[Event, _Kind]] = {
     Event.CALLER_REJECTED: _Kind(_AUTHENTICATION, 1),  # logon
     Event.CHANGE_APPLIED: _Kind(_API, _UPDATE),
     Event.CHANGE_STARTED: _Kind(_API, _UPDATE),
+    Event.CHANGE_STUCK: _Kind(_API, _UPDATE),
     Event.CHANGE_UNDONE: _Kind(_API, _UPDATE),
     Event.PASSKEY_ENROLLED: _Kind(_ENTITY, 6),  # enroll
     Event.PASSKEY_REMOVED: _Kind(_ENTITY, 7),  # unenroll
@@ -58,12 +59,13 @@ _FAILURES: Final = frozenset(
         Event.CALL_FAILED,
         Event.CALLER_LIMITED,
         Event.CALLER_REJECTED,
+        Event.CHANGE_STUCK,
         Event.POLICY_KEPT,
         Event.PROPOSAL_FAILED,
         Event.PROPOSAL_REFUSED,
     }
 )
-_LOUD: Final = {Event.GLASS_BROKEN: 4, Event.CALL_DENIED: 2, Event.CALLER_REJECTED: 2}
+_LOUD: Final = {Event.CHANGE_STUCK: 4, Event.GLASS_BROKEN: 4, Event.CALL_DENIED: 2, Event.CALLER_REJECTED: 2}
 """Severities (4 high, 2 low); all else is 1, informational."""
 
 _ALWAYS: Final = frozenset(

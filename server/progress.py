@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Any
 
 from ..tools.change import Change, Check, JsonObject, fields_digest
 from ..tools.cuts import shorten
 from ..tools.diff import list_fields
+from .git_checks import is_commit, waits_for_argo
 
 _FAILED_OPERATIONS = ("Error", "Failed")
+_BROKEN = ("Degraded", "Missing")
 _REPLICAS: Mapping[str, tuple[str, str]] = {
     "DaemonSet": ("updatedNumberScheduled", "numberAvailable"),
     "Deployment": ("updatedReplicas", "availableReplicas"),
@@ -28,11 +30,19 @@ class Progress(StrEnum):
 
 def judge_progress(change: Change, seen: str, app: JsonObject, target: JsonObject) -> tuple[Progress, str]:
     """How far it has come, and what it waits for or why it failed. `seen` is the `operation_digest` from before."""
+    if waits_for_argo(change, app, target):
+        return Progress.WAITING, "Argo CD has not taken the commit up yet."
     return _first_open(
-        _judge_operation(change.check, seen, app),
+        (Progress.DONE, "") if is_commit(change) else _judge_operation(change.check, seen, app),
         _judge_workload(change, target),
         _judge_app(change, app),
     )
+
+
+def judge_lasting(change: Change, app: JsonObject, target: JsonObject) -> tuple[Progress, str]:
+    """Whether a change that had worked still does: `FAILED` when it broke, `WAITING` while it moves. Later operations
+    and what Git says meanwhile are not about it."""
+    return _first_open(_judge_workload(change, target), _judge_health(change.check, app, broken=_BROKEN))
 
 
 def operation_digest(app: JsonObject) -> str:
@@ -78,10 +88,16 @@ def _judge_app(change: Change, app: JsonObject) -> tuple[Progress, str]:
     sync = (status.get("sync") or {}).get("status", "")
     if check.sync and sync != check.sync:
         return Progress.WAITING, f"The app is {sync or 'of unknown sync status'}, not {check.sync}."
-    health = (status.get("health") or {}).get("status", "")
-    if check.health and health != check.health:
-        return Progress.WAITING, f"The app is {health or 'of unknown health'}, not {check.health}."
-    return Progress.DONE, ""
+    return _judge_health(check, app)
+
+
+def _judge_health(check: Check, app: JsonObject, broken: Collection[str] = ()) -> tuple[Progress, str]:
+    """An app may well be Degraded until a change has worked; afterwards that is one of the states that are `broken`."""
+    health = (_status(app).get("health") or {}).get("status", "")
+    if not check.health or health == check.health:
+        return Progress.DONE, ""
+    progress = Progress.FAILED if health in broken else Progress.WAITING
+    return progress, f"The app is {health or 'of unknown health'}, not {check.health}."
 
 
 def _judge_workload(change: Change, target: JsonObject) -> tuple[Progress, str]:

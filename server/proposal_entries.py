@@ -18,6 +18,7 @@ _STEP_EVENTS: Mapping[StepState, tuple[Event, str]] = {
     StepState.FAILED: (Event.CHANGE_APPLIED, "refused"),
     StepState.UNDOING: (Event.CHANGE_UNDONE, "intended"),
     StepState.UNDONE: (Event.CHANGE_UNDONE, "ok"),
+    StepState.STUCK: (Event.CHANGE_STUCK, "refused"),
 }
 _ACTIONS: Mapping[ProposalState, Action] = {
     ProposalState.DRAFTED: Action.ROLLOUT_PROPOSE,
@@ -34,13 +35,15 @@ def enter_draft(proposal: Proposal, by: Actor) -> Entry:
 
 
 def enter_move(before: Proposal, after: Proposal, by: Actor) -> Entry:
-    """The record of a move. A vote that is not yet enough is recorded as an approval too; broken glass and its review
-    have events of their own, with the reason and what was found."""
+    """The record of a move. A vote that is not yet enough is recorded as an approval too; broken glass, its review
+    and a release have events of their own, with what people said."""
     if after.glass and not before.glass:
         return replace(_enter(after, Event.GLASS_BROKEN, by, Action.PROPOSAL_BREAK_GLASS), detail=after.glass.comment)
     if after.review and not before.review:
         detail = f"{after.review.finding.replace('_', ' ')}: {after.review.comment}"
         return replace(_enter(after, Event.GLASS_REVIEWED, by, Action.PROPOSAL_REVIEW), detail=detail)
+    if after.release and not before.release:
+        return replace(_enter(after, Event.PROPOSAL_RELEASED, by, None), detail=after.release.comment)
     voted = after.state is before.state is ProposalState.PROPOSED
     event = Event.PROPOSAL_APPROVED if voted else Event(f"proposal:{after.state}")
     entry = _enter(after, event, by, _ACTIONS.get(ProposalState.APPROVED if voted else after.state))

@@ -20,6 +20,7 @@ from ..tools.proposal import (
     ProposalPage,
     ProposalQuery,
     ProposalState,
+    Release,
     Step,
 )
 from ..tools.text import quote_name
@@ -226,6 +227,7 @@ def _dump(proposal: Proposal) -> dict[str, str]:
         "approvals": _approvals.dump_json(proposal.approvals).decode(),
         "steps": _steps.dump_json(proposal.steps).decode(),
         "review": proposal.review.model_dump_json() if proposal.review else "",
+        "release": proposal.release.model_dump_json() if proposal.release else "",
     }
 
 
@@ -240,6 +242,7 @@ def _parse(fields: Mapping[str, str]) -> Kept:
             approvals=_approvals.validate_json(fields["approvals"]),
             steps=_steps.validate_json(fields["steps"]),
             review=GlassReview.model_validate_json(review) if (review := fields.get("review")) else None,
+            release=Release.model_validate_json(release) if (release := fields.get("release")) else None,
         )
     except (KeyError, ValueError, ValidationError) as error:
         raise Refused("This proposal can't be read: something else than Arborgate has changed it.") from error

@@ -24,6 +24,7 @@ from ..tools.proposal import (
     ProposalPage,
     ProposalQuery,
     ProposalState,
+    Release,
     Requester,
     Step,
     Verdict,
@@ -228,6 +229,18 @@ class ProposalBook:
 
         return await self._move(proposal_id, rule, review.reviewer)
 
+    async def release(self, proposal_id: str, release: Release) -> Proposal:
+        """Lets others change the targets of a stuck proposal again, once the applier has heard of it.
+
+        Raises `Conflict` unless it is stuck."""
+
+        def rule(proposal: Proposal) -> Proposal:
+            if not (proposal.state is ProposalState.FAILED and proposal.stuck):
+                raise _conflict(proposal, "be released")
+            return proposal.model_copy(update={"release": release})
+
+        return await self._move(proposal_id, rule, release.by)
+
     async def rehearsed(self, proposal_id: str, rehearsal: Rehearsal, note: str = "") -> Proposal:
         """`drafted` to `proposed`, or to `refused` when a dry run failed or `note` says why it can't be proposed.
 
@@ -389,6 +402,7 @@ class ProposalBook:
                     entry = enter_move(before.proposal, after, by)
                     await self._audit.write(replace(entry, outcome="intended"))
                 wake = after.state in _WAKES and after.state is not before.proposal.state
+                wake = wake or after.release is not before.proposal.release
                 if await self.store.swap(before, after, by=by.key, lease=lease, wake=wake, counts=counts):
                     break
             else:

@@ -20,6 +20,7 @@ from ..policies.surroundings import Surroundings
 from ..tools.environments import EnvironmentRule
 from ..tools.promotion.ladder import PromotionSettings
 from ..tools.tree import Owned
+from .applier_settings import GateSettings
 from .identity.settings import IdentitySettings, Member
 from .masking import PersonalSettings
 from .redaction_settings import RedactionSettings
@@ -143,7 +144,7 @@ class ProposalSettings(Section):
         return PasskeyUse.OFF if value is False else value  # YAML 1.1 reads a bare `off` as false
 
 
-class ApplierSettings(Section):
+class ApplierSettings(GateSettings):
     """The clusters with credentials that may write; read by `arborgate applier` alone."""
 
     clusters: tuple[ClusterSettings, ...] = ()
@@ -194,6 +195,14 @@ class Settings(Section):
     def surroundings(self) -> Surroundings:
         """What the policies are told of the settings."""
         return Surroundings(agents=self.agents, calendar=self.calendar)
+
+    @field_validator("applier")
+    @classmethod
+    def _applier_names_what_is_there(cls, value: ApplierSettings, info: ValidationInfo) -> ApplierSettings:
+        names = [[one.name for one in info.data.get(field, ())] for field in ("environments", "redis")]
+        if strangers := value.find_strangers(*names):
+            raise ValueError("; ".join(strangers))
+        return value
 
     @field_validator("calendar")
     @classmethod

@@ -11,17 +11,20 @@ import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from typing import cast
+from typing import NoReturn, cast
 
 from redis.exceptions import ResponseError
 
 from ..policies.errors import ArborgateError, NotThere, Refused, Unavailable, Unrecorded
 from ..tools.change import JsonObject, Rehearsal, Rehearsed, Target, Writer
 from ..tools.cuts import shorten
-from ..tools.proposal import Content, Proposal, ProposalState
+from ..tools.proposal import Content, Proposal, ProposalState, StepState
 from .applying import Applying, Pace, mark_patch
 from .counts import Counts
+from .gates import Gates
+from .holds import Holds
 from .leases import Lease, Leases, LostLease
+from .orders import Orders
 from .proposals import ProposalBook
 from .retold import check_rehearsed
 from .state import State, reaching_state
@@ -44,7 +47,16 @@ class Worker:
     """Rehearses what is drafted, applies what is approved, finishes what was interrupted, expires what is due."""
 
     def __init__(
-        self, *, state: State, book: ProposalBook, leases: Leases, verifier: Verifier, writer: Writer, pace: Pace
+        self,
+        *,
+        state: State,
+        book: ProposalBook,
+        leases: Leases,
+        verifier: Verifier,
+        writer: Writer,
+        pace: Pace,
+        holds: Holds,
+        gates: Gates,
     ) -> None:
         self._state = state
         self._book = book
@@ -52,6 +64,8 @@ class Worker:
         self._verifier = verifier
         self._writer = writer
         self._pace = pace
+        self._holds = holds
+        self._gates = gates
         self._consumer = secrets.token_hex(8)
         self._at_work: dict[str, asyncio.Task[None]] = {}
 
@@ -86,8 +100,9 @@ class Worker:
             return
         if proposal.state is ProposalState.DRAFTED:
             await self._rehearse(proposal)
-        elif proposal.state in _APPLIED_FROM:
-            await self._apply(proposal)
+        elif proposal.state in _APPLIED_FROM and proposal.release is None:
+            if not proposal.stuck:  # one that is waits for a person, and so do others that would change its targets
+                await self._apply(proposal)
         else:
             await self._leases.release(proposal_id, _targets(proposal))
 
@@ -130,36 +145,65 @@ class Worker:
         lease = await self._leases.acquire(proposal.id, _targets(proposal))
         try:
             proposal = await self._book.get(proposal.id)  # what was read before the lease may be history
-            if proposal.state in _APPLIED_FROM and await self._believe(proposal, lease):
-                permit, vouch = partial(self._permit, proposal), partial(self._vouch, proposal)
-                await self._hold(lease, Applying(self._book, self._writer, proposal, lease, self._pace, permit, vouch))
-            await self._leases.release(proposal.id, _targets(proposal))
+            if proposal.state in _APPLIED_FROM and not proposal.stuck:
+                proposal = await self._settle(await self._carry_out(proposal, lease), lease)
+            if proposal.stuck:
+                log.error("proposal %s is stuck, and keeps its targets: %s", proposal.id, proposal.state_note)
+                await self._leases.let_go(lease)
+            else:
+                await self._leases.release(proposal.id, _targets(proposal))
         except BaseException:
             with suppress(Unavailable):
                 await self._leases.let_go(lease)
             raise
 
-    async def _believe(self, proposal: Proposal, lease: Lease) -> bool:
-        """Whether people approved exactly this. If not, nothing at all is done about it, not even an undo."""
+    async def _carry_out(self, proposal: Proposal, lease: Lease) -> Proposal:
+        if proposal.state is ProposalState.APPROVED and self._pace.clock() >= proposal.ends_at:
+            return await self._book.close(proposal.id, ProposalState.EXPIRED, "")
+        if (refusal := self._doubt(proposal)) is not None:
+            log.warning("proposal %s is not applied: %s %s", proposal.id, refusal.message, refusal.detail)
+            return await self._leave(proposal, refusal.message, lease)
+        applying = Applying(
+            self._book,
+            self._writer,
+            proposal,
+            lease,
+            self._pace,
+            permit=partial(self._permit, proposal),
+            vouch=partial(self._vouch, proposal),
+            orders=Orders(self._holds, proposal.id),
+            gates=self._gates,
+        )
+        return await self._hold(lease, applying)
+
+    def _doubt(self, proposal: Proposal) -> Refused | None:
+        """Why it can't be believed that people have approved exactly this, or should have been asked; None when it can."""
         try:
             self._verifier.check_approvals(proposal)
-            if proposal.state is not ProposalState.APPROVED and len(proposal.steps) != len(proposal.content.changes):
+            if proposal.state is ProposalState.APPROVED:
+                self._verifier.check_content(proposal.content)
+            elif len(proposal.steps) != len(proposal.content.changes):
                 raise Refused("How far it has come can't be told.")
-            if proposal.state is ProposalState.APPROVED:
-                if self._pace.clock() >= proposal.ends_at:
-                    await self._book.close(proposal.id, ProposalState.EXPIRED, "")
-                    return False
-                await self._permit(proposal)
         except Refused as error:
-            log.warning("proposal %s is not applied: %s %s", proposal.id, error.message, error.detail)
-            if proposal.state is ProposalState.APPROVED:
-                await self._book.close(proposal.id, ProposalState.REJECTED, error.message)
-            elif proposal.state is ProposalState.APPLYING:
-                await self._book.finish(
-                    proposal.id, ProposalState.FAILED, f"{error.message} Nothing was undone.", lease
-                )
-            return False
-        return True
+            return error
+        return None
+
+    async def _leave(self, proposal: Proposal, why: str, lease: Lease) -> Proposal:
+        """Nothing at all is done about it, not even an undo."""
+        if proposal.state is ProposalState.APPROVED:
+            return await self._book.close(proposal.id, ProposalState.REJECTED, why)
+        if proposal.state is ProposalState.APPLYING:
+            return await self._book.finish(proposal.id, ProposalState.FAILED, f"{why} Nothing was undone.", lease)
+        return proposal
+
+    async def _settle(self, proposal: Proposal, lease: Lease) -> Proposal:
+        """What failed and left anything behind is stuck: a person has to look before others change its targets."""
+        steps = proposal.steps[: len(proposal.content.changes)]
+        left = [index for index, step in enumerate(steps) if step.state not in (StepState.PENDING, StepState.UNDONE)]
+        if proposal.state is not ProposalState.FAILED or proposal.stuck or not left:
+            return proposal
+        step = steps[left[-1]].model_copy(update={"state": StepState.STUCK, "message": proposal.state_note})
+        return await self._book.step(proposal.id, left[-1], step, lease)
 
     async def _permit(self, proposal: Proposal) -> Counts:
         """Each change is started under the policies of that moment, and never after the approval's time."""
@@ -185,19 +229,19 @@ class Worker:
         told = rehearsal.changes[index] if rehearsal else Rehearsed(ok=False)
         check_rehearsed(target, told, said)
 
-    async def _hold(self, lease: Lease, applying: Applying) -> None:
+    async def _hold(self, lease: Lease, applying: Applying) -> Proposal:
         """Runs it as long as the lease is held, and not a moment longer."""
         work, renewal = asyncio.create_task(applying.run()), asyncio.create_task(self._renew(lease))
         try:
             await asyncio.wait((work, renewal), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            finished = work if work.done() else renewal
+            ended = work.done()
             for task in (work, renewal):
                 task.cancel()
             await asyncio.gather(work, renewal, return_exceptions=True)
-        finished.result()
+        return work.result() if ended else renewal.result()
 
-    async def _renew(self, lease: Lease) -> None:
+    async def _renew(self, lease: Lease) -> NoReturn:
         """Ends only by `LostLease`: another took over, or for a whole term it could not be told whether one did."""
         loop = asyncio.get_running_loop()
         held = loop.time()
@@ -245,8 +289,11 @@ class Worker:
         try:
             await self.advance(proposal_id)
             with reaching_state():
-                await self._state.redis.xack(self._book.store.work, GROUP, entry)
-                await self._state.redis.xdel(self._book.store.work, entry)
+                # In one: an entry that is acknowledged and still there would stay for ever.
+                async with self._state.redis.pipeline(transaction=True) as pipe:
+                    pipe.xack(self._book.store.work, GROUP, entry)
+                    pipe.xdel(self._book.store.work, entry)
+                    await pipe.execute()
         except ArborgateError as error:
             log.info("proposal %s waits: %s %s", proposal_id, error.message, error.detail)
         except Exception:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import rfc8785
 from pydantic import Field
@@ -14,6 +14,7 @@ from pydantic import Field
 from ..policies.errors import Refused
 from .closed import Closed
 from .last import LastChange
+from .probes import Probe
 
 JsonObject = Mapping[str, Any]
 
@@ -59,13 +60,18 @@ class Precondition(Closed):
 
 
 class Check(Closed):
-    """How to tell that it worked: the app reaches these states within the time (seconds)."""
+    """How to tell that it worked: the app reaches these states, and the probes hold, within `timeout` seconds; and it all
+    stays so for `bake` seconds."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"bake", "probes"})
 
     app: str
     health: str = "Healthy"
     sync: str | None = None
     operation: bool = Field(default=False, description="wait for the sync operation itself to succeed")
     timeout: int = 300
+    bake: int = Field(default=0, ge=0, le=86_400)
+    probes: tuple[Probe, ...] = ()
 
 
 class Promotion(Closed):

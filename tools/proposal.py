@@ -209,11 +209,22 @@ class StepState(StrEnum):
     FAILED = "failed"
     UNDOING = "undoing"
     UNDONE = "undone"
+    STUCK = "stuck"
+
+
+class Release(Closed):
+    """That somebody has seen to what an undo could not undo: others may change its targets again. `at` is seconds since
+    the epoch."""
+
+    by: Requester
+    comment: str
+    at: float
 
 
 class Step(Closed):
     """Where one change stands. `seen` is the digest of the app's last operation before the change was started, and
-    `digest` that of the touched fields after the patch: empty as long as the patch has not taken."""
+    `digest` that of the touched fields after the patch: empty as long as the patch has not taken. What is `stuck` was to
+    be undone and could not be; `message` says why."""
 
     state: StepState = StepState.PENDING
     message: str = ""
@@ -233,6 +244,7 @@ class Proposal(Closed):
     approvals: tuple[Approval, ...] = ()
     steps: tuple[Step, ...] = ()
     review: GlassReview | None = None
+    release: Release | None = None
 
     @property
     def id(self) -> str:
@@ -252,6 +264,11 @@ class Proposal(Closed):
     def unreviewed(self) -> bool:
         """Whether the glass was broken and nobody has reviewed that."""
         return self.glass is not None and self.review is None
+
+    @property
+    def stuck(self) -> bool:
+        """Whether it can neither be finished nor undone: it keeps its targets to itself until somebody releases them."""
+        return self.release is None and any(step.state is StepState.STUCK for step in self.steps)
 
     @property
     def ends_at(self) -> float:

@@ -44,6 +44,7 @@ _TONES: Mapping[str, str] = {
     StepState.HEALTHY: "good",
     StepState.UNDOING: "busy",
     StepState.UNDONE: "unsure",
+    StepState.STUCK: "bad",
 }
 
 

@@ -26,7 +26,6 @@ async def test_an_approved_change_is_applied_and_on_record(world: World) -> None
     assert all(entry.question and entry.policy_set for entry in judged)
     assert world.audit.told() == [
         ("call:answered", "ok"),
-        ("call:answered", "ok"),
         ("proposal:applying", "intended"),
         ("proposal:applying", "ok"),
         ("call:answered", "ok"),

@@ -19,10 +19,14 @@ from arborgate.policies.model import Binding, Caller, Channel
 from arborgate.server.applying import Pace
 from arborgate.server.approvals import new_signing_key, sign_approval
 from arborgate.server.approvers import Pinned
+from arborgate.server.gates import Gates
+from arborgate.server.holds import Holds
 from arborgate.server.identity.roles import roles_of
 from arborgate.server.leases import Leases
+from arborgate.server.probes import Prober
 from arborgate.server.proposals import ProposalBook
 from arborgate.server.settings import ProposalSettings, Settings
+from arborgate.server.siblings import Baselines
 from arborgate.server.state import State
 from arborgate.server.verification import Verifier
 from arborgate.server.worker import Worker
@@ -31,8 +35,9 @@ from arborgate.tools.argocd.parse import AppParser
 from arborgate.tools.change import Change
 from arborgate.tools.environments import EnvironmentRule, Environments
 from arborgate.tools.plan import write_title
-from arborgate.tools.proposal import Approval, Draft, Proposal, Requester, Verdict
+from arborgate.tools.proposal import Approval, Draft, Hold, Order, Proposal, Requester, Verdict
 from arborgate.tools.record import Entry, Record
+from arborgate.tools.redis.source import RedisState
 from arborgate.tools.risk import Risk, find_factors
 from arborgate.tools.rollouts.changes import plan_restart, plan_scale, workload_target
 from arborgate.tools.tree import AppId, AppTree, Node
@@ -138,6 +143,8 @@ class World:
             self.cluster.add(make_deployment(name))
             self.relist(name)
         self.pinned: Pinned | None = None
+        self.prober: Prober | None = None
+        self.holds = Holds(self.state)
         self.book = self.make_book()
         self.worker = self.make_worker()
 
@@ -172,7 +179,27 @@ class World:
             verifier=self.make_verifier(),
             writer=self.cluster,
             pace=Pace(self.clock.sleep, self.clock, 1.0, 5.0, self.health_timeout),
+            holds=self.holds,
+            gates=self.make_gates(),
         )
+
+    def make_gates(self) -> Gates:
+        return Gates(
+            writer=self.cluster,
+            tree=self.tree,
+            prober=self.prober or Prober(self.settings.applier.probes, RedisState({}), {}),
+            baselines=Baselines(self.state),
+            settings=self.settings.applier,
+            clock=self.clock,
+        )
+
+    async def order(self, proposal: Proposal, order: Order | None, comment: str = "Look at the logs.") -> None:
+        """What somebody tells the applier, or takes back."""
+        who = Requester.of(self.approver())
+        hold = Hold(order=order, by=who, comment=comment, at=self.clock()) if order else None
+        await self.state.redis.delete(self.holds._key(proposal.id))
+        if hold is not None:
+            await self.state.redis.set(self.holds._key(proposal.id), hold.model_dump_json())
 
     def scale(self, name: str, replicas: int = 3) -> Change:
         node = self.node(name)
