@@ -175,10 +175,11 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
 async def serve_http(settings: Settings, stop: asyncio.Event) -> None:
     """Serves until `stop` is set, then finishes the calls in flight."""
     from .listen import listen, serve_until
+    from .notifications.opening import open_notifications
     from .routes import build_client_document, build_exchange, build_pages, read_certificates
 
     with listen(settings.http.host, settings.http.port) as socket:
-        async with open_services(settings, replica=settings.replica) as services:
+        async with open_services(settings, replica=settings.replica) as services, open_notifications(services):
             app = build_app(
                 settings=settings.http,
                 server=build_server(services.gate, TOOLS, requester),

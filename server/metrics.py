@@ -25,6 +25,9 @@ class Metrics:
         self._up = Gauge("arborgate_source_ready", "1 when a source answers", ("source",), registry=own)
         self._broken = Counter("arborgate_glass_broken", "Glass that was broken here", registry=own)
         self._unreviewed = Gauge("arborgate_glass_unreviewed", "Broken glass that nobody has reviewed", registry=own)
+        self._told = Counter(
+            "arborgate_notifications", "Notifications by medium and outcome", ("medium", "outcome"), registry=own
+        )
         self.in_flight = Gauge("arborgate_requests_in_flight", "Requests being served", registry=own)
 
     def observe_call(self, tool: str, outcome: str, took_us: int) -> None:
@@ -45,6 +48,10 @@ class Metrics:
 
     def observe_unreviewed(self, count: int) -> None:
         self._unreviewed.set(count)
+
+    def count_notification(self, medium: str, outcome: str) -> None:
+        """One attempt: sent, failed (another follows) or given_up."""
+        self._told.labels(medium, outcome).inc()
 
     def render(self) -> bytes:
         """The text exposition format, version 0.0.4."""

@@ -60,6 +60,7 @@ _FAILURES: Final = frozenset(
         Event.CALLER_LIMITED,
         Event.CALLER_REJECTED,
         Event.CHANGE_STUCK,
+        Event.NOTIFICATION_FAILED,
         Event.POLICY_KEPT,
         Event.PROPOSAL_FAILED,
         Event.PROPOSAL_REFUSED,

@@ -80,6 +80,7 @@ class ProposalStore:
         self._glass = state.key("glass")
         self._known = state.key("known")
         self.work = state.key("work")
+        self.happened = self._events
 
     async def read(self, proposal_id: str) -> Kept:
         """Raises `NotThere`, `Unavailable`, and `Refused` for what no Arborgate wrote."""
@@ -174,6 +175,13 @@ class ProposalStore:
         with reaching_state():
             await self._redis.zrem(self._expiring, proposal_id)
 
+    async def waiting(self) -> Sequence[Proposal]:
+        """All that still end by themselves when their time is up, the soonest first."""
+        with reaching_state():
+            ids = cast("list[str]", await self._redis.zrange(self._expiring, 0, -1))
+        found = [_parse_or_skip(fields) for fields in await self._fields(ids)] if ids else []
+        return [one for one in found if one is not None]
+
     async def last_event(self) -> str:
         """The position of the newest event."""
         with reaching_state():
@@ -187,7 +195,7 @@ class ProposalStore:
             with reaching_state():
                 answer = await self._redis.xread({self._events: position}, count=_CHUNK, block=_BLOCK_MS)
             streams = cast("list[tuple[str, list[tuple[str, dict[str, str]]]]]", answer or [])
-            for event in (_event(*entry) for _, entries in streams for entry in entries):
+            for event in (parse_event(*entry) for _, entries in streams for entry in entries):
                 position = event.position
                 yield event
             if not streams:
@@ -213,7 +221,8 @@ class ProposalStore:
                 return cast("list[dict[str, str]]", await pipe.execute())
 
 
-def _event(position: str, fields: Mapping[str, str]) -> ProposalEvent:
+def parse_event(position: str, fields: Mapping[str, str]) -> ProposalEvent:
+    """One entry of the stream `happened`."""
     state = ProposalState(fields["state"])
     return ProposalEvent(position, fields["proposal"], state, float(fields["at"]), fields["by"])
 

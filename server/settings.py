@@ -23,6 +23,7 @@ from ..tools.tree import Owned
 from .applier_settings import GateSettings
 from .identity.settings import IdentitySettings, Member
 from .masking import PersonalSettings
+from .notifications.settings import NotifySettings
 from .redaction_settings import RedactionSettings
 from .section import Seconds, Section
 
@@ -189,6 +190,7 @@ class Settings(Section):
     redaction: RedactionSettings = RedactionSettings()
     proposals: ProposalSettings = ProposalSettings()
     applier: ApplierSettings = ApplierSettings()
+    notify: NotifySettings = NotifySettings()
     demo: bool = Field(default=False, description="set by `arborgate demo`: every page and banner says it is a demo")
 
     @property
@@ -210,6 +212,14 @@ class Settings(Section):
         if "environments" in info.data and (
             strangers := value.find_strangers([rule.name for rule in info.data["environments"]])
         ):
+            raise ValueError("; ".join(strangers))
+        return value
+
+    @field_validator("notify")
+    @classmethod
+    def _notify_names_environments(cls, value: NotifySettings, info: ValidationInfo) -> NotifySettings:
+        rules = info.data.get("environments")
+        if rules is not None and (strangers := value.find_strangers([rule.name for rule in rules])):
             raise ValueError("; ".join(strangers))
         return value
 

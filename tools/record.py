@@ -33,6 +33,8 @@ class Event(StrEnum):
     LOG_OPENED = "log:opened"
     LOG_SEALED = "log:sealed"
     LOG_SIGNED = "log:signed"
+    NOTIFICATION_FAILED = "notification:failed"
+    NOTIFICATION_SENT = "notification:sent"
     PASSKEY_ENROLLED = "passkey:enrolled"
     PASSKEY_REMOVED = "passkey:removed"
     POLICY_KEPT = "policy:kept"

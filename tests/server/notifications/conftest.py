@@ -1,0 +1,140 @@
+"""Proposals in a small world, with notifiers that can be started, ended and started again."""
+
+import asyncio
+import base64
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from arborgate.server.background import running
+from arborgate.server.masking import Masker
+from arborgate.server.metrics import Metrics
+from arborgate.server.notifications.delivering import pause_after
+from arborgate.server.notifications.notifier import Notifier, Pace
+from arborgate.server.notifications.opening import Notifications
+from arborgate.server.notifications.outbox import Outbox
+from arborgate.server.notifications.people import People
+from arborgate.server.notifications.settings import NotifySettings
+from arborgate.server.redaction import Redactor
+from arborgate.tools.record import Event, Record
+from tests.server.notifications.receivers import MailReceiver, WebReceiver, receive_mail, receive_web
+from tests.server.web.world import ROLES, World, open_world
+
+SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+
+
+@dataclass
+class Desk:
+    """The world, and what notifiers in it are made of."""
+
+    world: World
+    folder: Path
+    web: WebReceiver
+    metrics: Metrics
+    client: httpx2.AsyncClient
+    notify: NotifySettings
+
+    def webhook(self, name: str = "ops", path: str = "/ops", **fields: Any) -> dict[str, Any]:
+        file = self.folder / "webhook.secret"
+        file.write_text(SECRET + "\n")
+        return {"name": name, "url": f"{self.web.url}{path}", "secret_file": file, **fields}
+
+    def slack(self, name: str = "chat", path: str = "/chat", **fields: Any) -> dict[str, Any]:
+        file = self.folder / f"{name}.url"
+        file.write_text(f"{self.web.url}{path}\n")
+        return {"name": name, "url_file": file, **fields}
+
+    def mail(self, server: MailReceiver, **fields: Any) -> dict[str, Any]:
+        to = {"name": "list", "to": ["ops@example.org"]}
+        return {"smtp": self.smtp(server, **fields), "mail": [to]}
+
+    def smtp(self, server: MailReceiver, **fields: Any) -> dict[str, Any]:
+        return {
+            "host": "127.0.0.1",
+            "port": server.port,
+            "security": "none",
+            "sender": "arborgate@example.org",
+            **fields,
+        }
+
+    def use(self, **settings: Any) -> None:
+        self.notify = NotifySettings.model_validate(settings)
+
+    def open(self, **changes: Any) -> Notifier:
+        parts: dict[str, Any] = {
+            "settings": self.notify,
+            "url": self.world.url,
+            "pages": True,
+            "state": self.world.state,
+            "roles": ROLES,
+            "engine": self.world.pages.engine,
+            "tree": self.world.tree,
+            "recorder": self.world.audit,
+            "metrics": self.metrics,
+            "client": self.client,
+            "clean": Redactor().clean_text,
+            "masker": Masker(),
+            "pace": Pace(sweep=0.05, abandoned=0.2, clock=self.world.clock),
+            "pause": lambda attempt, wanted: max(pause_after(attempt, wanted, lambda: 1.0), wanted),
+        }
+        return Notifications(**{**parts, **changes}).open()
+
+    @asynccontextmanager
+    async def notifying(self, replicas: int = 1, **changes: Any) -> AsyncIterator[None]:
+        """So many notifiers at work. They follow what happens from the moment they have joined."""
+        async with AsyncExitStack() as stack:
+            for _ in range(replicas):
+                await stack.enter_async_context(running(self.open(**changes).run()))
+            stream = self.world.state.key("events")
+            async with asyncio.timeout(10):
+                while not await self._joined(stream):
+                    await asyncio.sleep(0.01)
+            yield
+
+    async def _joined(self, stream: str) -> bool:
+        redis = self.world.state.redis
+        return bool(await redis.exists(stream)) and bool(await redis.xinfo_groups(stream))
+
+    @property
+    def people(self) -> People:
+        return People(self.world.state)
+
+    @property
+    def outbox(self) -> Outbox:
+        return Outbox(self.world.state, lease=1.0)
+
+    def records(self) -> list[Record]:
+        """What is on record of notifications, but for what was intended."""
+        told = self.world.records(Event.NOTIFICATION_SENT, Event.NOTIFICATION_FAILED)
+        return [record for record in told if record.outcome != "intended"]
+
+    def counted(self) -> Mapping[tuple[str, str], float]:
+        return {
+            (sample.labels["medium"], sample.labels["outcome"]): sample.value
+            for family in self.metrics.registry.collect()
+            for sample in family.samples
+            if sample.name == "arborgate_notifications_total"
+        }
+
+
+@pytest.fixture
+async def desk(tmp_path: Path, redis_url: str) -> AsyncIterator[Desk]:
+    async with (
+        open_world(tmp_path / "record", redis_url) as world,
+        receive_web() as web,
+        httpx2.AsyncClient(trust_env=False, timeout=5.0, follow_redirects=False) as client,
+    ):
+        world.clock.now = float(int(time.time()))
+        yield Desk(world, tmp_path, web, Metrics(), client, NotifySettings())
+
+
+@pytest.fixture
+def mail_server() -> Iterator[MailReceiver]:
+    with receive_mail() as receiver:
+        yield receiver
