@@ -16,6 +16,8 @@ from .running import DEMO_CLIENT, REGISTERED
 PAGES, TERMINAL = "arborgate-pages", "arborgate-terminal"
 """The clients of the pages and of the terminal at the issuer."""
 
+_PATH = ("dev", "staging", "production")
+
 
 @dataclass(frozen=True, slots=True)
 class Places:
@@ -60,9 +62,9 @@ def write_configuration(places: Places, port: int, redis: EmbeddedRedis) -> None
         "demo": True,
         "agents": {"trusted": [DEMO_CLIENT, f"{REGISTERED}*"]},
         "environments": [
-            {"name": name, "strict": name == "production", "labels": {"environment": name}}
-            for name in ("dev", "staging", "production")
+            {"name": name, "strict": name == "production", "labels": {"environment": name}} for name in _PATH
         ],
+        "promotion": {"path": list(_PATH), "shared_parameters": ["features.*"]},
         "clusters": [{"name": "sandbox", "kubeconfig": str(places.kubeconfig)}],
         "state": state,
     }

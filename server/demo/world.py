@@ -159,7 +159,8 @@ def _plan_services(raw: Mapping[str, Any]) -> Iterator[Planned]:
     for environment, rules in raw["environments"].items():
         for service in raw["services"]:
             name, team = service["name"] + rules["suffix"], service["team"]
-            path = f"{team}/{service['name'].removeprefix(f'{team}-')}/overlays/{environment}"
+            home = f"{team}/{service['name'].removeprefix(f'{team}-')}"
+            path = f"{home}/overlays/{environment}"
             image = f"registry.example.com/{service['name'].replace('-', '/', 1)}"
             versions = service["versions"]
             waiting = environment in service.get("waiting", ())
@@ -175,7 +176,7 @@ def _plan_services(raw: Mapping[str, Any]) -> Iterator[Planned]:
                 path=path,
                 kind=_KINDS[service.get("kind", "Deployment")],
                 replicas=rules["replicas"],
-                releases=_release(versions, path, image),
+                releases=_release(versions, path, image, home),
                 deployed=len(versions) - waiting,
                 faults=_find_faults(raw, name, image),
                 redis=tuple(f"main:{prefix}{each}" for each in service.get("redis", ())),
@@ -189,7 +190,7 @@ def _plan_generated(raw: Mapping[str, Any]) -> Iterator[Planned]:
         path = "" if chart else "shop/web/overlays/preview"
         for name in one["apps"]:
             image = chart.image if chart else "registry.example.com/shop/web"
-            releases = _release(one["versions"], path, image)
+            releases = _release(one["versions"], path, image, path)
             if chart:
                 releases = tuple(
                     Release(each.version, each.version, each.image, each.hours_ago, each.by) for each in releases
@@ -210,12 +211,13 @@ def _plan_generated(raw: Mapping[str, Any]) -> Iterator[Planned]:
             )
 
 
-def _release(versions: list[str], path: str, image: str) -> tuple[Release, ...]:
+def _release(versions: list[str], path: str, image: str, home: str) -> tuple[Release, ...]:
+    """The releases of an app at a path; one commit brings a version to all environments of what has this home."""
     spread = sum(path.encode()) % 90 / 10  # so that not everything was deployed in the same minute
     return tuple(
         Release(
             str(version),
-            commit_of(path, str(version)),
+            commit_of(home, str(version)),
             f"{image}:{version}",
             _HOURS[len(versions) - 1 - at] + spread,
             PEOPLE[(len(path) + at) % len(PEOPLE)],

@@ -19,6 +19,7 @@ from arborgate.server.redaction import Redactor
 from arborgate.tools.argocd.tools import TOOLS as APP_TOOLS
 from arborgate.tools.environments import EnvironmentRule, Environments
 from arborgate.tools.identity.tools import build_whoami
+from arborgate.tools.promotion.ladder import PromotionSettings
 from arborgate.tools.proposal import Draft, Proposal, ProposalPage, ProposalQuery, ProposalState
 from arborgate.tools.proposals.tools import TOOLS as PROPOSAL_TOOLS
 from arborgate.tools.record import Entry, Record, RecordPage, RecordQuery
@@ -230,6 +231,7 @@ class World:
         self.proposals = MemoryProposals()
         self.records = MemoryRecords()
         self.sources = sources or {}
+        self.ladder = PromotionSettings()
         self._cursors = Cursors(OctKey.generate_key(256))
         self._gate = Gate(
             (*TOOLS, build_whoami(TOOLS)),
@@ -253,6 +255,7 @@ class World:
             seal=self._cursors,
             now=NOW,
             pages="https://gate.test",
+            ladder=self.ladder,
         )
 
     async def call(self, tool: str, caller: Caller = ADA, /, **arguments: Any) -> Answer:

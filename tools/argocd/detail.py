@@ -10,6 +10,7 @@ from pydantic import Field
 
 from ..budget import ANSWER, ASKED
 from ..paging import Sized
+from ..promotion.story import list_rungs, show_rung, tell_promotion
 from ..tool import Context
 from ..tree import App, Deployed, Health, Managed, Node, Sync
 from .find import find_app
@@ -91,6 +92,8 @@ async def get_app(ctx: Context, params: AppGetParams) -> AppDetail:
         deepest_failing=str(deepest.app.id) if deepest else None,
         findings=show_findings(sight, node),
         deleting_since=show_moment(app.deleting_since) or None,
+        promoted=await tell_promotion(ctx, app),
+        elsewhere=[show_rung(each, app) for each in sight.keep(list(list_rungs(ctx, node)))],
         fresh=fresh(ctx.tree.freshness(app.id.cluster)),
         cut=_say_cut(app, params, len(shown) - limit),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
+from ..promotion.story import Rung
 from ..tables import align
 from ..text import quote, quote_name
 from ..tool import join_lines
@@ -87,6 +88,8 @@ def render_detail(result: AppDetail) -> str:
             _section("History", (_deploy(deploy) for deploy in result.history)),
             _line("Resources", _resources(result.resources)),
             *_managed(result.resources.shown),
+            _line("Promoted", result.promoted),
+            _section("Elsewhere", (_rung(rung) for rung in result.elsewhere)),
             _line("Owns in Redis", ", ".join(map(quote_name, result.owns.redis))),
             _line("Owns routes", ", ".join(map(quote_name, result.owns.routes))),
             _line("Catalog entity", quote_name(result.owns.entity)),
@@ -96,6 +99,11 @@ def render_detail(result: AppDetail) -> str:
             result.cut,
         ]
     )
+
+
+def _rung(rung: Rung) -> str:
+    same = "the same" if rung.same else "another version"
+    return f"{rung.environment}: {rung.app} {rung.health} at {quote_name(rung.revision)}: {same}"
 
 
 def render_diagnosis(result: Diagnosis) -> str:

@@ -10,8 +10,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from .. import cuts
+from ..promotion.story import Rung
 from ..times import read_time
-from ..tool import Result, Untrusted
+from ..tool import Identity, Result, Untrusted
 from ..tree import AppSource, Deployed, FindingKind, Freshness, Health, Managed, Node, ParentBy, Sync
 from .sight import Sight
 
@@ -156,6 +157,8 @@ class AppDetail(Result):
     deepest_failing: str | None = None
     findings: list[Problem]
     deleting_since: str | None = None
+    promoted: Identity | None = None
+    elsewhere: list[Rung] = Field(description="the same in other environments")
     fresh: Fresh
 
 

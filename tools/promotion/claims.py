@@ -12,8 +12,9 @@ from ..change import Change, ChangeKind, JsonObject, Promotion, merge
 from ..kubernetes.fields import read_object, read_objects, read_text, read_texts
 from ..tree import AppTree, Node
 from .carrying import is_image
+from .labels import FROM, PROPOSAL, REVISION
 from .ladder import PromotionSettings, find_counterparts
-from .plan import FROM, PROPOSAL, REVISION, write_revision
+from .plan import write_revision
 
 _FAILING = frozenset({Health.DEGRADED, Health.MISSING})
 

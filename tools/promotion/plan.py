@@ -22,15 +22,7 @@ from ..plan import Plan, follow
 from ..rollouts.claims import find_downgrades
 from ..tree import App, Health, Node, Sync
 from .carrying import Carried, Move, carry
-
-FROM = "arborgate.dev/promoted-from"
-"""The label that says from which environment an app was promoted last."""
-
-REVISION = "arborgate.dev/promoted-revision"
-"""The label that says which revision that brought: as much of it as a label can hold."""
-
-PROPOSAL = "arborgate.dev/promotion"
-"""The label that says by which proposal; who asked for it and who approved it is told there."""
+from .labels import FROM, PROPOSAL, REVISION
 
 _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9._-]+")
 _LABEL = 63

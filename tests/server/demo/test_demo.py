@@ -69,6 +69,21 @@ def test_the_broken_app_is_found_mended_by_proposal_and_approval_and_its_queue_d
     wait_until(lambda: _queue_length(demo) < waiting, "the queue drains")
 
 
+def test_what_runs_in_staging_is_promoted_to_production_which_says_so_afterwards(demo: DemoProcess) -> None:
+    proposal = demo.call(
+        "developer", "promotion_propose", apps=["shop-web-staging"], reason="5.11.0 has run well in staging."
+    )
+    assert (proposal["title"], proposal["state"]) == ("Promote shop-web from staging to production", "proposed")
+    with browsing(demo.url, "approver") as browser:
+        assert approve(browser, proposal["proposal"]).status_code == 200
+
+    assert _wait_for_end(demo, proposal["proposal"]) == "applied"
+    found = demo.call("developer", "app_get", app="shop-web")
+    assert (found["health"], found["images"]) == ("Healthy", ["registry.example.com/shop/web:5.11.0"])
+    assert "approved by Ada Approver" in found["promoted"]
+    assert {rung["environment"]: rung["same"] for rung in found["elsewhere"]} == {"dev": True, "staging": True}
+
+
 def test_an_error_in_staging_is_told_at_the_top_with_the_child_that_is_missing(demo: DemoProcess) -> None:
     diagnosis = demo.call("developer", "app_diagnose", app="payments-staging")
     assert diagnosis["health"] == "Healthy"

@@ -11,8 +11,9 @@ from arborgate.tools.argocd.parse import AppParser
 from arborgate.tools.change import Change, ChangeKind, merge
 from arborgate.tools.plan import Plan
 from arborgate.tools.promotion.carrying import Move
+from arborgate.tools.promotion.labels import FROM, PROPOSAL, REVISION
 from arborgate.tools.promotion.ladder import PromotionSettings
-from arborgate.tools.promotion.plan import FROM, PROPOSAL, REVISION, plan_promotion
+from arborgate.tools.promotion.plan import plan_promotion
 from arborgate.tools.risk import Factor
 from arborgate.tools.rollouts.claims import find_downgrades, find_excess
 from tests.tools.rollouts.applications import (
