@@ -193,7 +193,7 @@ async def serve_http(settings: Settings, stop: asyncio.Event) -> None:
                 certificates=read_certificates(settings),
                 pages=[*build_pages(services), *build_exchange(services), *build_client_document(settings)],
             )
-            await serve_until(stop, app, settings.http, socket)
+            await serve_until(stop, app, settings.http, socket, services.proposals.follower.end)
 
 
 def build_safeguards(

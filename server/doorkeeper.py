@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from starlette.requests import ClientDisconnect
@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .challenges import problem
 from .metrics import Metrics
 from .protected import MCP_PATH
+from .scope import LEAVE
 from .settings import HttpSettings
 
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
@@ -54,10 +55,7 @@ class Doorkeeper:
         if (refusal := self._refuse(scope["path"], headers)) is not None:
             await refusal(scope, receive, send)
             return
-        elsewhere = scope["path"] != MCP_PATH and scope["path"] not in _PROBES
-        self._in_flight += 1
-        self._elsewhere += elsewhere
-        self._metrics.in_flight.set(self._in_flight)
+        scope[LEAVE] = leave = self._enter(elsewhere=scope["path"] != MCP_PATH and scope["path"] not in _PROBES)
         try:
             await self._app(scope, _limited(receive, self._limit, self._patience), send)
         except _TooSlow:
@@ -69,9 +67,25 @@ class Doorkeeper:
         except _TooLarge:
             await problem(413, "body", f"The request is larger than {self._limit} bytes.")(scope, receive, send)
         finally:
-            self._in_flight -= 1
-            self._elsewhere -= elsewhere
+            leave()
+
+    def _enter(self, *, elsewhere: bool) -> Callable[[], None]:
+        """Takes a place; what is returned gives it back, once."""
+        taken = True
+
+        def count(change: int) -> None:
+            self._in_flight += change
+            self._elsewhere += change if elsewhere else 0
             self._metrics.in_flight.set(self._in_flight)
+
+        def leave() -> None:
+            nonlocal taken
+            if taken:
+                taken = False
+                count(-1)
+
+        count(1)
+        return leave
 
     def _refuse(self, path: str, headers: Mapping[bytes, bytes]) -> Response | None:
         host = _without(headers.get(b"host", b"").decode("latin-1"), self._port)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import uvicorn
@@ -29,8 +29,15 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-async def serve_until(stop: asyncio.Event, app: ASGIApp, settings: HttpSettings, sock: socket.socket) -> None:
-    """Serves until `stop` is set; then takes no new connections and finishes the calls in flight (`drain_timeout`)."""
+async def serve_until(
+    stop: asyncio.Event,
+    app: ASGIApp,
+    settings: HttpSettings,
+    sock: socket.socket,
+    on_stop: Callable[[], None] = lambda: None,
+) -> None:
+    """Serves until `stop` is set; then takes no new connections and finishes the calls in flight (`drain_timeout`).
+    `on_stop` is called first: it tells what would last that it ends."""
     server = _Server(
         uvicorn.Config(
             app,
@@ -49,6 +56,7 @@ async def serve_until(stop: asyncio.Event, app: ASGIApp, settings: HttpSettings,
 
     async def ask_to_stop() -> None:
         await stop.wait()
+        on_stop()
         server.should_exit = True
 
     asking = asyncio.create_task(ask_to_stop())

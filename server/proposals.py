@@ -33,6 +33,8 @@ from ..tools.proposal import (
 from ..tools.record import Entry, Event, Judged, name_caller, name_decision
 from ..tools.risk import Risk
 from .counts import Counts
+from .counts import Counts
+from .following import Follower
 from .background import complete
 from .leases import Lease
 from .proposal_entries import Actor, enter_draft, enter_move, enter_step
@@ -118,6 +120,7 @@ class ProposalBook:
         self.store = ProposalStore(state)
         self._audit = audit
         self._settings = settings
+        self.follower = Follower(self.store)
         self._clock = clock
         self._count_broken = count_broken
         self._clean = clean

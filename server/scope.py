@@ -13,6 +13,9 @@ REFUSAL: Final = "arborgate.refusal"
 NONCE: Final = "arborgate.nonce"
 """Where a good proof leaves the nonce that the client is to use from now on (RFC 9449 section 8.2), for the answer."""
 
+LEAVE: Final = "arborgate.leave"
+"""Where the doorkeeper leaves a function that gives the request's place to another: what lasts calls it."""
+
 PEER: Final = "arborgate.peer"
 """Where the listener keeps the address at the other end of the connection, whatever forwarded headers say ("" for
 none)."""

@@ -33,6 +33,7 @@ from .account import Account
 from .attempts import Attempts
 from .entrance import Entrance
 from .guard import Origin
+from .live import LivePage
 from .login import Login
 from .logout import BackChannel, LogoutHook
 from .masks import Masking
@@ -136,9 +137,17 @@ class Pages:
         passkeys = PasskeyPages(entrance, account, enrolment, self.clock).routes() if enrolment else []
         terminal = Terminal(self.settings, self.url, review, self.terminal, masking)
         workbench = Workbench(self.engine, review, self.audit, self.roles, self.clock, self.logs)
-        return [*site.routes(), *steering, *passkeys, *PolicyPages(entrance, workbench).routes(), *terminal.routes()]
+        return [
+            *site.routes(),
+            *steering,
+            *live,
+            *passkeys,
+            *PolicyPages(entrance, workbench).routes(),
+            *terminal.routes(),
+        ]
 
     def _open_enrolment(self) -> Enrolment | None:
+        live = LivePage(entrance, review, self.book.follower, self.clock).routes()
         if self.passkeys is PasskeyUse.OFF:
             return None
         return Enrolment(self.state, RelyingParty.of(self.url), self.passkeys, self.audit, clock=self.clock)

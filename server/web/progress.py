@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -48,6 +49,13 @@ class ProgressView:
     def started(self) -> bool:
         """Whether anything has been applied, or is about to be."""
         return bool(self.proposal.steps) or self.proposal.state in _BEGUN
+
+    @property
+    def mark(self) -> str:
+        """Where it stands, in a word: another one as soon as anything has become of it."""
+        hold = self.hold.model_dump_json() if self.hold else ""
+        text = f"{self.proposal.model_dump_json(exclude={'content'})}\n{hold}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def paused(self) -> bool:

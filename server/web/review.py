@@ -28,6 +28,7 @@ from ...tools.reach import Reach, find_reach
 from ...tools.record import Entry, Event, Judged, Record, RecordQuery, Records, name_caller, name_decision
 from ...tools.tree import AppId, AppTree, Node
 from ..counts import Counts
+from ..following import Follower
 from ..enrolment import Enrolment
 from ..gate import Recorder
 from ..proposals import APPLIER, VERDICT_ACTIONS, check_glass
@@ -45,6 +46,8 @@ _MOST_CHANGES = 1_024
 
 
 class Book(Protocol):
+    follower: Follower
+
     """The proposals, as far as people read and decide them."""
 
     async def get(self, proposal_id: str) -> Proposal: ...

@@ -20,7 +20,7 @@ async def serve(world: World, port: int = 0) -> AsyncIterator[None]:
     stop = asyncio.Event()
     with listen(settings.host, port) as socket:
         app = Doorkeeper(world.app, settings, Metrics())
-        serving = asyncio.create_task(serve_until(stop, app, settings, socket))
+        serving = asyncio.create_task(serve_until(stop, app, settings, socket, world.book.follower.end))
         try:
             yield
         finally:
