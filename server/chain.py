@@ -107,13 +107,15 @@ class BrokenLine(Exception):
         self.why = why
 
 
-def prove_lines(path: Path, after: Head | None = BEGINNING) -> Iterator[Record]:
+def prove_lines(path: Path, after: Head | None = BEGINNING, *, growing: bool = False) -> Iterator[Record]:
     """The records of a file, each once its hash, its link to the line before and its number have been checked. `after` is
-    what the first must follow: the chain's beginning, the end of the file before, or whatever it says (None). Reads any
-    length; raises `BrokenLine`."""
+    what the first must follow: the chain's beginning, the end of the file before, or whatever it says (None). `growing`: a
+    last line that is not finished is only being written. Reads any length; raises `BrokenLine`."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):
+                if growing:
+                    return
                 raise BrokenLine(number, "the line is not finished")
             try:
                 record = open_line(line)

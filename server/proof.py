@@ -35,18 +35,23 @@ class Proof:
 
 
 def prove(
-    paths: Sequence[Path], keys: Mapping[str, OKPKey], expected: Sequence[SignedHead], *, part: bool = False
+    paths: Sequence[Path],
+    keys: Mapping[str, OKPKey],
+    expected: Sequence[SignedHead],
+    *,
+    part: bool = False,
+    growing: bool = False,
 ) -> Proof:
     """Looks at every line of a log, whose files are given in order. With `keys` (by thumbprint) every signed head is
     checked, and a log without any is at fault; `expected` are heads of this log as they were once told, which it must
-    still hold like the one in the file beside it. `part`: the chain may have begun in files before these. Reads any
-    length."""
+    still hold like the one in the file beside it. `part`: the chain may have begun in files before these. `growing`: it is
+    being written to, so its last line may not be finished. Reads any length."""
     found = Proof(paths[0].name if len(paths) == 1 else name_replica(paths[0]))
     beside = _read_beside(paths[-1], keys, found)
     awaited = {head.seq: head for head in [*beside, *expected]}
     for path in paths:
         try:
-            for record in _prove_file(path, found, part):
+            for record in _prove_file(path, found, part, growing=growing and path == paths[-1]):
                 _take(record, keys, awaited, found)
         except BrokenLine as broken:
             found.faults.append(f"{path.name}: broken at line {broken.number}: {broken.why}")
@@ -65,7 +70,7 @@ def prove(
     return found
 
 
-def _prove_file(path: Path, found: Proof, part: bool) -> Iterator[Record]:
+def _prove_file(path: Path, found: Proof, part: bool, *, growing: bool) -> Iterator[Record]:
     """The records of the next file, behind what was found before; what is missing between them is told."""
     after: Head | None = Head(found.last + 1, found.head, 0)
     begins = _read_start(path)
@@ -74,7 +79,7 @@ def _prove_file(path: Path, found: Proof, part: bool) -> Iterator[Record]:
         if not part:
             missing = f"lines {found.last + 1} to {begins - 1} are missing: the file before {path.name} is not here"
             found.faults.append(f"{found.name}: {missing}")
-    yield from prove_lines(path, after)
+    yield from prove_lines(path, after, growing=growing)
 
 
 def _read_start(path: Path) -> int:

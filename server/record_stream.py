@@ -167,6 +167,7 @@ def matches(record: Record, query: RecordQuery) -> bool:
         and (not query.agent or query.agent == record.agent or query.agent in record.actors)
         and is_of(record.event, query.event)
         and (not query.tool or query.tool == record.tool)
+        and (not query.decision or query.decision == record.decision)
         and (not query.resource or query.resource in record.resource)
         and (not query.proposal or query.proposal == record.proposal or query.proposal in record.resource)
     )

@@ -167,7 +167,7 @@ class Record(Entry):
 @dataclass(frozen=True, slots=True)
 class RecordQuery:
     """What to search for; empty fields match all. `event` may be a thing (`proposal`): all of its events. Times are
-    seconds since the epoch; `before` pages backwards."""
+    seconds since the epoch; `before` pages backwards. `decision` is `allow` or `deny`."""
 
     caller: str = ""
     agent: str = ""
@@ -175,6 +175,7 @@ class RecordQuery:
     tool: str = ""
     resource: str = ""
     proposal: str = ""
+    decision: str = ""
     since: float = 0.0
     until: float = 0.0
     before: str = ""

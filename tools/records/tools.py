@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ...policies.errors import Invalid, Reason
 from ...policies.model import INSTALLATION, Action, Resource
 from ..budget import Page
 from ..paging import SHORT_PAGE, Paged, open_cursor, seal_cursor
-from ..record import Event, Record, RecordQuery, is_of
+from ..record import Event, Record, RecordQuery
 from ..tables import align
 from ..text import quote, quote_name
 from ..times import read_moment
 from ..tool import AnyTool, Context, Result, Tool, Untrusted, join_lines
-
-_ROUNDS = 25
-"""How often a search reads on to fill its page, past records that the caller may not see."""
-
-_ENDINGS = frozenset({Event.CALL_DENIED, Event.CALL_FAILED})
+from .searching import check_event, search_as
 
 
 class RecordSearchParams(Paged):
@@ -60,21 +54,13 @@ class RecordRows(Result):
 
 async def _search(ctx: Context, params: RecordSearchParams) -> RecordRows:
     everyone = ctx.policy.decide(Action.RECORD_SEARCH_ALL, INSTALLATION).allowed
-    position = open_cursor(ctx, "record_search", params)
     asked = _read_query(ctx, params)
-    query = asked if everyone else _narrow(ctx, asked)
-    found: list[Record] = []
-    for _ in range(_ROUNDS):
-        page = await ctx.records.search(replace(query, before=position, limit=params.limit - len(found)))
-        found += page.records if everyone else _keep_own(ctx, asked, page.records)
-        position = page.next
-        if not position or len(found) == params.limit:
-            break
+    page = await search_as(ctx.caller, ctx.records, asked, everyone=everyone)
     return RecordRows(
         everyone=everyone,
-        records=[_show(record) for record in found],
-        cursor=seal_cursor(ctx, "record_search", params, position) or None,
-        cut=SHORT_PAGE if position and len(found) < params.limit else None,
+        records=[_show(record) for record in page.records],
+        cursor=seal_cursor(ctx, "record_search", params, page.next) or None,
+        cut=SHORT_PAGE if page.next and len(page.records) < params.limit else None,
     )
 
 
@@ -82,47 +68,15 @@ def _read_query(ctx: Context, params: RecordSearchParams) -> RecordQuery:
     return RecordQuery(
         caller=ctx.caller.key if params.person == "me" else params.person,
         agent=params.agent,
-        event=_read_event(params.event),
+        event=check_event(params.event),
         tool=params.tool,
         resource=params.resource,
         proposal=params.proposal,
         since=read_moment(params.since, ctx.now, field="since"),
         until=read_moment(params.until, ctx.now, field="until"),
+        before=open_cursor(ctx, "record_search", params),
+        limit=params.limit,
     )
-
-
-def _read_event(asked: str) -> str:
-    if not any(is_of(event, asked) for event in Event):
-        things = sorted({event.partition(":")[0] for event in Event})
-        raise Invalid("is not recorded", field="event", hint=f"Things with events: {', '.join(things)}.")
-    return asked
-
-
-def _narrow(ctx: Context, asked: RecordQuery) -> RecordQuery:
-    """The query for one's own records. What a veil changes is left for `_keep_own` to compare, after veiling: were the
-    store asked for it, then which records come back would tell a denied call from one about nothing."""
-    event = "" if any(is_of(ending, asked.event) for ending in _ENDINGS) else asked.event
-    return replace(asked, caller=ctx.caller.key, event=event, resource="", proposal="")
-
-
-def _keep_own(ctx: Context, asked: RecordQuery, records: Sequence[Record]) -> list[Record]:
-    own = [_veil(record) for record in records if record.caller == ctx.caller.key]
-    return [
-        record
-        for record in own
-        if asked.caller in ("", record.caller, record.caller_name)
-        and is_of(record.event, asked.event)
-        and asked.resource in record.resource
-        and (not asked.proposal or asked.proposal == record.proposal or asked.proposal in record.resource)
-    ]
-
-
-def _veil(record: Record) -> Record:
-    """The record as the caller may see it: a call that was answered "not there" looks the same whether the thing is
-    hidden or missing, since the answer did."""
-    if record.event not in _ENDINGS or record.outcome != Reason.NOT_THERE:
-        return record
-    return replace(record, event=Event.CALL_FAILED, resource="", policies=(), proposal="")
 
 
 def _show(record: Record) -> RecordRow:
