@@ -19,8 +19,6 @@ from .holds import Holds
 from .leases import Leases
 from .parent_desk import ParentDesk
 from .parents import Parents
-from .parent_desk import ParentDesk
-from .parents import Parents
 from .passkeys import RelyingParty
 from .probes import open_prober
 from .proposals import ProposalBook

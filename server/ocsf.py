@@ -36,6 +36,8 @@ _KINDS: Final[Mapping[Event, _Kind]] = {
     Event.CHANGE_STARTED: _Kind(_API, _UPDATE),
     Event.CHANGE_STUCK: _Kind(_API, _UPDATE),
     Event.CHANGE_UNDONE: _Kind(_API, _UPDATE),
+    Event.PARENT_ANSWERED: _Kind(_API, _UPDATE),
+    Event.PARENT_REFUSED: _Kind(_API, _UPDATE),
     Event.PASSKEY_ENROLLED: _Kind(_ENTITY, 6),  # enroll
     Event.PASSKEY_REMOVED: _Kind(_ENTITY, 7),  # unenroll
     Event.POLICY_LOADED: _Kind(_ENTITY, 10),  # activate
@@ -61,6 +63,7 @@ _FAILURES: Final = frozenset(
         Event.CALLER_REJECTED,
         Event.CHANGE_STUCK,
         Event.NOTIFICATION_FAILED,
+        Event.PARENT_REFUSED,
         Event.POLICY_KEPT,
         Event.PROPOSAL_FAILED,
         Event.PROPOSAL_REFUSED,

@@ -24,6 +24,7 @@ from .applier_settings import GateSettings
 from .identity.settings import IdentitySettings, Member
 from .masking import PersonalSettings
 from .notifications.settings import NotifySettings
+from .parent_settings import ControllerSettings, ParentSettings
 from .redaction_settings import RedactionSettings
 from .section import Seconds, Section
 
@@ -190,6 +191,10 @@ class Settings(Section):
     redaction: RedactionSettings = RedactionSettings()
     proposals: ProposalSettings = ProposalSettings()
     applier: ApplierSettings = ApplierSettings()
+    parents: tuple[ParentSettings, ...] = Field(
+        default=(), description="apps that may approve what is proposed for the apps below them"
+    )
+    controller: ControllerSettings | None = Field(default=None, description="for `arborgate parent` alone")
     notify: NotifySettings = NotifySettings()
     demo: bool = Field(default=False, description="set by `arborgate demo`: every page and banner says it is a demo")
 
@@ -222,6 +227,13 @@ class Settings(Section):
         if rules is not None and (strangers := value.find_strangers([rule.name for rule in rules])):
             raise ValueError("; ".join(strangers))
         return value
+
+    @field_validator("parents")
+    @classmethod
+    def _parents_are_named_once(cls, values: tuple[ParentSettings, ...]) -> tuple[ParentSettings, ...]:
+        if len({value.app for value in values}) != len(values):
+            raise ValueError("two entries are for the same app")
+        return values
 
     @field_validator("clusters", "redis")
     @classmethod

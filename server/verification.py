@@ -36,12 +36,18 @@ from .approvals import verify_approval
 from .approvers import Pinned
 from .counts import Counts
 from .identity.roles import grants_of, roles_of
-from .proposals import APPLIER, VERDICT_ACTIONS, approvals_needed, check_glass
+from .parents import Parents
+from .proposals import APPLIER, VERDICT_ACTIONS, approvals_needed
 from .reasons import explain_denial
 from .retold import RETELLINGS, check_words, find_earlier
 from .settings import Settings
+from .votes import check_glass, find_lack
 
-_DOES = {Action.PROPOSAL_APPROVE: "approve this", Action.PROPOSAL_BREAK_GLASS: "break the glass for this"}
+_DOES = {
+    Action.PROPOSAL_APPROVE: "approve this",
+    Action.PROPOSAL_APPROVE_WITHIN: "approve this as a parent app",
+    Action.PROPOSAL_BREAK_GLASS: "break the glass for this",
+}
 
 
 class Verifier:
@@ -59,9 +65,11 @@ class Verifier:
         settings: Settings,
         clusters: Collection[str],
         pinned: Pinned | None = None,
+        parents: Parents | None = None,
         clean: Callable[[str], str] = str,
     ) -> None:
         """`pinned` are the approvers who count, by their own passkeys; without them `serve`'s signature is enough.
+        `parents` are the parent apps that may approve what lies below them.
         `clean` takes secrets out of text, as it did for what is kept."""
         self._engine = engine
         self._tree = tree
@@ -70,6 +78,7 @@ class Verifier:
         self._settings = settings
         self._clusters = clusters
         self._pinned = pinned
+        self._parents = parents
         self._clean = clean
 
     def check_content(self, content: Content) -> None:
@@ -123,13 +132,12 @@ class Verifier:
         counted: dict[str, Approval] = {}
         for approval in proposal.approvals:
             self._check_approval(approval, content, digest)
-            believed = self._pinned.believe(approval, content, digest, risk) if self._pinned else approval
+            pinned = self._pinned if not approval.statement else None
+            believed = pinned.believe(approval, content, digest, risk) if pinned else approval
             counted[believed.approver.key] = believed
         if glass := next((one for one in counted.values() if one.verdict is Verdict.BREAK_GLASS), None):
             return (glass,)
-        needed = max(content.approvals_needed, approvals_needed(self._settings.proposals, risk))
-        if len(counted) < needed:
-            raise Refused(f"It has {len(counted)} of the {needed} approvals that it needs.")
+        self._check_votes(content, risk, tuple(counted.values()))
         return tuple(counted.values())
 
     def judge_policy(self, proposal: Proposal, approvals: Sequence[Approval], counts: Counts, at: float) -> Judged:
@@ -137,8 +145,13 @@ class Verifier:
         denial, or else the decision about the applier itself, for `require` to insist on."""
         engine, apps = self._engine(), self._apps(proposal.content)
         unbroken = proposal.model_copy(update={"approvals": ()})
+        if lapsed := [one for one in approvals if one.statement and at >= one.until]:
+            approvals = [one for one in approvals if one not in lapsed]
+            self._check_votes(proposal.content, self._find_risk(proposal.content), approvals)
         questions = [
-            Question(
+            self._parents.ask(approval, proposal, apps, counts)
+            if approval.statement and self._parents
+            else Question(
                 self._caller(approval.approver, Channel.PAGES, int(approval.authenticated_at)),
                 action,
                 proposal_resources(unbroken, apps),
@@ -174,16 +187,27 @@ class Verifier:
         if rate(content.factors) is Risk.HIGH and content.risk is not Risk.HIGH:
             raise Refused("It tells less risk than it has.")
 
+    def _check_votes(self, content: Content, risk: Risk, approvals: Sequence[Approval]) -> None:
+        needed = max(content.approvals_needed, approvals_needed(self._settings.proposals, risk))
+        alone = self._parents.alone(approvals) if self._parents else False
+        if lack := find_lack(approvals, needed, risk, alone=alone):
+            raise Refused(lack)
+
     def _check_approval(self, approval: Approval, content: Content, digest: str) -> None:
-        verify_approval(approval, self._key)
         name = approval.approver.name
+        if not approval.statement:
+            verify_approval(approval, self._key)
+        elif self._parents is None:
+            raise Refused(f"The approval by {name} is a parent app's, and the applier takes none.")
+        else:
+            self._parents.check(approval, content, digest)
         if approval.proposal != content.id or approval.digest != digest:
             raise Refused(f"The approval by {name} is about something else.")
         if approval.verdict is Verdict.REJECT:
             raise Refused(f"{name} has rejected it.")
         if approval.approver.key == content.requester.key:
             raise Refused("It was approved by the one who asked for it.")
-        if not content.created_at <= approval.at < content.expires_at:
+        if not (approval.statement or content.created_at <= approval.at < content.expires_at):
             raise Refused(f"The approval by {name} was given outside the time for it.")
         if approval.verdict is Verdict.BREAK_GLASS:
             try:

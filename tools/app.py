@@ -131,6 +131,7 @@ class App:
     owner_set: str
     source_type: str = ""
     controller_namespace: str = ""
+    parent_jwks: str = ""
 
     @property
     def failing(self) -> bool:

@@ -151,6 +151,7 @@ class Approval(Closed):
     """A statement about one digest by someone entitled to make it. `signature` is a compact JWS over the rest.
 
     Times are seconds since the epoch. Broken glass lapses at `until`, unless applying has begun; 0 for other verdicts.
+    A parent app's has instead of a signature the `statement` that its controller has signed, good before `until`.
     `assertion` is the approver's own signature, by a key that never left their device; without one there is only the
     word of the session that they were logged in with."""
 
@@ -164,7 +165,10 @@ class Approval(Closed):
     session: str
     until: float = 0.0
     assertion: Assertion | None = None
+    statement: str = ""
     signature: str = ""
+
+    later = frozenset({"statement"})
 
 
 class Finding(StrEnum):

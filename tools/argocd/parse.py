@@ -119,6 +119,7 @@ class AppParser:
             owner_set=_read_owner_set(metadata),
             source_type=read_text(status, "sourceType") or ",".join(read_texts(status, "sourceTypes")),
             controller_namespace=read_text(status, "controllerNamespace"),
+            parent_jwks=read_text(annotations, f"{OWNED}parent-jwks"),
         )
 
     def _read_owned(self, app_id: AppId, annotations: JsonObject) -> Owned:

@@ -24,6 +24,7 @@ from arborgate.server.holds import Holds
 from arborgate.server.identity.roles import roles_of
 from arborgate.server.leases import Leases
 from arborgate.server.probes import Prober
+from arborgate.server.parents import Parents
 from arborgate.server.proposals import ProposalBook
 from arborgate.server.settings import ProposalSettings, Settings
 from arborgate.server.siblings import Baselines
@@ -131,7 +132,8 @@ class World:
         self.cluster = StandInCluster()
         self.state = State(redis, PREFIX)
         rules = (EnvironmentRule(name="production", strict=True, labels={"env": "production"}),)
-        self.environments = Environments((*rules, EnvironmentRule(name="staging", labels={"env": "staging"})))
+        lower = [EnvironmentRule(name=name, labels={"env": name}) for name in ("staging", "dev")]
+        self.environments = Environments((*rules, *lower))
         self.settings = Settings(
             environments=rules,
             proposals=ProposalSettings(expire_after=3600, approvals_low=1, approvals_high=approvals),
@@ -143,6 +145,7 @@ class World:
             self.cluster.add(make_deployment(name))
             self.relist(name)
         self.pinned: Pinned | None = None
+        self.parents: Parents | None = None
         self.prober: Prober | None = None
         self.holds = Holds(self.state)
         self.book = self.make_book()
@@ -169,6 +172,7 @@ class World:
             settings=self.settings,
             clusters=(CLUSTER,),
             pinned=self.pinned,
+            parents=self.parents,
         )
 
     def make_worker(self, book: ProposalBook | None = None, *, seconds: float = LEASE) -> Worker:

@@ -1,0 +1,16 @@
+"""An estate for each test, on the real Redis."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from arborgate.tools.redis.connection import connect
+from tests.server.applier.world import World
+from tests.server.parents.estate import Estate
+
+
+@pytest.fixture
+async def estate(redis_url: str, anyio_backend: str, tmp_path: Path) -> AsyncIterator[Estate]:
+    async with connect(redis_url) as client:
+        yield Estate(World(client, environment="staging"), tmp_path)
