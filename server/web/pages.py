@@ -134,6 +134,7 @@ class Pages:
         )
         site = Site(entrance, account, review, self.clean, self.clock)
         steering = SteeringForms(entrance, review, self.clean).routes()
+        live = LivePage(entrance, review, self.book.follower, self.clock).routes()
         passkeys = PasskeyPages(entrance, account, enrolment, self.clock).routes() if enrolment else []
         terminal = Terminal(self.settings, self.url, review, self.terminal, masking)
         workbench = Workbench(self.engine, review, self.audit, self.roles, self.clock, self.logs)
@@ -147,7 +148,6 @@ class Pages:
         ]
 
     def _open_enrolment(self) -> Enrolment | None:
-        live = LivePage(entrance, review, self.book.follower, self.clock).routes()
         if self.passkeys is PasskeyUse.OFF:
             return None
         return Enrolment(self.state, RelyingParty.of(self.url), self.passkeys, self.audit, clock=self.clock)

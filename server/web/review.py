@@ -28,14 +28,13 @@ from ...tools.reach import Reach, find_reach
 from ...tools.record import Entry, Event, Judged, Record, RecordQuery, Records, name_caller, name_decision
 from ...tools.tree import AppId, AppTree, Node
 from ..counts import Counts
-from ..following import Follower
 from ..enrolment import Enrolment
+from ..following import Follower
 from ..gate import Recorder
-from ..proposals import APPLIER, VERDICT_ACTIONS
+from ..proposals import APPLIER, VERDICT_ACTIONS, check_glass
 from ..reasons import explain_denial
 from ..steering import Command, Steering
 from ..step_up import find_login
-from ..votes import check_glass
 from .rulings import Budget, Ruling, Seen, explain, find_obstacle, rule
 
 COMMENT_LIMIT = 2_000
@@ -47,9 +46,9 @@ _MOST_CHANGES = 1_024
 
 
 class Book(Protocol):
-    follower: Follower
-
     """The proposals, as far as people read and decide them."""
+
+    follower: Follower
 
     async def get(self, proposal_id: str) -> Proposal: ...
 
