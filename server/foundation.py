@@ -14,10 +14,12 @@ from ..tools.record import Entry, Event
 from ..tools.tree import AppTree
 from .audit import AuditLog, Upkeep
 from .background import running
+from .proposal_store import ProposalStore
 from .record_stream import RecordStream
 from .redaction import Redactor
 from .settings import ClusterSettings, Settings
 from .state import State, open_state
+from .unfinished import tell_unfinished
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ async def open_foundation(
         stack.push_async_callback(state.redis.aclose)
         records = RecordStream(state, longest=settings.record.stream_length)
         await stack.enter_async_context(records.following(audit))
+        await stack.enter_async_context(running(tell_unfinished(audit, ProposalStore(state))))
         await audit.write(Entry(event=Event.POLICY_LOADED, policy_set=policies.current.digest, surroundings=around))
         clusters = await stack.enter_async_context(_open_clusters(configured))
         environments = Environments(settings.environments)

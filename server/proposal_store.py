@@ -188,6 +188,13 @@ class ProposalStore:
             newest = cast("list[tuple[str, object]]", await self._redis.xrevrange(self._events, count=1))
         return newest[0][0] if newest else "0-0"
 
+    async def states(self, proposal_id: str) -> tuple[float, set[ProposalState]]:
+        """Since when events are kept (seconds since the epoch), and the states that the proposal came to since then."""
+        with reaching_state():
+            events = cast("list[tuple[str, dict[str, str]]]", await self._redis.xrange(self._events))
+        since = int(events[0][0].partition("-")[0]) / 1000 if events else 0.0
+        return since, {ProposalState(each["state"]) for _, each in events if each["proposal"] == proposal_id}
+
     async def events(self, after: str) -> AsyncIterator[ProposalEvent | None]:
         """The events behind a position as they come, and None each time that none came for a while."""
         position = after

@@ -32,8 +32,8 @@ from ..tools.proposal import (
 )
 from ..tools.record import Entry, Event, Judged, name_caller, name_decision
 from ..tools.risk import Risk
-from .counts import Counts
 from .background import complete
+from .counts import Counts
 from .following import Follower
 from .leases import Lease
 from .proposal_entries import Actor, enter_draft, enter_move, enter_step

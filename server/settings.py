@@ -83,11 +83,14 @@ class RedisSettings(Section):
 
 class StateSettings(RedisSettings):
     prefix: str = Field(default="{arborgate}:", description="with a hash tag, so that Redis Cluster keeps it together")
-
-
     replicas_acknowledge: int = Field(
-        default=0, ge=0, le=8, description="replicas that must have a vote or a move before it counts; not with a Cluster"
+        default=0,
+        ge=0,
+        le=8,
+        description="replicas that must have a vote or a move before it counts; not with a Cluster",
     )
+
+
 class RedisSourceSettings(RedisSettings):
     """A Redis whose state agents may read, with credentials that can only read."""
 

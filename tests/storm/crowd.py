@@ -124,6 +124,7 @@ class Crowd:
     async def _await_state(self, proposal: str, states: set[str] | frozenset[str]) -> str:
         ends = time.monotonic() + _PATIENCE
         while (state := await self._read(proposal, "state")) not in states:
+            self.fleet.watch_over()
             assert time.monotonic() < ends, f"{proposal} is still {state} after {_PATIENCE:g} s"
             await asyncio.sleep(0.1)
         return state

@@ -48,8 +48,7 @@ class Reckoning:
         for proposal in self.proposals:
             self._judge_end(proposal, approved)
             self._judge_writes(proposal, marks, operations)
-        self._judge_moves()
-        return self.wrong
+        return [*self.wrong, *self.judge_moves()]
 
     def _judge_end(self, proposal: Proposal, approved: set[str]) -> None:
         state, note = proposal.state, proposal.state_note
@@ -80,8 +79,9 @@ class Reckoning:
             if "operation" in change.patch and operations[mark] > made:
                 self._say(proposal, f"started the operation of change {index} {operations[mark]} times")
 
-    def _judge_moves(self) -> None:
-        """What Redis saw happen is what the rules allow, and is on record as intended and as done."""
+    def judge_moves(self) -> list[str]:
+        """What Redis saw happen is what the rules allow, and is on record as intended and as done; else what is not."""
+        wrong: list[str] = []
         told: dict[tuple[str, str], set[str]] = defaultdict(set)
         for record in self.records:
             if record.proposal:
@@ -93,27 +93,26 @@ class Reckoning:
             if state == was:
                 continue
             if was and ProposalState(state) not in TRANSITIONS.get(ProposalState(was), frozenset()):
-                self.wrong.append(f"{proposal}: went from {was} to {state}")
+                wrong.append(f"{proposal}: went from {was} to {state}")
             missing = {"intended", "ok"} - told[proposal, f"proposal:{state}"]
             if missing:
-                self.wrong.append(f"{proposal}: is {state}, which is not on record as {' and '.join(sorted(missing))}")
-        for found in self.proposals:
-            if before.get(found.id) != found.state:
-                self.wrong.append(f"{found.id}: is {found.state}, and was last seen as {before.get(found.id)}")
+                wrong.append(f"{proposal}: is {state}, which is not on record as {' and '.join(sorted(missing))}")
+        left = [one for one in self.proposals if before.get(one.id) != one.state]
+        return [*wrong, *(f"{one.id}: is {one.state}, and was last seen as {before.get(one.id)}" for one in left)]
 
     def _say(self, proposal: Proposal, what: str) -> None:
         self.wrong.append(f"{proposal.id}: {what}")
 
 
-async def settle(fleet: Fleet, state: State) -> list[str]:
-    """Waits until nothing is at work any more; what is left over after a while, in words."""
+async def settle(fleet: Fleet, state: State, history: History) -> list[str]:
+    """Waits until nothing is at work any more and all that happened is on record; what is left after a while, in words."""
     ends = time.monotonic() + _SETTLED
     while True:
         fleet.watch_over()
-        left = await _find_left(fleet, state)
+        left = await _find_left(fleet, state) or (await reckon(state, history, fleet.record)).judge_moves()
         if not left or time.monotonic() > ends:
             return left
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.5)
 
 
 async def _find_left(fleet: Fleet, state: State) -> list[str]:
@@ -126,7 +125,7 @@ async def _find_left(fleet: Fleet, state: State) -> list[str]:
 
 
 async def reckon(state: State, history: History, record: Path) -> Reckoning:
-    """Reads everything; the processes must have ended, so that their records have too."""
+    """Reads everything that is kept by now."""
     store = ProposalStore(state)
     proposals: list[Proposal] = []
     query = ProposalQuery(limit=100)

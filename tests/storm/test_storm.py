@@ -82,7 +82,7 @@ async def test_nothing_is_lost_or_repeated_whatever_is_killed_and_when(
                 kube_api.recover()
                 async with connect(fleet.redis.url()) as redis:
                     state = State(redis, "{arborgate}:")
-                    left = await settle(fleet, state)
+                    left = await settle(fleet, state, history)
                     await asyncio.to_thread(fleet.stop_all)
                     reckoning = await reckon(state, history, fleet.record)
         finally:
