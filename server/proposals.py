@@ -15,7 +15,6 @@ from ..policies.errors import ArborgateError, Conflict, Denied, Invalid, NotTher
 from ..policies.model import Action, Binding, Caller, Channel
 from ..tools.change import Rehearsal
 from ..tools.proposal import (
-    GLASS_REASON_LEAST,
     Approval,
     Content,
     Draft,
@@ -40,6 +39,7 @@ from .proposal_entries import Actor, enter_draft, enter_move, enter_step
 from .proposal_store import EXPIRING, ProposalEvent, ProposalStore
 from .settings import ProposalSettings
 from .state import State
+from .votes import check_glass, find_lack
 
 if TYPE_CHECKING:
     from .gate import Recorder
@@ -192,16 +192,16 @@ class ProposalBook:
         """`drafted`, `proposed` or `approved` to `withdrawn`."""
         return await self._move(proposal_id, self._to(ProposalState.WITHDRAWN), caller)
 
-    async def decide(self, approval: Approval) -> Proposal:
+    async def decide(self, approval: Approval, *, alone: bool = False) -> Proposal:
         """Counts a signed vote on exactly one digest: enough approvals make it `approved`, as does broken glass alone;
         one rejection makes it `rejected`.
 
         Raises `Denied` for the requester's own vote, `Conflict` for a second vote, another digest or a state that is
         past deciding, `Invalid` for broken glass without a reason or an end, and `Refused` once the proposal has expired
-        (which it then has, whoever noticed first)."""
-        if not approval.signature:
+        (which it then has, whoever noticed first). `alone`: the vote of a parent app needs no person's beside it."""
+        if not (approval.signature or approval.statement):
             raise Invalid("An approval has to be signed.", field="signature")
-        decided = await self._move(approval.proposal, self._vote(approval), approval.approver)
+        decided = await self._move(approval.proposal, self._vote(approval, alone), approval.approver)
         if decided.state is ProposalState.EXPIRED:
             raise Refused("This proposal has expired.", hint="Propose it again.")
         if approval.verdict is Verdict.BREAK_GLASS:
@@ -347,7 +347,7 @@ class ProposalBook:
 
         return rule
 
-    def _vote(self, approval: Approval) -> Rule:
+    def _vote(self, approval: Approval, alone: bool) -> Rule:
         def rule(proposal: Proposal) -> Proposal:
             content = proposal.content
             if approval.approver.key == content.requester.key:
@@ -356,7 +356,7 @@ class ProposalBook:
                 return self._to(ProposalState.EXPIRED)(proposal)
             match approval.verdict:
                 case Verdict.APPROVE:
-                    after = self._approve(proposal, approval)
+                    after = self._approve(proposal, approval, alone)
                 case Verdict.BREAK_GLASS:
                     check_glass(approval, self._settings.break_glass_lasts)
                     after = self._to(ProposalState.APPROVED)(proposal)
@@ -368,12 +368,13 @@ class ProposalBook:
 
         return rule
 
-    def _approve(self, proposal: Proposal, approval: Approval) -> Proposal:
+    def _approve(self, proposal: Proposal, approval: Approval, alone: bool) -> Proposal:
         approved = self._to(ProposalState.APPROVED)(proposal)
         voters = {one.approver.key for one in proposal.approvals}
         if approval.approver.key in voters:
             raise Conflict("You have approved this already.")
-        return approved if len(voters) + 1 >= proposal.content.approvals_needed else proposal
+        votes, content = (*proposal.approvals, approval), proposal.content
+        return proposal if find_lack(votes, content.approvals_needed, content.risk, alone=alone) else approved
 
     async def _keep(self, proposal: Proposal, caller: Caller) -> Proposal:
         entry = enter_draft(proposal, caller)
@@ -420,18 +421,6 @@ class ProposalBook:
 def approvals_needed(settings: ProposalSettings, risk: Risk) -> int:
     """How many people have to approve a proposal of this risk."""
     return settings.approvals_high if risk is Risk.HIGH else settings.approvals_low
-
-
-def check_glass(approval: Approval, lasts: float) -> None:
-    """Raises `Invalid` unless broken glass has a reason, and an end that is at most `lasts` seconds away."""
-    if len(" ".join(approval.comment.split())) < GLASS_REASON_LEAST:
-        raise Invalid(
-            f"Say why the glass is broken, in at least {GLASS_REASON_LEAST} characters.",
-            field="comment",
-            hint="What is failing, for whom, and what this change does about it.",
-        )
-    if not approval.at < approval.until <= approval.at + lasts:
-        raise Invalid("Broken glass does not last that long.", field="until")
 
 
 def _new_id(now: float) -> str:

@@ -31,10 +31,11 @@ from ..counts import Counts
 from ..enrolment import Enrolment
 from ..following import Follower
 from ..gate import Recorder
-from ..proposals import APPLIER, VERDICT_ACTIONS, check_glass
+from ..proposals import APPLIER, VERDICT_ACTIONS
 from ..reasons import explain_denial
 from ..steering import Command, Steering
 from ..step_up import find_login
+from ..votes import check_glass
 from .rulings import Budget, Ruling, Seen, explain, find_obstacle, rule
 
 COMMENT_LIMIT = 2_000
