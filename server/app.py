@@ -71,6 +71,7 @@ class Services:
     proposals: ProposalBook
     state: State
     tree: AppTree
+    clusters: Clusters
     metrics: Metrics
     redactor: Redactor
     limits: SharedLimits
@@ -161,6 +162,7 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
             proposals=proposals,
             state=state,
             tree=base.tree,
+            clusters=base.clusters,
             metrics=metrics,
             redactor=base.redactor,
             limits=limits,

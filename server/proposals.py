@@ -143,6 +143,7 @@ class ProposalBook:
             factors=draft.factors,
             approvals_needed=approvals_needed(self._settings, draft.risk),
             changes=draft.changes,
+            evidence=tuple(one.model_copy(update={"note": self._clean(one.note)}) for one in draft.evidence),
         )
         digest_content(content)  # what has no canonical form could never be approved: refuse it now
         proposal = Proposal(content=content, digest="", state=ProposalState.DRAFTED, state_at=now)

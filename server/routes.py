@@ -89,6 +89,7 @@ def build_pages(services: Services) -> list[BaseRoute]:
         logs=settings.record.dir,
         denied=services.denied,
         passkeys=settings.proposals.passkeys,
+        live=services.clusters,
         on_logout=end_tokens_with(services) if login.logout_ends_tokens else None,
     )
     return [*pages.routes(), described]

@@ -47,6 +47,15 @@ class LastChange(Closed):
     revision: str = ""
     proposal: str = ""
 
+    def say(self) -> str:
+        """It in one line."""
+        what = (
+            f"deployed {self.revision}".rstrip()
+            if self.trace is Trace.DEPLOYED
+            else f"{', '.join(self.fields)} written"
+        )
+        return f"{what} by {self.by or 'nobody known'} at {self.at}" + (f" ({self.proposal})" if self.proposal else "")
+
 
 def find_last(live: Mapping[str, Any], fields: Iterable[str]) -> tuple[LastChange, ...]:
     """The last changes of the object that touched `fields` (RFC 6901 pointers), the newest first: at most one of each

@@ -10,6 +10,7 @@ from typing import Protocol
 from ..policies.model import Binding, Caller, Resource, ResourceType
 from .change import Change, Rehearsal, digest_json
 from .closed import Closed
+from .evidence import Evidence
 from .risk import Risk, RiskFactor
 
 
@@ -97,6 +98,7 @@ class Draft(Closed):
     environments: tuple[str, ...]
     risk: Risk
     factors: tuple[RiskFactor, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
     id: str = ""
 
 
@@ -117,6 +119,9 @@ class Content(Closed):
     approvals_needed: int
     changes: tuple[Change, ...]
     rehearsal: Rehearsal | None = None
+    evidence: tuple[Evidence, ...] = ()
+
+    later = frozenset({"evidence"})
 
     @property
     def risk_reasons(self) -> tuple[str, ...]:

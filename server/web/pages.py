@@ -39,6 +39,7 @@ from .logout import BackChannel, LogoutHook
 from .masks import Masking
 from .passkey_pages import PasskeyPages
 from .policy_pages import PolicyPages
+from .moved import Live, Lookout
 from .provider import Provider
 from .render import Renderer
 from .review import Book, Review
@@ -60,6 +61,7 @@ class Pages:
     provider logs somebody out; their sessions here end without it. Who is on the list `denied` has no session.
     `acr_values` are the provider's kinds of login, the weakest first. `glass_lasts` is how many seconds after breaking
     the glass applying must have begun.
+    `live` reads the objects that changes are of, with credentials that can only read.
     `logs` is the folder of the record, for deciding again what is on it.
     `clock` is seconds since the epoch.
     """
@@ -88,6 +90,7 @@ class Pages:
     glass_lasts: float = 900.0
     logs: Path = Path()
     passkeys: PasskeyUse = PasskeyUse.OFF
+    live: Live | None = None
 
     def routes(self) -> list[BaseRoute]:
         """What to mount at `/`. Raises `BadConfiguration` when the public URL is plain http beyond this machine, or one
@@ -132,7 +135,7 @@ class Pages:
             ),
             BackChannel(provider, sessions, self.state, self.audit, clock=self.clock, on_logout=self.on_logout),
         )
-        site = Site(entrance, account, review, self.clean, self.clock)
+        site = Site(entrance, account, review, self.clean, self.clock, Lookout(self.tree, self.live))
         steering = SteeringForms(entrance, review, self.clean).routes()
         live = LivePage(entrance, review, self.book.follower, self.clock).routes()
         passkeys = PasskeyPages(entrance, account, enrolment, self.clock).routes() if enrolment else []

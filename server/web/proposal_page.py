@@ -15,6 +15,7 @@ from ...tools.risk import weigh
 from ...tools.tree import AppId, Node
 from ...tools.undo import diff_undo
 from .diffs import DiffView, view_diff
+from .glance import RiskView, view_risks
 from .review import Review, touched
 from .rulings import Seen
 
@@ -80,6 +81,15 @@ class ProposalView:
     def weight(self) -> int:
         """The weights of all that makes it risky, together."""
         return weigh(self.proposal.content.factors)
+
+    @property
+    def kinds(self) -> Sequence[str]:
+        """What the changes do, each kind once."""
+        return list(dict.fromkeys(str(view.change.kind) for view in self.changes))
+
+    @property
+    def risks(self) -> Sequence[RiskView]:
+        return view_risks(self.proposal.content.factors)
 
     @property
     def undoable(self) -> int:

@@ -23,6 +23,7 @@ from .account import Account
 from .entrance import Entrance, FormHandler, redirect
 from .guard import HEADERS
 from .login import Wanted
+from .moved import Lookout
 from .passkey_pages import prepare_signing, read_moment
 from .progress import view_progress
 from .proposal_page import view_proposal
@@ -32,6 +33,10 @@ from .rulings import Seen
 from .sessions import Draft, Session
 from .tree_page import TreeFilter, environments_of, view_tree
 
+_LOOKS = 0.15
+"""How many seconds a page waits to learn whether targets have moved; asked for by itself it may take longer."""
+
+_LOOKS_LONGER = 3.0
 _WAITING_SHOWN = 50
 _PAGE = 30
 _OPEN = (
@@ -52,6 +57,7 @@ class Site:
     review: Review
     clean: Callable[[str], str]
     clock: Callable[[], float]
+    lookout: Lookout
 
     def routes(self) -> list[BaseRoute]:
         entrance = self.entrance
@@ -60,6 +66,7 @@ class Site:
             *self.account.routes(),
             Route("/proposals", entrance.closed(self._inbox)),
             Route("/proposals/{id}", entrance.closed(self._proposal)),
+            Route("/proposals/{id}/moved", entrance.closed(self._moved)),
             Route("/proposals/{id}/approve", entrance.form(self._decide(Verdict.APPROVE)), methods=["POST"]),
             Route("/proposals/{id}/reject", entrance.form(self._decide(Verdict.REJECT)), methods=["POST"]),
             Route("/proposals/{id}/break-glass", entrance.form(self._decide(Verdict.BREAK_GLASS)), methods=["POST"]),
@@ -120,6 +127,7 @@ class Site:
             masks=masks,
             signing=signing,
             view=view,
+            look=await self.lookout.look(seen.proposal, _LOOKS),
             progress=view_progress(seen.proposal, seen.hold),
             steer=seen.steer,
             comment_limit=COMMENT_LIMIT,
@@ -128,6 +136,13 @@ class Site:
             high_from=HIGH_FROM,
             draft=draft,
         )
+
+    async def _moved(self, request: Request, session: Session) -> Response:
+        """What the page says of targets that moved, by itself."""
+        seen = await self.review.get(session.caller, request.path_params["id"])
+        masks = self.entrance.render.begin(session, seen.personal)
+        look = await self.lookout.look(seen.proposal, _LOOKS_LONGER)
+        return self.entrance.render.page("proposal/moved.html", session, masks=masks, look=look)
 
     def _decide(self, verdict: Verdict) -> FormHandler:
         async def answer(request: Request, session: Session, form: dict[str, str]) -> Response:
