@@ -19,6 +19,7 @@ from ..policies.loader import Policies
 from ..policies.model import Caller
 from ..tools.all import TOOLS
 from ..tools.argocd.source import ArgoCD
+from ..tools.git.source import GitSource
 from ..tools.kubernetes.source import Clusters
 from ..tools.redis.source import RedisState, open_redis_state
 from ..tools.tool import Context
@@ -93,6 +94,8 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
         audit, state, policies, argocd = base.audit, base.state, base.policies, base.argocd
         redis = open_redis_state(settings.redis)
         stack.push_async_callback(redis.close)
+        git = GitSource(settings.git)
+        stack.push_async_callback(git.close)
         proposals = ProposalBook(
             state,
             audit,
@@ -102,7 +105,7 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
         )
         cursors = await Cursors.shared(state)
         fingerprints = await Fingerprints.shared(state, settings.redaction.fingerprint_key_file)
-        sources: Mapping[type[Any], Any] = {ArgoCD: argocd, Clusters: base.clusters, RedisState: redis}
+        sources: Mapping[type[Any], Any] = {ArgoCD: argocd, Clusters: base.clusters, RedisState: redis, GitSource: git}
         first_sync = asyncio.create_task(argocd.wait_synced(_FIRST_SYNC_SECONDS))
         first_sync.add_done_callback(_settle_memory)
         stack.callback(first_sync.cancel)

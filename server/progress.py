@@ -9,6 +9,7 @@ from typing import Any
 from ..tools.change import Change, Check, JsonObject, fields_digest
 from ..tools.cuts import shorten
 from ..tools.diff import list_fields
+from .git_checks import is_commit, waits_for_argo
 
 _FAILED_OPERATIONS = ("Error", "Failed")
 _BROKEN = ("Degraded", "Missing")
@@ -29,8 +30,10 @@ class Progress(StrEnum):
 
 def judge_progress(change: Change, seen: str, app: JsonObject, target: JsonObject) -> tuple[Progress, str]:
     """How far it has come, and what it waits for or why it failed. `seen` is the `operation_digest` from before."""
+    if waits_for_argo(change, app, target):
+        return Progress.WAITING, "Argo CD has not taken the commit up yet."
     return _first_open(
-        _judge_operation(change.check, seen, app),
+        (Progress.DONE, "") if is_commit(change) else _judge_operation(change.check, seen, app),
         _judge_workload(change, target),
         _judge_app(change, app),
     )

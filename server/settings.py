@@ -18,6 +18,7 @@ from ..policies.calendar import Calendar
 from ..policies.errors import BadConfiguration
 from ..policies.surroundings import Surroundings
 from ..tools.environments import EnvironmentRule
+from ..tools.git.settings import GitSettings, GitWriting
 from ..tools.promotion.ladder import PromotionSettings
 from ..tools.tree import Owned
 from .applier_settings import GateSettings
@@ -153,6 +154,7 @@ class ApplierSettings(GateSettings):
     """The clusters with credentials that may write; read by `arborgate applier` alone."""
 
     clusters: tuple[ClusterSettings, ...] = ()
+    git: GitWriting = GitWriting()
     approvers_file: Path | None = Field(
         default=None, description="from `arborgate approvers export`: an approval counts only by a passkey in it"
     )
@@ -189,6 +191,7 @@ class Settings(Section):
     stale_after: Seconds = 60.0
     state: StateSettings = StateSettings()
     redis: tuple[RedisSourceSettings, ...] = ()
+    git: GitSettings = GitSettings()
     record: RecordSettings = RecordSettings()
     personal: PersonalSettings = PersonalSettings()
     redaction: RedactionSettings = RedactionSettings()

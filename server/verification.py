@@ -35,6 +35,7 @@ from ..tools.tree import AppTree, Node
 from .approvals import verify_approval
 from .approvers import Pinned
 from .counts import Counts
+from .git_checks import GitChecks, is_value
 from .identity.roles import grants_of, roles_of
 from .parents import Parents
 from .proposals import APPLIER, VERDICT_ACTIONS, approvals_needed
@@ -80,6 +81,7 @@ class Verifier:
         self._pinned = pinned
         self._parents = parents
         self._clean = clean
+        self._git = GitChecks(settings.git, tree)
 
     def check_content(self, content: Content) -> None:
         """The changes are what they claim to be: each of an object of its app, touching only what its precondition
@@ -115,7 +117,7 @@ class Verifier:
         if change.promotion is not None:
             check_brought(change, change.promotion, origin or {}, live, self._settings.promotion)
         node, earlier = self._node(change.target.app), find_earlier(content.changes, index)
-        plan = retell(RETELLINGS, node, change, live, earlier, proposed_at=content.created_at)
+        plan = retell({**RETELLINGS, **self._git.retellings}, node, change, live, earlier, proposed_at=content.created_at)
         _check_tells(content, plan.risks)
 
     def check_approvals(self, proposal: Proposal) -> Sequence[Approval]:
@@ -227,7 +229,7 @@ class Verifier:
 
     def _check_kind(self, change: Change) -> None:
         """A change that is called a sync must not move the app to another cluster on the way."""
-        if field := find_excess(change, self._node(change.target.app).app):
+        if not is_value(change) and (field := find_excess(change, self._node(change.target.app).app)):
             kind = str(change.kind).replace("_", " ")
             raise Refused(f"The change of {change.target} writes {field}, which no {kind} does.")
 
@@ -235,7 +237,7 @@ class Verifier:
         node, target = self._node(change.target.app), change.target
         if change.check.app != target.app:
             raise Refused(f"The change of {target} would be judged by another app.")
-        if target == app_target(node.app):
+        if target == app_target(node.app) or self._git.check(node, change):
             return
         for name in (f"{target.kind}/{target.namespace}/{target.name}", f"{target.kind}/{target.name}"):
             try:

@@ -47,6 +47,7 @@ class AppSource(NamedTuple):
     target_revision: str
     images: tuple[str, ...] = ()
     parameters: tuple[tuple[str, str], ...] = ()
+    recurse: bool = False
 
 
 class Deployed(NamedTuple):

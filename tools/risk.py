@@ -8,7 +8,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict
 
 from .app import AppId
-from .change import Change, ChangeKind, JsonObject
+from .change import Change, ChangeKind
 from .environments import Environments
 from .tree import AppTree, Node
 
@@ -116,7 +116,7 @@ def _find_many(changes: Sequence[Change], nodes: Mapping[str, Node], tree: AppTr
 
 def _find_in_change(change: Change, node: Node | None) -> Iterator[RiskFactor]:
     target, app = change.target, change.target.app.rpartition("/")[2]
-    if _scales_to_zero(change.patch):
+    if _scales_to_zero(change):
         yield RiskFactor.of(Factor.REPLICAS_TO_ZERO, f"{target.kind} {target.name} of {app} stops running.")
     if change.kind is ChangeKind.ROLLBACK:
         why = "It goes back to an earlier deployment; data that was migrated since does not go back with it."
@@ -127,9 +127,14 @@ def _find_in_change(change: Change, node: Node | None) -> Iterator[RiskFactor]:
         yield RiskFactor.of(Factor.SECRETS_TOUCHED, f"Secrets are among what {app} deploys.")
 
 
-def _scales_to_zero(patch: JsonObject) -> bool:
-    spec = patch.get("spec")
-    return isinstance(spec, Mapping) and spec.get("replicas") == 0
+def _scales_to_zero(change: Change) -> bool:
+    spec = change.patch.get("spec")
+    if isinstance(spec, Mapping) and spec.get("replicas") == 0:
+        return True
+    values: object = change.patch.get("values") if change.kind is ChangeKind.SCALE else None
+    while isinstance(values, Mapping):  # the one field of an app's values that says how many
+        values = next(iter(values.values()), None)
+    return values == 0
 
 
 def _references(value: object, key: str = "") -> Iterator[tuple[str, str]]:

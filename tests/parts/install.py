@@ -31,9 +31,11 @@ GO_MINOR = 26  # the oldest Go 1.x that builds this Kubernetes
 DEBIAN_PACKAGES = {
     "chromium": "chromium",
     "etcd": "etcd-server",
+    "git": "git",
     "haproxy": "haproxy",
     "redis-cli": "redis-tools",
     "redis-server": "redis-server",
+    "ssh-keygen": "openssh-client",
 }
 """Program, and the Debian package that holds it."""
 

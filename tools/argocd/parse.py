@@ -196,6 +196,7 @@ def read_source(raw: JsonObject) -> AppSource:
             (read_text(each, "name"), read_text(each, "value"))
             for each in read_objects(read_object(raw, "helm"), "parameters")
         ),
+        recurse=read_object(raw, "directory").get("recurse") is True,
     )
 
 

@@ -30,6 +30,7 @@ from ..text import margin, quote
 from ..tool import AnyTool, Context, Effect, Params, Result, Tool, Untrusted, join_lines
 from ..tree import Node
 from .changes import ignores_replicas, plan_restart, plan_scale, workload_target
+from .commits import find_files, finish_commits, plan_commit
 
 _DIFF_LINES = 60
 
@@ -160,8 +161,11 @@ async def _plan_all(ctx: Context, asked: Sequence[AskedChange], nodes: Sequence[
     change. Any refusal ends all."""
     clusters = ctx.source(Clusters)
     targets = [_target(clusters, one, node, index) for index, (one, node) in enumerate(zip(asked, nodes, strict=True))]
+    files = await find_files(ctx, asked, nodes)
     wanted = {str(target): target for target in (*targets, *(app_target(node.app) for node in nodes))}
     live = dict(zip(wanted, await asyncio.gather(*map(clusters.read, wanted.values())), strict=True))
+    live |= {str(file.place): file.as_object() for file in files if file}
+    targets = [file.place if file else target for file, target in zip(files, targets, strict=True)]
     planned: dict[str, list[int]] = {}
     plans: list[Plan] = []
     for index, (one, node, target) in enumerate(zip(asked, nodes, targets, strict=True)):
@@ -169,7 +173,11 @@ async def _plan_all(ctx: Context, asked: Sequence[AskedChange], nodes: Sequence[
         before = [plans[place].change for place in places]
         try:
             found, application = _require(live[str(target)], target), _require(live[str(owner)], owner)
-            plan = _plan_one(ctx, one, node, target, leave(found, before), application)
+            left, file = leave(found, before), files[index]
+            if file is not None:
+                plan = plan_commit(ctx, one, node, file, left)
+            else:
+                plan = _plan_one(ctx, one, node, target, left, application)
             if before and before[-1].kind is plan.change.kind is ChangeKind.SET_IMAGE:
                 plan = combine_images(node, found, plans[places[-1]], plan)
                 plans[places[-1]] = Plan(follow(plan.change, found, before[:-1]), plan.risks)
@@ -178,6 +186,7 @@ async def _plan_all(ctx: Context, asked: Sequence[AskedChange], nodes: Sequence[
         except ArborgateError as error:
             raise _locate(error, index) from error
         places.append(len(plans) - 1)
+    finish_commits(plans, planned, files, nodes)
     return plans
 
 

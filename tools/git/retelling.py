@@ -1,0 +1,36 @@
+"""What is changed by a commit, told again from what it writes: each by the planner that it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..argocd.changes import API as ARGO_API
+from ..change import ChangeKind
+from ..plan import Plan
+from ..retelling import Claim, Retelling, Retellings
+from ..rollouts.retelling import RETELLINGS as LIVE
+from .changes import as_application, find_field, make_commit, plan_image_value, plan_replicas_value
+from .places import API, APPLICATION, Books
+
+
+def list_retellings(books: Books) -> Retellings:
+    """Every change that a commit can make, by what the applier's own settings say of the apps' values."""
+
+    def retell_application(claim: Claim) -> Iterator[Plan]:
+        live = as_application(claim.node, claim.live)
+        yield from LIVE[claim.change.kind, ARGO_API](Claim(claim.node, claim.change, live))
+
+    def retell_values(claim: Claim) -> Iterator[Plan]:
+        target, (field, value) = claim.change.target, find_field(claim.change, books, claim.node)
+        if field and claim.change.kind is ChangeKind.SCALE:
+            yield plan_replicas_value(claim.node, target, claim.live, field=field, replicas=value)
+        elif field:
+            image = claim.change.summary.partition(" to ")[2].partition(",")[0]
+            yield plan_image_value(claim.node, target, claim.live, field=field, image=image)
+
+    def retell(claim: Claim) -> Iterator[Plan]:
+        told: Retelling = retell_application if claim.change.target.kind == APPLICATION else retell_values
+        for plan in told(claim):
+            yield make_commit(plan, claim.node, claim.change.target, claim.live)
+
+    return {(kind, API): retell for kind in (ChangeKind.SCALE, ChangeKind.SET_IMAGE, ChangeKind.SET_REVISION)}
