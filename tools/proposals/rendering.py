@@ -47,6 +47,7 @@ def render_proposal(result: ProposalDetail) -> str:
             f"Reason, in the agent's words: {quote(result.reason)}",
             f"In {', '.join(result.environments)}; risk {result.risk}"
             + "".join(f"; {quote(reason)}" for reason in result.risk_reasons),
+            f"Reaches {quote(result.reach)}" if result.reach else None,
             f"Digest {result.short_digest} ({result.digest})",
             f"Approvals: {len(result.approvals)} said, {result.approvals_needed} needed",
             f"The glass was broken: one person approved alone in an emergency ({result.glass})"
@@ -75,6 +76,7 @@ def _render_change(change: ChangeRow) -> str:
             f"Change {change.kind} of {change.app}, {change.target}, wave {change.wave}: {quote(change.summary)}",
             f"  {rehearsal} {quote(change.refusal)}".rstrip() + f"; undone {change.undo}{step}",
             *(f"  warning {quote(warning)}" for warning in change.warnings),
+            *(f"  before: {quote(before)}" for before in change.last),
             *margin(change.diff, "    "),
         ]
     )

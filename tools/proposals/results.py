@@ -6,8 +6,10 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..argocd.find import keep_visible
 from ..change import Change, ChangeKind
 from ..proposal import Approval, Proposal, ProposalState, StepState, Verdict
+from ..reach import find_reach
 from ..risk import Risk
 from ..times import write_time
 from ..tool import Context, Identity, Result, Untrusted
@@ -82,6 +84,7 @@ class ChangeRow(_Part):
     rehearsed: bool | None = Field(default=None, description="whether the dry run passed")
     warnings: list[Untrusted]
     refusal: Untrusted | None = None
+    last: list[Untrusted] = Field(default=[], description="who changed the target before")
     step: StepState | None = None
     step_message: Untrusted | None = None
 
@@ -97,6 +100,7 @@ class ProposalDetail(Result):
     page: str | None = None
     risk: Risk
     risk_reasons: list[Untrusted]
+    reach: Untrusted | None = None
     requester: Identity
     agent: str
     environments: list[str]
@@ -154,6 +158,7 @@ def show_proposal(ctx: Context, proposal: Proposal, *, room: int) -> ProposalDet
         page=f"{ctx.pages}/proposals/{proposal.id}" if ctx.pages else None,
         risk=content.risk,
         risk_reasons=list(content.risk_reasons),
+        reach=say_reach(ctx, proposal) or None,
         requester=content.requester.name,
         agent=content.requester.agent,
         environments=list(content.environments),
@@ -167,6 +172,12 @@ def show_proposal(ctx: Context, proposal: Proposal, *, room: int) -> ProposalDet
         changes=changes,
         cut="Diffs are shortened: ask with a greater max_bytes; the approval page shows them whole." if cut else None,
     )
+
+
+def say_reach(ctx: Context, proposal: Proposal) -> str:
+    """What it reaches, as far as the caller may see; `""` for nothing."""
+    targets = [change.target for change in proposal.content.changes]
+    return find_reach(ctx.tree, targets, lambda nodes: keep_visible(ctx, nodes)).say()
 
 
 def say_next(proposal: Proposal) -> str:
@@ -216,6 +227,7 @@ def _show_change(proposal: Proposal, index: int, room: int) -> ChangeRow:
         rehearsed=rehearsed.ok if rehearsed else None,
         warnings=list(rehearsed.warnings) if rehearsed else [],
         refusal=rehearsed.refusal or None if rehearsed else None,
+        last=[one.say() for one in change.last],
         step=step.state if step else None,
         step_message=step.message or None if step else None,
     )

@@ -22,9 +22,12 @@ from ..argocd.changes import (
 )
 from ..argocd.find import find_app, keep_visible
 from ..change import ChangeKind, JsonObject, Target
+from ..evidence import MOST
 from ..kubernetes.source import Clusters
 from ..plan import Plan, follow, leave, write_title
 from ..proposal import Draft, Proposal, ProposalState
+from ..proposals.results import say_reach
+from ..records.evidence import Cited, find_evidence
 from ..risk import Factor, Risk, RiskFactor, find_factors, rate
 from ..text import margin, quote
 from ..tool import AnyTool, Context, Effect, Params, Result, Tool, Untrusted, join_lines
@@ -82,6 +85,9 @@ class AskedChange(BaseModel):
 class ProposeParams(Params):
     reason: Annotated[str, Field(min_length=10, max_length=1_000)]
     changes: Annotated[tuple[AskedChange, ...], Field(min_length=1, max_length=10)]
+    evidence: Annotated[
+        tuple[Cited, ...], Field(max_length=MOST, description="calls that show why: lines of record_search")
+    ] = ()
 
 
 class PlannedChange(BaseModel):
@@ -102,6 +108,7 @@ class Proposed(Result):
     title: Untrusted
     risk: Risk
     risk_reasons: list[Untrusted]
+    reach: Untrusted | None = None
     approvals_needed: int
     changes: list[PlannedChange]
     page: str | None = Field(default=None, description="where a person approves it")
@@ -118,6 +125,7 @@ async def _name_targets(ctx: Context, params: ProposeParams) -> Sequence[Resourc
 async def _propose(ctx: Context, params: ProposeParams) -> Proposed:
     nodes = _find_apps(ctx, params)
     plans = await _plan_all(ctx, params.changes, nodes)
+    evidence = await find_evidence(ctx, params.evidence)
     factors = await find_risks(ctx, nodes, plans)
     changes = tuple(plan.change for plan in plans)
     kept = await ctx.proposals.draft(
@@ -129,6 +137,7 @@ async def _propose(ctx: Context, params: ProposeParams) -> Proposed:
             environments=tuple(sorted({node.app.environment for node in nodes})),
             risk=rate(factors),
             factors=factors,
+            evidence=evidence,
         ),
     )
     return answer_proposed(ctx, await ctx.proposals.settle(kept.id, ctx.rehearsal_wait))
@@ -274,6 +283,7 @@ def answer_proposed(ctx: Context, proposal: Proposal) -> Proposed:
         title=content.title,
         risk=content.risk,
         risk_reasons=list(content.risk_reasons),
+        reach=say_reach(ctx, proposal) or None,
         approvals_needed=content.approvals_needed,
         changes=[_show(proposal, index) for index in range(len(content.changes))],
         page=f"{ctx.pages}/proposals/{proposal.id}" if ctx.pages else None,
@@ -324,6 +334,7 @@ def render_proposed(result: Proposed) -> str:
             f"Proposal {result.proposal}: {result.state}: {quote(result.title)}",
             f"Note: {quote(result.note)}" if result.note else None,
             f"Risk {result.risk}{': ' if result.risk_reasons else ''}{' '.join(map(quote, result.risk_reasons))}",
+            f"Reaches {quote(result.reach)}" if result.reach else None,
             *(_render_change(number, change) for number, change in enumerate(result.changes, 1)),
             f"Approvals needed: {result.approvals_needed}" + (f", of digest {result.digest}" if result.digest else ""),
             f"Page: {result.page}" if result.page else None,

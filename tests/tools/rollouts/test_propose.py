@@ -79,8 +79,8 @@ class Bench:
     sandbox: Sandbox
     clusters: Clusters
 
-    async def call(self, *changes: dict[str, Any], caller: Caller = ADA, reason: str = REASON) -> Answer:
-        return await self.gate.call(caller, "rollout_propose", {"reason": reason, "changes": list(changes)})
+    async def call(self, *changes: dict[str, Any], caller: Caller = ADA, reason: str = REASON, **more: Any) -> Answer:
+        return await self.gate.call(caller, "rollout_propose", {"reason": reason, "changes": list(changes), **more})
 
     async def propose(self, *changes: dict[str, Any]) -> tuple[dict[str, Any], Proposal]:
         """The structured answer of a call that must succeed, and the proposal that is kept."""
@@ -265,6 +265,33 @@ async def test_what_is_kept_is_what_was_planned_and_asked(bench: Bench) -> None:
         f"App::{CLUSTER}/argocd/web App::{CLUSTER}/argocd/api",
     )
     assert (answered.event, answered.proposal) == (Event.CALL_ANSWERED, kept.id)
+
+
+async def test_what_it_reaches_and_who_changed_it_last_is_told(bench: Bench) -> None:
+    answer, proposal = await bench.propose({"app": "root", "kind": "sync"}, {"app": "api", "kind": "sync"})
+    assert answer["reach"].startswith("3 apps")
+    assert "hidden" not in answer["reach"]
+    assert [one.trace for one in proposal.content.changes[1].last]
+
+
+async def test_calls_on_record_become_part_of_what_is_approved(bench: Bench) -> None:
+    await bench.propose({"app": "web", "kind": "sync"})
+    line = f"serve-1/{bench.records.written[-1].seq}"
+    answer = await bench.call({"app": "api", "kind": "sync"}, evidence=[{"line": line, "note": "it went well"}])
+    assert answer.structured is not None, answer.error
+    (one,) = (await bench.book.get(answer.structured["proposal"])).content.evidence
+    assert (one.line, one.tool, one.outcome, one.note) == (line, "rollout_propose", "ok", "it went well")
+
+
+async def test_a_call_for_somebody_else_is_no_evidence_and_nothing_is_kept(bench: Bench) -> None:
+    other = make_caller("bob", "developer")
+    await bench.call({"app": "web", "kind": "sync"}, caller=other)
+    before = (await bench.book.list(ProposalQuery())).proposals
+    line = f"serve-1/{bench.records.written[-1].seq}"
+    answer = await bench.call({"app": "api", "kind": "sync"}, evidence=[{"line": line}])
+    assert answer.error is not None
+    assert answer.error.field == "evidence.0.line"
+    assert (await bench.book.list(ProposalQuery())).proposals == before
 
 
 async def test_an_image_and_the_sync_that_rolls_it_out_are_one_proposal(bench: Bench) -> None:
