@@ -205,8 +205,9 @@ async def test_one_person_can_not_take_all_streams(site: World, monkeypatch: pyt
     proposal, _ = await begin(site)
     april, abel = await site.start_session("april", "approver"), await site.start_session("abel", "approver")
     async with AsyncExitStack() as stack:
-        for _ in range(2):
-            await (await stack.enter_async_context(follow(site, proposal.id, april))).next()
+        mine = [await stack.enter_async_context(follow(site, proposal.id, april)) for _ in range(2)]
+        for stream in mine:
+            await stream.next()
         assert (await stack.enter_async_context(follow(site, proposal.id, april))).status == 503
         assert (await stack.enter_async_context(follow(site, proposal.id, abel))).status == 200
 

@@ -167,7 +167,7 @@ class World:
         return Sessions(self.pages.settings, self.state, ROLES, self.audit, clock=self.clock)
 
     async def start_session(
-        self, subject: str, role: str = "", *, age: float | None = 0, acr: str = "", sid: str = ""
+        self, subject: str, role: str = "", *, age: float | None = 0, acr: str = "", sid: str = "", agent: str = AGENT
     ) -> str:
         """A session's id for somebody who logged in `age` seconds ago (None: the provider does not say)."""
         person = Person(
@@ -180,7 +180,8 @@ class World:
             acr=acr,
             sid=sid,
         )
-        return (await self.sessions.start(person, self.browser, issued_at=self.clock()))[0]
+        browser = read_browser(Headers(headers={"user-agent": agent}))
+        return (await self.sessions.start(person, browser, issued_at=self.clock()))[0]
 
     @property
     def browser(self) -> Browser:
