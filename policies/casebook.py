@@ -64,6 +64,9 @@ class _Case(Closed):
     by: Annotated[tuple[str, ...], BeforeValidator(_listed)]
     applied_today: Annotated[int, Field(ge=0)] = 0
     unreviewed: Annotated[int, Field(ge=0)] = 0
+    approvals: Annotated[int, Field(ge=0)] = 1
+    signed: bool = False
+    signed_approvals: Annotated[int, Field(ge=0)] = 0
     healthy: bool = False
     kinds: tuple[str, ...] = ("unknown",)
     proven: bool = False

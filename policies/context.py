@@ -12,7 +12,14 @@ from .model import COUNTED, Action, ActionGroup, AgentTrust, Attribute, Caller, 
 NEVER = 2**53
 """The login age, in seconds, of somebody whose provider does not say when they logged in; and what nobody counted."""
 
-UNTOLD: Mapping[str, Hashable] = {"healthy": False, "kinds": ("unknown",), "proven": False}
+UNTOLD: Mapping[str, Hashable] = {
+    "approvals": 0,
+    "healthy": False,
+    "kinds": ("unknown",),
+    "proven": False,
+    "signed": False,
+    "signed_approvals": 0,
+}
 """What is taken for what nobody looked at; of all else that is counted, `NEVER`."""
 
 Told = Mapping[str, object]

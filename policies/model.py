@@ -87,10 +87,10 @@ _GROUPS: Mapping[Action, ActionGroup] = {
 
 
 COUNTED: Mapping[Action, tuple[str, ...]] = {
-    Action.PROPOSAL_APPLY: ("applied_today",),
-    Action.PROPOSAL_APPROVE: ("applied_today",),
+    Action.PROPOSAL_APPLY: ("applied_today", "approvals", "signed_approvals"),
+    Action.PROPOSAL_APPROVE: ("applied_today", "signed"),
     Action.PROPOSAL_APPROVE_WITHIN: ("applied_today", "healthy", "kinds", "proven"),
-    Action.PROPOSAL_BREAK_GLASS: ("applied_today", "unreviewed"),
+    Action.PROPOSAL_BREAK_GLASS: ("applied_today", "signed", "unreviewed"),
 }
 """What the context of an action says that whoever asks has to find out: what nobody counted is very large, and of what nobody
 looked at the engine takes the worst (`UNTOLD` in context.py)."""

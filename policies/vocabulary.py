@@ -41,7 +41,15 @@ CONTAINED: Mapping[str, frozenset[str]] = {
 INTERACTIVE = frozenset({Channel.PAGES, Channel.TERMINAL})
 """The channels for which `context.interactive` is true."""
 
-NEVER_NEGATIVE = frozenset({"context.applied_today", "context.login_age", "context.unreviewed"})
+NEVER_NEGATIVE = frozenset(
+    {
+        "context.applied_today",
+        "context.approvals",
+        "context.login_age",
+        "context.signed_approvals",
+        "context.unreviewed",
+    }
+)
 """Numbers that count something."""
 
 

@@ -45,6 +45,7 @@ from .masking import Masker
 from .mcp import build_server
 from .metrics import Metrics
 from .proposals import ProposalBook
+from .thresholds import Thresholds
 from .protected import protect_mcp
 from .readiness import Readiness
 from .record_stream import RecordStream
@@ -96,12 +97,14 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
         stack.push_async_callback(redis.close)
         git = GitSource(settings.git)
         stack.push_async_callback(git.close)
+        thresholds = Thresholds(lambda: policies.current, base.tree.resource, settings.proposals)
         proposals = ProposalBook(
             state,
             audit,
             settings.proposals,
             count_broken=metrics.count_broken_glass,
             clean=base.redactor.clean_text,
+            quorum=thresholds.find_needed,
         )
         cursors = await Cursors.shared(state)
         fingerprints = await Fingerprints.shared(state, settings.redaction.fingerprint_key_file)

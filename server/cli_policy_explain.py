@@ -68,6 +68,9 @@ def explain(
     risk: RiskOption = "low",
     applied_today: Annotated[int, typer.Option(min=0, help="Changes of the app in 24 hours, before this one.")] = 0,
     unreviewed: Annotated[int, typer.Option(min=0, help="Seconds since they broke a glass not reviewed yet.")] = 0,
+    signed: Annotated[bool, typer.Option("--signed", help="The approval is signed with a passkey.")] = False,
+    approvals: Annotated[int, typer.Option(min=0, help="How many have approved what is to be applied.")] = 1,
+    signed_approvals: Annotated[int, typer.Option(min=0, help="How many of them with a passkey.")] = 0,
     changes: Annotated[list[str] | None, typer.Option("--change", help="A kind of change of the app: restart, …")] = None,
     healthy: Annotated[bool, typer.Option("--healthy", help="The app is healthy now.")] = False,
     proven: Annotated[bool, typer.Option("--proven", help="What it brings runs well in a lower environment.")] = False,
@@ -120,7 +123,8 @@ def explain(
         acr=acr,
     )
     looked = {"healthy": healthy, "kinds": tuple(changes) if changes else UNTOLD["kinds"], "proven": proven}
-    counts = {"applied_today": applied_today, "unreviewed": unreviewed, **looked}
+    given = {"approvals": approvals, "signed": signed, "signed_approvals": signed_approvals}
+    counts = {"applied_today": applied_today, "unreviewed": unreviewed, **looked, **given}
     context = tuple((name, counts[name]) for name in COUNTED.get(action, ()))
     engine = Engine(loaded, surroundings=read_settings(config).surroundings if config else World().surroundings)
     question = Question(who.caller(person, now), action, (asked,), (context,), now)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..policies.model import COUNTED, Action, Attribute
-from ..tools.proposal import Proposal
+from ..tools.proposal import Proposal, Verdict
 
 DAY = 86_400.0
 
@@ -26,11 +26,24 @@ class Counts:
     unreviewed: Sequence[Proposal]
 
     def context(
-        self, action: Action, proposal: Proposal, app: str, person: str, at: float, *, past: bool = False
+        self,
+        action: Action,
+        proposal: Proposal,
+        app: str,
+        person: str,
+        at: float,
+        *,
+        past: bool = False,
+        signed: bool = False,
     ) -> tuple[tuple[str, Attribute], ...]:
-        """What the context of the action says of it, at the moment `at`; with `past` only what was known then."""
-        told = {
+        """What the context of the action says of it, at the moment `at`; with `past` only what was known then. `signed`
+        says whether the approval that is asked about is signed with a passkey."""
+        given = {one.approver.key: one for one in proposal.approvals if one.verdict is not Verdict.REJECT}
+        told: dict[str, Attribute] = {
             "applied_today": self.before(proposal, app, at, past=past),
+            "approvals": len(given),
+            "signed": signed,
+            "signed_approvals": sum(one.assertion is not None for one in given.values()),
             "unreviewed": self.age(proposal, person, at),
         }
         return tuple((name, told[name]) for name in COUNTED.get(action, ()) if name in told)

@@ -113,8 +113,9 @@ class ProposalBook:
         *,
         count_broken: Callable[[], None] = lambda: None,
         clean: Callable[[str], str] = str,
+        quorum: Callable[[Content], int] | None = None,
     ) -> None:
-        """`count_broken` is called for each glass that is broken here. `clean` takes secrets out of what agents and
+        """`quorum` finds how many have to approve what is drafted here; without it the settings say. `count_broken` is called for each glass that is broken here. `clean` takes secrets out of what agents and
         systems say before it is kept, so that it is never kept anywhere and an approval is of what is shown."""
         self.store = ProposalStore(state)
         self.follower = Follower(self.store)
@@ -123,6 +124,7 @@ class ProposalBook:
         self._clock = clock
         self._count_broken = count_broken
         self._clean = clean
+        self._quorum = quorum
 
     def new_id(self) -> str:
         """An id that no proposal has, for a draft whose changes name it."""
@@ -145,6 +147,8 @@ class ProposalBook:
             changes=draft.changes,
             evidence=tuple(one.model_copy(update={"note": self._clean(one.note)}) for one in draft.evidence),
         )
+        if self._quorum:
+            content = content.model_copy(update={"approvals_needed": self._quorum(content)})
         digest_content(content)  # what has no canonical form could never be approved: refuse it now
         proposal = Proposal(content=content, digest="", state=ProposalState.DRAFTED, state_at=now)
         return await complete(self._keep(proposal, caller))

@@ -18,6 +18,8 @@ def explain_denial(engine: Engine, caller: Caller, resources: Sequence[Resource]
         [
             *(_say_calendar(engine, resources, at) if "calendar" in read else ()),
             *(_say_trust(engine, caller) if "trust" in read else ()),
+            *(["It has to be signed with a passkey."] if "signed" in read else ()),
+            *(["More people have to approve it."] if read & {"approvals", "signed_approvals"} else ()),
         ]
     )
 

@@ -18,6 +18,7 @@ from .identity.roles import limit_roles
 from .masking import Masker
 from .protected import protect_approvals
 from .settings import Settings
+from .thresholds import Thresholds
 from .web.logout import LogoutHook
 from .web.pages import Pages
 
@@ -64,6 +65,7 @@ def build_pages(services: Services) -> list[BaseRoute]:
     terminal = Authenticator(
         services.identity, services.audit, services.metrics, approvals, read_certificates(settings)
     )
+    thresholds = Thresholds(lambda: services.policies.current, services.tree.resource, settings.proposals)
     described = Route(approvals.metadata_path, describe_resource(approvals))
 
     pages = Pages(
@@ -89,6 +91,7 @@ def build_pages(services: Services) -> list[BaseRoute]:
         logs=settings.record.dir,
         denied=services.denied,
         passkeys=settings.proposals.passkeys,
+        must_sign=thresholds.must_sign,
         live=services.clusters,
         on_logout=end_tokens_with(services) if login.logout_ends_tokens else None,
     )

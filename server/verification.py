@@ -39,6 +39,7 @@ from .git_checks import GitChecks, is_value
 from .identity.roles import grants_of, roles_of
 from .parents import Parents
 from .proposals import APPLIER, VERDICT_ACTIONS, approvals_needed
+from .thresholds import Thresholds
 from .reasons import explain_denial
 from .retold import RETELLINGS, check_words, find_earlier
 from .settings import Settings
@@ -81,6 +82,7 @@ class Verifier:
         self._pinned = pinned
         self._parents = parents
         self._clean = clean
+        self._thresholds = Thresholds(engine, tree.resource, settings.proposals)
         self._git = GitChecks(settings.git, tree)
 
     def check_content(self, content: Content) -> None:
@@ -97,7 +99,8 @@ class Verifier:
             _check_apart(one, other)
         self._check_risk(content)
         environments = {self._node(change.target.app).app.environment for change in content.changes}
-        needed = approvals_needed(self._settings.proposals, self._find_risk(content))
+        own = approvals_needed(self._settings.proposals, self._find_risk(content))
+        needed = max(own, self._thresholds.find_needed(content))
         check_words(content, environments, needed, self._clean)
         requester = self._caller(content.requester, Channel.MCP, content.requester.authenticated_at)
         for app in self._apps(content):
@@ -158,7 +161,9 @@ class Verifier:
                 action,
                 proposal_resources(unbroken, apps),
                 tuple(
-                    counts.context(action, proposal, app.id, approval.approver.key, approval.at, past=True)
+                    counts.context(
+                        action, proposal, app.id, approval.approver.key, approval.at, past=True, signed=_is_signed(approval)
+                    )
                     for app in apps
                 ),
                 approval.at,
@@ -167,7 +172,8 @@ class Verifier:
             for action in (VERDICT_ACTIONS[approval.verdict],)
         ]
         action = Action.PROPOSAL_APPLY
-        contexts = tuple(counts.context(action, proposal, app.id, APPLIER.key, at) for app in apps)
+        counted = proposal.model_copy(update={"approvals": tuple(approvals)})
+        contexts = tuple(counts.context(action, counted, app.id, APPLIER.key, at) for app in apps)
         questions.append(Question(APPLIER, action, proposal_resources(proposal, apps), contexts, at))
         judged = [Judged(engine.answer(question), question, engine.digest) for question in questions]
         return next((each for each in judged if not each.decision.allowed), judged[-1])
@@ -282,6 +288,10 @@ class Verifier:
             acr=who.acr,
             grants=grants_of(who.groups, roles),
         )
+
+
+def _is_signed(approval: Approval) -> bool:
+    return approval.assertion is not None
 
 
 def _name_policies(decision: Decision) -> str:

@@ -15,7 +15,7 @@ from starlette.types import Scope
 
 from ...policies.engine import Engine
 from ...policies.model import Caller
-from ...tools.proposal import Approval
+from ...tools.proposal import Approval, Proposal
 from ...tools.record import Records
 from ...tools.tree import AppTree
 from ..enrolment import Enrolment
@@ -60,7 +60,7 @@ class Pages:
     `clean` takes secrets out of text, and `masker` personal data. `on_logout` is called with issuer and subject when the
     provider logs somebody out; their sessions here end without it. Who is on the list `denied` has no session.
     `acr_values` are the provider's kinds of login, the weakest first. `glass_lasts` is how many seconds after breaking
-    the glass applying must have begun.
+    the glass applying must have begun. `must_sign` says whether the next approval of a proposal has to be signed.
     `live` reads the objects that changes are of, with credentials that can only read.
     `logs` is the folder of the record, for deciding again what is on it.
     `clock` is seconds since the epoch.
@@ -90,6 +90,7 @@ class Pages:
     glass_lasts: float = 900.0
     logs: Path = Path()
     passkeys: PasskeyUse = PasskeyUse.OFF
+    must_sign: Callable[[Proposal], bool] = lambda _: False
     live: Live | None = None
 
     def routes(self) -> list[BaseRoute]:
@@ -108,6 +109,7 @@ class Pages:
             acr_values=self.acr_values,
             glass_lasts=self.glass_lasts,
             enrolment=enrolment,
+            must_sign=self.must_sign,
         )
         sessions = Sessions(self.settings, self.state, self.roles, self.audit, clock=self.clock, denied=self.denied)
         provider = Provider(self.settings, self.client, clock=self.clock)

@@ -13,12 +13,13 @@ from starlette.routing import BaseRoute, Route
 
 from ...policies.errors import Denied, Invalid
 from ...policies.model import Caller
-from ...tools.proposal import Proposal, Verdict
+from ...tools.proposal import Verdict
 from ..enrolment import ENROLLING_SECONDS, NAME_LIMIT, Enrolment
 from ..passkeys import Passkey, write_statement
 from .account import Account
 from .entrance import Entrance, redirect
 from .login import Wanted
+from .rulings import Seen
 from .sessions import Session
 
 PATH = "/passkeys"
@@ -86,9 +87,9 @@ class Signing:
     until: float
 
 
-async def prepare_signing(enrolment: Enrolment, caller: Caller, proposal: Proposal, until: float) -> Signing:
+async def prepare_signing(enrolment: Enrolment, caller: Caller, seen: Seen, until: float) -> Signing:
     """What the page of the proposal needs, for each verdict what the reader's device will sign."""
-    content = proposal.content
+    proposal, content = seen.proposal, seen.proposal.content
     passkeys: Sequence[Passkey] = await enrolment.find(caller.key)
     ends = {Verdict.BREAK_GLASS: until}
     statements = {
@@ -99,7 +100,8 @@ async def prepare_signing(enrolment: Enrolment, caller: Caller, proposal: Propos
     }
     told = {"rp": enrolment.party.id, "passkeys": [one.id for one in passkeys], "statements": statements}
     data = orjson.dumps(told).decode() if passkeys else ""
-    return Signing(data, enrolment.needs(content.risk, list(passkeys)), until)
+    needed = seen.approve.signs or seen.break_glass.signs or enrolment.needs(content.risk, list(passkeys))
+    return Signing(data, needed, until)
 
 
 def read_moment(text: str) -> float:

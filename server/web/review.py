@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ...policies.engine import Engine
 from ...policies.errors import ArborgateError, Conflict, Denied, Invalid, LoginNeeded, NotThere, Reason, Refused
-from ...policies.model import INSTALLATION, Action, Caller, Decision, Question, Resource, ResourceType
+from ...policies.model import INSTALLATION, Action, Caller, Channel, Decision, Question, Resource, ResourceType
 from ...tools.cuts import shorten
 from ...tools.proposal import (
     Approval,
@@ -31,19 +30,18 @@ from ..counts import Counts
 from ..enrolment import Enrolment
 from ..following import Follower
 from ..gate import Recorder
-from ..proposals import APPLIER, VERDICT_ACTIONS
+from ..proposals import VERDICT_ACTIONS
 from ..reasons import explain_denial
 from ..steering import Command, Steering
 from ..step_up import find_login
 from ..votes import check_glass
-from .rulings import Budget, Ruling, Seen, explain, find_obstacle, rule
+from .budgets import find_budgets
+from .rulings import SIGN_THERE, SIGNED, UNSIGNED, Ruling, Seen, explain, find_obstacle, rule
 
 COMMENT_LIMIT = 2_000
 """The most characters of an approver's comment."""
 
 _RECORDS_SHOWN = 100
-_MOST_CHANGES = 1_024
-"""More changes of an app in 24 hours than any budget allows."""
 
 
 class Book(Protocol):
@@ -82,6 +80,8 @@ class Review:
     """How many seconds after breaking the glass applying must have begun."""
     enrolment: Enrolment | None = None
     """The passkeys that verdicts are signed with; None where none are used."""
+    must_sign: Callable[[Proposal], bool] = lambda _: False
+    """Whether the next approval has to be signed for the proposal ever to be applied."""
 
     async def find(self, caller: Caller, query: ProposalQuery) -> tuple[list[Seen], str]:
         """The proposals that the caller may see, newest first, and the position to go on from (`""` at the end).
@@ -106,7 +106,7 @@ class Review:
         judged = self._judge(caller, Action.PROPOSAL_READ, proposal)
         await self._record(Event.CALL_ANSWERED, caller, Action.PROPOSAL_READ, _uid(proposal), judged)
         seen = await self._steered(self._seen(caller, proposal, counts))
-        return replace(seen, budgets=self._budgets(proposal, counts))
+        return replace(seen, budgets=find_budgets(self.engine(), proposal, self._apps(proposal), counts, self.clock()))
 
     async def look_again(self, caller: Caller, proposal_id: str) -> Seen:
         """What has become of a proposal that was shown by `get`, which has it on record that the caller follows it; what
@@ -137,9 +137,9 @@ class Review:
         proposal = await self._find(caller, proposal_id)
         counts = await self.book.counts(proposal)
         action, uid = VERDICT_ACTIONS[verdict], _uid(proposal)
-        judged = self._judge(caller, action, proposal, counts)
         now, breaking = self.clock(), verdict is Verdict.BREAK_GLASS
         assertion = assertion if self.enrolment else None
+        judged = self._judge(caller, action, proposal, counts, signed=assertion is not None)
         approval = Approval(
             proposal=proposal.id,
             digest=proposal.digest,
@@ -153,7 +153,9 @@ class Review:
             assertion=assertion,
         )
         try:
-            self._check(caller, proposal, action, judged.decision, counts)
+            self._check(caller, proposal, action, self._decide_signed(caller, action, proposal, counts), counts)
+            if assertion is None and self._has_to_sign(caller, action, proposal, counts):
+                raise Refused(UNSIGNED, hint=SIGN_THERE)
             _check_digest(proposal, digest)
             if breaking:
                 check_glass(approval, self.glass_lasts)
@@ -230,9 +232,12 @@ class Review:
         """Whether the caller may do this about the proposal now, in words that say why."""
         if obstacle := find_obstacle(caller, proposal, action, self.clock()):
             return Ruling(False, obstacle)
-        decision = self._decide(caller, action, proposal, counts)
+        decision = self._decide_signed(caller, action, proposal, counts)
+        signs = decision.allowed and self._has_to_sign(caller, action, proposal, counts)
+        if signs and caller.channel is not Channel.PAGES:
+            return Ruling(False, f"{UNSIGNED} {SIGN_THERE}", decision.policies, signs=True)
         if decision.allowed:
-            return rule(decision, None)
+            return replace(rule(decision, None), signs=signs)
         login = self._find_login(caller, proposal, action, counts)
         return rule(decision, login, self._explain(caller, proposal, decision))
 
@@ -323,19 +328,40 @@ class Review:
         judges = any(ruling.allowed for ruling in (seen.approve, seen.reject, seen.break_glass, seen.review))
         return replace(seen, personal=judges or self.reads_personal(caller, proposal))
 
+    def _decide_signed(self, caller: Caller, action: Action, proposal: Proposal, counts: Counts) -> Decision:
+        """What policy says of it when it is signed with a passkey, where there are any."""
+        return self._judge(caller, action, proposal, counts, signed=self.enrolment is not None).decision
+
+    def _has_to_sign(self, caller: Caller, action: Action, proposal: Proposal, counts: Counts) -> bool:
+        """Whether policy lets the caller do it with a passkey's signature alone."""
+        if self.enrolment is None or action not in SIGNED:
+            return False
+        unsigned = self._decide(caller, action, proposal, counts)
+        return not unsigned.allowed or (action is Action.PROPOSAL_APPROVE and self.must_sign(proposal))
+
     def _decide(self, caller: Caller, action: Action, proposal: Proposal, counts: Counts | None = None) -> Decision:
         return self._judge(caller, action, proposal, counts).decision
 
     def _judge(
-        self, caller: Caller, action: Action, proposal: Proposal | None = None, counts: Counts | None = None
+        self,
+        caller: Caller,
+        action: Action,
+        proposal: Proposal | None = None,
+        counts: Counts | None = None,
+        *,
+        signed: bool = False,
     ) -> Judged:
         """The decision over the proposal under each app it touches: every one must allow. Without a proposal it is one
         over the installation. A proposal without changes touches nothing that anybody could be allowed to decide on."""
         engine, now = self.engine(), self.clock()
         apps = self._apps(proposal) if proposal else []
         resources = proposal_resources(proposal, apps) if proposal else (INSTALLATION,)
-        contexts = [counts.context(action, proposal, app.id, caller.key, now) for app in apps if counts and proposal]
-        question = Question(caller, action, resources, tuple(contexts), now)
+        told = [
+            counts.context(action, proposal, app.id, caller.key, now, signed=signed)
+            for app in apps
+            if counts and proposal
+        ]
+        question = Question(caller, action, resources, tuple(told), now)
         return Judged(engine.answer(question), question, engine.digest)
 
     def _explain(self, caller: Caller, proposal: Proposal, decision: Decision) -> str:
@@ -344,24 +370,9 @@ class Review:
 
     def _find_login(self, caller: Caller, proposal: Proposal, action: Action, counts: Counts) -> LoginNeeded | None:
         def allows(other: Caller) -> bool:
-            return self._decide(other, action, proposal, counts).allowed
+            return self._decide_signed(other, action, proposal, counts).allowed
 
         return find_login(caller, action, allows, acr_values=self.acr_values, now=self.clock())
-
-    def _budgets(self, proposal: Proposal, counts: Counts) -> tuple[Budget, ...]:
-        """Per app, how much of its budget is used; what it is, is found by asking policy what the applier could apply."""
-        engine, now, apps = self.engine(), self.clock(), self._apps(proposal)
-        budgets = []
-        for app, resource in zip(apps, proposal_resources(proposal, apps), strict=True):
-
-            def denies(count: int, resource: Resource = resource) -> bool:
-                context = (("applied_today", count),)
-                return not engine.decide(APPLIER, Action.PROPOSAL_APPLY, resource, context, at=now).allowed
-
-            most = bisect_left(range(_MOST_CHANGES), True, key=denies)
-            known = 0 < most < _MOST_CHANGES
-            budgets.append(Budget(app.id.rpartition("/")[2], counts.applied(app.id, now), most if known else None))
-        return tuple(budgets)
 
     def _apps(self, proposal: Proposal) -> list[Resource]:
         return [self.tree.resource(app_id) for app_id in touched(proposal)]

@@ -10,6 +10,12 @@ from ...policies.model import Action, Basis, Caller, Decision
 from ...tools.proposal import Hold, Proposal, ProposalState
 from ..steering import STEERED
 
+UNSIGNED = "This has to be signed with your passkey."
+SIGN_THERE = "Decide on its page in the browser; passkeys are enrolled under /passkeys."
+
+SIGNED = frozenset({Action.PROPOSAL_APPROVE, Action.PROPOSAL_BREAK_GLASS})
+"""What a passkey's signature can be needed for: to stop something takes less."""
+
 _VERBS: Mapping[Action, str] = {
     Action.PROPOSAL_APPROVE: "approve",
     Action.PROPOSAL_BREAK_GLASS: "break the glass for",
@@ -32,12 +38,14 @@ _DENIALS = {
 class Ruling:
     """Whether the caller may do this now: `why` in words, and the ids of the policies that decided.
 
-    `login` is what would do where a more recent or a stronger login of the same person would be allowed."""
+    `login` is what would do where a more recent or a stronger login of the same person would be allowed; `signs` says
+    that it has to be signed with their passkey."""
 
     allowed: bool
     why: str
     policies: tuple[str, ...] = ()
     login: LoginNeeded | None = None
+    signs: bool = False
 
     @property
     def login_helps(self) -> bool:

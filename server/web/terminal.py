@@ -67,13 +67,15 @@ class SteerBody(BaseModel):
 
 
 class RulingBody(BaseModel):
-    """Whether the caller may give a verdict, as `Ruling`; with `login_helps`, by which login (RFC 9470)."""
+    """Whether the caller may give a verdict, as `Ruling`; with `login_helps`, by which login (RFC 9470); `signs`: only on
+    the page, with their passkey."""
 
     allowed: bool
     why: str
     policies: tuple[str, ...]
     login_helps: bool
     acr_values: tuple[str, ...] = ()
+    signs: bool = False
 
     @classmethod
     def of(cls, ruling: Ruling) -> RulingBody:
@@ -83,6 +85,7 @@ class RulingBody(BaseModel):
             policies=ruling.policies,
             login_helps=ruling.login_helps,
             acr_values=ruling.login.acr_values if ruling.login else (),
+            signs=ruling.signs,
         )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 
 import cedarpy
 
-from arborgate.policies.context import find_login_age
+from arborgate.policies.context import UNTOLD, find_login_age
 from arborgate.policies.engine import LoadedPolicies
 from arborgate.policies.model import (
     COUNTED,
@@ -58,7 +58,7 @@ def decide_plainly(
         "itself": caller.itself,
         "strict": not lists and _is_strict(_find_environments([resource])),
         "trust": str(around.agents.trust(caller.agent, caller.actors, direct=direct)),
-        **{name: counted.get(name, 2**53) for name in COUNTED.get(action, ())},
+        **{name: counted.get(name, UNTOLD.get(name, 2**53)) for name in COUNTED.get(action, ())},
     }
     if action.group in (*_OF_LOGINS, ActionGroup.APPLY):
         nearest = _find_environments([resource])

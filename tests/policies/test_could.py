@@ -7,7 +7,7 @@ import pytest
 
 from arborgate.policies.engine import Engine
 from arborgate.policies.loader import load_policies
-from arborgate.policies.model import COUNTED, Action, Basis, Caller, Channel
+from arborgate.policies.model import Action, Basis, Caller, Channel
 from tests.policies.writing import TRUSTING, app, load_alone, person, proposal
 
 
@@ -68,12 +68,39 @@ def test_what_nobody_counted_is_taken_as_very_large(tmp_path: Path) -> None:
     )
     asked = proposal(app("shop"), person("dana"))
 
-    for action, least in ((Action.PROPOSAL_APPROVE, 6), (Action.PROPOSAL_APPLY, 6), (Action.PROPOSAL_BREAK_GLASS, 1)):
-        counted = COUNTED[action][-1]
+    for action, counted, least in (
+        (Action.PROPOSAL_APPROVE, "applied_today", 6),
+        (Action.PROPOSAL_APPLY, "applied_today", 6),
+        (Action.PROPOSAL_BREAK_GLASS, "unreviewed", 1),
+    ):
         assert engine.decide(person(), action, asked, ((counted, least - 1),)).allowed, action
         assert not engine.decide(person(), action, asked, ((counted, least),)).allowed, action
         assert engine.decide(person(), action, asked).basis is Basis.FORBID, action
         assert engine.could(person(), action), action
+
+
+def test_what_nobody_says_of_approvals_is_that_there_are_none_and_none_is_signed(tmp_path: Path) -> None:
+    engine = engine_of(
+        tmp_path,
+        """
+        @id("all") permit (principal, action, resource);
+        @id("signed") forbid (principal, action in [Action::"proposal:approve", Action::"proposal:break_glass"], resource)
+        unless { context.signed };
+        @id("two") forbid (principal, action == Action::"proposal:apply", resource)
+        unless { context.approvals >= 2 && context.signed_approvals >= 1 };
+        """,
+    )
+    asked = proposal(app("shop"), person("dana"))
+
+    for action in (Action.PROPOSAL_APPROVE, Action.PROPOSAL_BREAK_GLASS):
+        assert "signed" not in engine.decide(person(), action, asked, (("signed", True),)).policies, action
+        assert "signed" in engine.decide(person(), action, asked).policies, action
+        assert engine.could(person(), action), action
+    for approvals, signed, denied in ((2, 1, False), (1, 1, True), (2, 0, True)):
+        context = (("approvals", approvals), ("signed_approvals", signed))
+        assert ("two" in engine.decide(person(), Action.PROPOSAL_APPLY, asked, context).policies) is denied
+    assert "two" in engine.decide(person(), Action.PROPOSAL_APPLY, asked).policies
+    assert engine.could(person(), Action.PROPOSAL_APPLY)
 
 
 def test_could_offers_nothing_when_deciding_fails(shipped: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,6 +80,8 @@ TESTS = [
     "context has calendar && context.calendar.frozen",
     "context has calendar && !context.calendar.closed",
     "context has applied_today && context.applied_today >= 3",
+    "context has approvals && context.approvals >= 2",
+    "context has signed && context.signed",
     "{of: context} == {of: context} && context.bound",
     'action in Action::"read"',
 ]
@@ -195,7 +197,7 @@ def compare(
 ) -> None:
     """Single decisions, lists by an engine that knows the caller and by a new one, and what could be."""
     caller, action, around = question.caller, question.action, engine.surroundings
-    context = tuple((name, counted) for name in COUNTED.get(action, ()))
+    context = tuple((name, counted > 0 if name == "signed" else counted) for name in COUNTED.get(action, ()))
     expected = [decide_plainly(loaded, question, each, dict(context), around) for each in resources]
     allowed = [each.allowed for each in expected]
 

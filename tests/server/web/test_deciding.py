@@ -226,4 +226,4 @@ async def test_what_people_decide_on_can_be_decided_again_from_the_log_alone(wor
         assert (again.allowed, again.policies) == (record.decision == "allow", record.policies)
     (approved,) = [record for record, _ in found if record.event is Event.CALL_INTENDED]
     assert approved.decided_at == world.clock()
-    assert approved.context == ({"applied_today": 0},)
+    assert approved.context == ({"applied_today": 0, "signed": False},)
