@@ -88,6 +88,12 @@ def load_record_key(path: Path) -> OKPKey:
     return key
 
 
+def read_public_key(path: Path | None) -> OKPKey | None:
+    """The public half of `record.signing_key_file`, which heads are checked with; None where nothing signs. Raises
+    `BadConfiguration`."""
+    return OKPKey.import_key(load_record_key(path).as_dict(private=False)) if path else None
+
+
 def _parse(payload: bytes) -> SignedHead:
     try:
         body: Any = orjson.loads(payload)
