@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Sequence
 from itertools import combinations
 
@@ -37,6 +38,7 @@ from .approvers import Pinned
 from .counts import Counts
 from .git_checks import GitChecks, is_value
 from .identity.roles import grants_of, roles_of
+from .lifetimes import check_given, check_lifetime
 from .parents import Parents
 from .proposals import APPLIER, VERDICT_ACTIONS, approvals_needed
 from .thresholds import Thresholds
@@ -69,6 +71,7 @@ class Verifier:
         pinned: Pinned | None = None,
         parents: Parents | None = None,
         clean: Callable[[str], str] = str,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """`pinned` are the approvers who count, by their own passkeys; without them `serve`'s signature is enough.
         `parents` are the parent apps that may approve what lies below them.
@@ -82,7 +85,7 @@ class Verifier:
         self._pinned = pinned
         self._parents = parents
         self._clean = clean
-        self._thresholds = Thresholds(engine, tree.resource, settings.proposals)
+        self._clock = clock
         self._git = GitChecks(settings.git, tree)
 
     def check_content(self, content: Content) -> None:
@@ -91,6 +94,7 @@ class Verifier:
         seen from here; and the requester may ask for them."""
         if not content.changes:
             raise Refused("The proposal changes nothing.")
+        check_lifetime(content, self._settings.proposals.expire_after, self._clock())
         for change in content.changes:
             self._check_target(change)
             _check_fields(change)
@@ -209,6 +213,7 @@ class Verifier:
             raise Refused(f"The approval by {name} is a parent app's, and the applier takes none.")
         else:
             self._parents.check(approval, content, digest)
+        check_given(approval, self._clock())
         if approval.proposal != content.id or approval.digest != digest:
             raise Refused(f"The approval by {name} is about something else.")
         if approval.verdict is Verdict.REJECT:

@@ -32,12 +32,15 @@ from .verification import Verifier
 
 GROUP = "appliers"
 
-_TAKEN = 16
-_AT_ONCE = 16
+_AT_ONCE = 64
+"""How many proposals are at work at once: most of them wait for health, or for people."""
 _BLOCK_MS = 300
 _ROUND = 0.3
 _TRY_AGAIN = 3.0
 """Seconds after which an entry that nobody finished is looked at again, unless leases are even shorter."""
+_PATIENCE = 60.0
+"""Seconds after which it is a warning that a proposal still waits for something."""
+_REMEMBERED = 1_000
 _APPLIED_FROM = (ProposalState.APPROVED, ProposalState.APPLYING, ProposalState.FAILED)
 
 log = logging.getLogger(__name__)
@@ -68,6 +71,9 @@ class Worker:
         self._gates = gates
         self._consumer = secrets.token_hex(8)
         self._at_work: dict[str, asyncio.Task[None]] = {}
+        self._entries: dict[str, list[str]] = {}
+        self._patience: dict[str, tuple[float, float]] = {}
+        self._reached = "0-0"
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`. What is at work then is left where it stands, for the next applier to resume."""
@@ -79,8 +85,9 @@ class Worker:
                         await self._join()
                         joined = True
                     await self._book.expire_due()
-                    for entry, proposal_id in await self._take():
-                        self._start(entry, proposal_id)
+                    for take in (self._take_over, self._take_new):
+                        for entry, proposal_id in await take():
+                            self._start(entry, proposal_id)
                 except (Unavailable, Unrecorded) as error:
                     log.warning("waiting: %s %s", error.message, error.detail)
                     joined = False
@@ -114,6 +121,7 @@ class Worker:
         try:
             self._verifier.check_content(content)
             for index, change in enumerate(content.changes):
+                self._gates.prober.check(change)
                 live = await self._writer.read(change.target)
                 if live is None:
                     raise Refused(f"{change.target} is gone.")
@@ -263,41 +271,81 @@ class Worker:
                 if not str(error).startswith("BUSYGROUP"):
                     raise
 
-    async def _take(self) -> Sequence[tuple[str, str]]:
-        """New entries, and those that were left unfinished: each an entry id and a proposal id."""
-        idle, work, redis = int(min(self._leases.seconds, _TRY_AGAIN) * 1000), self._book.store.work, self._state.redis
-        free = _AT_ONCE - len(self._at_work)
-        if free <= 0:
-            await asyncio.sleep(_ROUND)
+    async def _take_over(self) -> Sequence[tuple[str, str]]:
+        """Some entries that were left unfinished, by whomever: each an entry id and a proposal id."""
+        idle, work = int(min(self._leases.seconds, _TRY_AGAIN) * 1000), self._book.store.work
+        if not self._free:
             return ()
         with reaching_state():
-            claimed = await redis.xautoclaim(work, GROUP, self._consumer, idle, "0-0", count=_TAKEN)
-            fresh = await redis.xreadgroup(GROUP, self._consumer, {work: ">"}, count=free, block=_BLOCK_MS)
-        entries = list(cast("list[tuple[str, dict[str, str] | None]]", claimed[1]))
-        for _, more in cast("list[tuple[str, list[tuple[str, dict[str, str]]]]]", fresh or []):
-            entries.extend(more)
-        return [(entry, (fields or {}).get("proposal", "")) for entry, fields in entries if entry]
+            # From where the last look ended: else those at the front would keep the others from their turn.
+            answer = await self._state.redis.xautoclaim(
+                work, GROUP, self._consumer, idle, self._reached, count=self._free
+            )
+        self._reached = cast("str", answer[0])
+        return _name_proposals(cast("list[tuple[str, dict[str, str] | None]]", answer[1]))
+
+    async def _take_new(self) -> Sequence[tuple[str, str]]:
+        """New entries, as soon as there are any."""
+        if not self._free:
+            await asyncio.sleep(_ROUND)
+            return ()
+        work = self._book.store.work
+        with reaching_state():
+            answer = await self._state.redis.xreadgroup(
+                GROUP, self._consumer, {work: ">"}, count=self._free, block=_BLOCK_MS
+            )
+        taken = cast("list[tuple[str, list[tuple[str, dict[str, str] | None]]]]", answer or [])
+        return [named for _, entries in taken for named in _name_proposals(entries)]
+
+    @property
+    def _free(self) -> int:
+        """How many more may be taken."""
+        return max(_AT_ONCE - len(self._at_work), 0)
 
     def _start(self, entry: str, proposal_id: str) -> None:
-        """One task per proposal; another entry for it waits in the stream."""
+        """One task per proposal: another entry for one that is at work has its turn right after."""
+        waiting = self._entries.setdefault(proposal_id, [])
+        if entry not in waiting:
+            waiting.append(entry)
         if proposal_id not in self._at_work:
-            task = asyncio.create_task(self._finish(entry, proposal_id), name=f"proposal {proposal_id}")
+            task = asyncio.create_task(self._finish(proposal_id), name=f"proposal {proposal_id}")
             self._at_work[proposal_id] = task
-            task.add_done_callback(lambda _: self._at_work.pop(proposal_id, None))
+            task.add_done_callback(lambda _: self._forget(proposal_id))
 
-    async def _finish(self, entry: str, proposal_id: str) -> None:
-        try:
-            await self.advance(proposal_id)
-            with reaching_state():
-                # In one: an entry that is acknowledged and still there would stay for ever.
-                async with self._state.redis.pipeline(transaction=True) as pipe:
-                    pipe.xack(self._book.store.work, GROUP, entry)
-                    pipe.xdel(self._book.store.work, entry)
-                    await pipe.execute()
-        except ArborgateError as error:
-            log.info("proposal %s waits: %s %s", proposal_id, error.message, error.detail)
-        except Exception:
-            log.exception("proposal %s waits: something unforeseen", proposal_id)
+    def _forget(self, proposal_id: str) -> None:
+        del self._at_work[proposal_id]
+        del self._entries[proposal_id]
+
+    async def _finish(self, proposal_id: str) -> None:
+        entries = self._entries[proposal_id]
+        while entries:
+            try:
+                await self.advance(proposal_id)
+                with reaching_state():
+                    await self._state.redis.xack(self._book.store.work, GROUP, entries[0])
+                    await self._state.redis.xdel(self._book.store.work, entries[0])
+                self._patience.pop(proposal_id, None)
+            except ArborgateError as error:
+                self._tell_waiting(proposal_id, error)
+            except Exception:
+                log.exception("proposal %s waits: something unforeseen", proposal_id)
+            entries.pop(0)
+
+    def _tell_waiting(self, proposal_id: str, error: ArborgateError) -> None:
+        """What waits for long is said aloud, less and less often."""
+        now = self._pace.clock()
+        if len(self._patience) > _REMEMBERED:  # others may have finished them
+            self._patience.clear()
+        since, patience = self._patience.setdefault(proposal_id, (now, _PATIENCE))
+        loud = now - since >= patience
+        if loud:
+            self._patience[proposal_id] = (since, patience * 2)
+        told = (proposal_id, now - since, error.message, error.detail)
+        log.log(logging.WARNING if loud else logging.INFO, "proposal %s waits since %d s: %s %s", *told)
+
+
+def _name_proposals(entries: Sequence[tuple[str, dict[str, str] | None]]) -> list[tuple[str, str]]:
+    return [(entry, (fields or {}).get("proposal", "")) for entry, fields in entries if entry]
 
 
 def _targets(proposal: Proposal) -> list[Target]:

@@ -1,6 +1,8 @@
 """The applier's loop: it takes what comes, takes over what others left, and goes on when what it needs is back."""
 
 import asyncio
+import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -103,6 +105,59 @@ async def test_an_applier_goes_on_when_redis_is_back(world: World, redis_server:
 
         await until(approved, "it is approved")
         await reached(world, proposal, "applied")
+
+
+async def test_those_that_wait_at_the_front_do_not_keep_others_from_their_turn(world: World) -> None:
+    await world.redis.xgroup_create(WORK, GROUP, id="0", mkstream=True)
+    for number in range(100):
+        await world.redis.xadd(WORK, {"proposal": f"p-{number}"})
+    await world.redis.xreadgroup(GROUP, "a-dead-one", {WORK: ">"})
+    worker = world.make_worker(seconds=0.001)
+    taken: set[str] = set()
+
+    async def all_had_a_turn() -> bool:
+        taken.update(proposal for _, proposal in await worker._take_over())
+        return len(taken) == 100
+
+    await until(all_had_a_turn, "all were taken over")
+
+
+async def test_what_comes_for_a_proposal_at_work_has_its_turn_right_after(world: World) -> None:
+    worker = world.make_worker(seconds=60)
+    advance, begun, go_on = worker.advance, asyncio.Event(), asyncio.Event()
+
+    async def advance_slowly(proposal_id: str) -> None:
+        await advance(proposal_id)
+        begun.set()
+        await go_on.wait()
+
+    worker.advance = advance_slowly  # type: ignore[method-assign]
+    async with running(worker):
+        proposal = await reached(world, await world.draft([world.scale("api")]), "proposed")
+        await begun.wait()
+        await world.book.decide(world.vote(proposal))
+
+        async def taken() -> bool:
+            return int((await world.redis.xpending(WORK, GROUP))["pending"]) == 2
+
+        await until(taken, "the second entry is taken while the first is at work")
+        began = time.monotonic()
+        go_on.set()
+        await reached(world, proposal, "applied")
+        assert time.monotonic() - began < 2.5, "it was left for the next round of what is taken over"
+
+
+async def test_what_waits_for_long_is_a_warning(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.cluster.answers = False
+    caplog.set_level(logging.WARNING)
+    async with running(world.worker):
+        await world.draft([world.scale("api")])
+
+        async def told() -> bool:
+            world.clock.now += 5
+            return "waits since" in caplog.text
+
+        await until(told, "a warning that it waits")
 
 
 async def test_nonsense_in_the_stream_is_dropped(world: World) -> None:

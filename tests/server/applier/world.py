@@ -172,6 +172,7 @@ class World:
             settings=self.settings,
             clusters=(CLUSTER,),
             pinned=self.pinned,
+            clock=self.clock,
             parents=self.parents,
         )
 
