@@ -18,6 +18,7 @@ from .identity.roles import limit_roles
 from .masking import Masker
 from .protected import protect_approvals
 from .settings import Settings
+from .signed_heads import read_public_key
 from .thresholds import Thresholds
 from .web.logout import LogoutHook
 from .web.pages import Pages
@@ -89,6 +90,8 @@ def build_pages(services: Services) -> list[BaseRoute]:
         acr_values=settings.identity.step_up.acr_values,
         glass_lasts=settings.proposals.break_glass_lasts,
         logs=settings.record.dir,
+        replica=settings.replica,
+        record_key=read_public_key(settings.record.signing_key_file),
         denied=services.denied,
         passkeys=settings.proposals.passkeys,
         must_sign=thresholds.must_sign,

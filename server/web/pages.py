@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+from joserfc.jwk import OKPKey
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import Scope
@@ -41,6 +42,7 @@ from .passkey_pages import PasskeyPages
 from .policy_pages import PolicyPages
 from .moved import Live, Lookout
 from .provider import Provider
+from .record_pages import RecordPages
 from .render import Renderer
 from .review import Book, Review
 from .sessions import Sessions
@@ -62,7 +64,8 @@ class Pages:
     `acr_values` are the provider's kinds of login, the weakest first. `glass_lasts` is how many seconds after breaking
     the glass applying must have begun. `must_sign` says whether the next approval of a proposal has to be signed.
     `live` reads the objects that changes are of, with credentials that can only read.
-    `logs` is the folder of the record, for deciding again what is on it.
+    `logs` is the folder of the record, for deciding again what is on it and for proving it; `record_key` is the public half
+    of what signs the log of `replica` there.
     `clock` is seconds since the epoch.
     """
 
@@ -89,6 +92,8 @@ class Pages:
     denied: DenyList | None = None
     glass_lasts: float = 900.0
     logs: Path = Path()
+    replica: str = ""
+    record_key: OKPKey | None = None
     passkeys: PasskeyUse = PasskeyUse.OFF
     must_sign: Callable[[Proposal], bool] = lambda _: False
     live: Live | None = None
@@ -149,8 +154,21 @@ class Pages:
             *live,
             *passkeys,
             *PolicyPages(entrance, workbench).routes(),
+            *self._show_record(entrance).routes(),
             *terminal.routes(),
         ]
+
+    def _show_record(self, entrance: Entrance) -> RecordPages:
+        return RecordPages(
+            entrance,
+            self.engine,
+            self.records,
+            self.audit,
+            self.clock,
+            self.logs,
+            replica=self.replica,
+            key=self.record_key,
+        )
 
     def _open_enrolment(self) -> Enrolment | None:
         if self.passkeys is PasskeyUse.OFF:
