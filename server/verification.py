@@ -86,6 +86,7 @@ class Verifier:
         self._parents = parents
         self._clean = clean
         self._clock = clock
+        self._thresholds = Thresholds(engine, tree.resource, settings.proposals)
         self._git = GitChecks(settings.git, tree)
 
     def check_content(self, content: Content) -> None:
