@@ -79,6 +79,8 @@ class ProgressView:
                 said = f"Applying: {done} of {len(steps)} changes are in place and healthy."
             case ProposalState.APPLIED:
                 return f"Applied. All {len(steps)} changes are in place and healthy."
+            case ProposalState.FAILED if self.proposal.stuck:
+                return "It stopped half way, and needs a person."
             case ProposalState.FAILED:
                 undone = sum(step in _UNDONE for step in steps)
                 said = f"It failed, and is being undone: {undone} so far."
@@ -113,6 +115,8 @@ def _say(change: Change, step: Step) -> str:
             return f"written; waits for {check.app.rpartition('/')[2]} to be {gate}, {since}, {until}"
         case StepState.PENDING:
             return ""
+        case StepState.HEALTHY if check.bake:
+            return f"{since}; stays under watch until {_clock(step.at + check.bake)}"
         case StepState.UNDOING:
             return f"is being undone, {since}"
         case _:

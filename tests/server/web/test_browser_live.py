@@ -109,7 +109,8 @@ async def test_a_screen_reader_is_told_politely_and_only_what_is_new(site: World
     await page.evaluate(
         """() => {
           window.told = [];
-          new MutationObserver((all) => window.told.push(...all.map((one) => one.target.closest("[data-live]").dataset.live)))
+          const name = (one) => one.target.closest("[data-live]").dataset.live;
+          new MutationObserver((all) => window.told.push(...all.map(name)))
             .observe(document.body, {childList: true, characterData: true, subtree: true});
         }"""
     )
