@@ -47,7 +47,8 @@ async def run_applier(settings: Settings, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
         base = await stack.enter_async_context(open_foundation(settings, configured, replica=replica, workloads=False))
         await stack.enter_async_context(running(base.argocd.run()))
-        writer, prober = await stack.enter_async_context(open_writers(ClusterWriter(base.clusters), settings, base.tree)), await stack.enter_async_context(open_prober(settings))
+        writer = await stack.enter_async_context(open_writers(ClusterWriter(base.clusters), settings, base.tree))
+        prober = await stack.enter_async_context(open_prober(settings))
         book = ProposalBook(base.state, base.audit, settings.proposals, clean=base.redactor.clean_text)
         parents = Parents.of(settings, base.tree, base.clusters.names, base.redactor.clean_text)
         worker = Worker(
