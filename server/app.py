@@ -22,7 +22,7 @@ from ..tools.argocd.source import ArgoCD
 from ..tools.git.source import GitSource
 from ..tools.kubernetes.source import Clusters
 from ..tools.redis.source import RedisState, open_redis_state
-from ..tools.tool import Context
+from ..tools.tool import Context, Effect
 from ..tools.tree import AppTree
 from .audit import AuditLog
 from .background import running
@@ -51,10 +51,13 @@ from .readiness import Readiness
 from .record_stream import RecordStream
 from .redaction import Redactor
 from .settings import Settings
+from .showing import Showing, open_showing
 from .state import State
 
 if TYPE_CHECKING:
     from anyio import AsyncFile
+
+_PROPOSING = tuple(tool.name for tool in TOOLS if tool.effect is Effect.PROPOSES)
 
 _FIRST_SYNC_SECONDS = 5.0
 """How long a call may wait for the first list of the clusters; afterwards it answers and says how old its facts are."""
@@ -81,6 +84,7 @@ class Services:
     own_keys: OwnKeys
     children: ChildTokens | None
     readiness: Readiness
+    showing: Showing | None
     web: httpx2.AsyncClient
 
 
@@ -176,6 +180,7 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
             own_keys=own,
             children=children,
             readiness=Readiness(argocd, proposals, policies, metrics),
+            showing=await stack.enter_async_context(open_showing(settings.notify.elicit, state, proposals, audit)),
             web=web,
         )
 
@@ -190,7 +195,8 @@ async def serve_http(settings: Settings, stop: asyncio.Event) -> None:
         async with open_services(settings, replica=settings.replica) as services, open_notifications(services):
             app = build_app(
                 settings=settings.http,
-                server=build_server(services.gate, TOOLS, requester),
+                server=build_server(services.gate, TOOLS, requester, services.showing),
+                showing=_PROPOSING if services.showing else (),
                 gate=services.gate,
                 identity=services.identity,
                 resource=protect_mcp(settings.http.url, settings.identity),
@@ -252,7 +258,7 @@ async def serve_stdio(settings: Settings, acting_as: str, stop: asyncio.Event) -
     caller = local_caller(acting_as, local, settings.roles)
     async with open_services(settings, replica=_stdio_replica(settings.replica)) as services:
         gate = Limited(services.gate, services.limits)
-        server: Server[Any] = build_server(gate, TOOLS, lambda _ctx: caller)
+        server: Server[Any] = build_server(gate, TOOLS, lambda _ctx: caller, services.showing)
         lines = Lines()
         # Of a file, the SDK asks only for its lines.
         async with stdio_server(stdin=cast("AsyncFile[str]", lines)) as (read, write):

@@ -65,11 +65,15 @@ class Cleaner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a call gives back: `structured` fits the tool's result model, `text` says the same; or `error` alone."""
+    """What a call gives back: `structured` fits the tool's result model, `text` says the same; or `error` alone.
+
+    After a call that proposed something, `proposal` is its id and `page` where a person approves it, `""` for none."""
 
     structured: Mapping[str, Any] | None
     text: str
     error: ArborgateError | None = None
+    proposal: str = ""
+    page: str = ""
 
 
 @dataclass(slots=True)
@@ -255,7 +259,8 @@ class Gate:
         found = await prepare(tool, params, await run(params), clean=clean, again=run)
         call.size, call.redactions = found.size, found.redactions
         call.proposal = str(found.data.get("proposal", "")) if tool.effect is Effect.PROPOSES else ""
-        return Answer(found.data, found.text)
+        page = str(found.data.get("page") or "") if call.proposal else ""
+        return Answer(found.data, found.text, proposal=call.proposal, page=page)
 
     async def _fail(self, call: _Call, error: ArborgateError) -> Answer:
         event = Event.CALL_DENIED if _is_denial(call, error) else Event.CALL_FAILED

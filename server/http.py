@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -189,10 +189,12 @@ def build_app(
     readiness: Readiness,
     limits: Limits | None = None,
     certificates: ClientCertificates | None = None,
+    showing: Collection[str] = (),
     pages: Sequence[BaseRoute] = (),
     lifespan: Callable[[], AbstractAsyncContextManager[None]] | None = None,
 ) -> ASGIApp:
-    """The whole HTTP application: `/mcp`, its metadata, the probes and the approval pages."""
+    """The whole HTTP application: `/mcp`, its metadata, the probes and the approval pages. `showing` are the tools whose
+    answer may be a question first."""
     manager = StreamableHTTPSessionManager(
         server,
         json_response=True,
@@ -200,7 +202,7 @@ def build_app(
         security_settings=TransportSecuritySettings(enable_dns_rebinding_protection=False),  # the Doorkeeper's task
         max_request_body_size=settings.body_limit,
     )
-    calls = Shortcut(manager.asgi_app, gate, server.server_info_stamp)
+    calls = Shortcut(manager.asgi_app, gate, server.server_info_stamp, showing)
     authenticator = Authenticator(identity, recorder, metrics, resource, certificates)
     mcp = Authenticated(calls, authenticator, limits or Unlimited())
 

@@ -26,6 +26,7 @@ from .gate import Answer, UnknownTool
 from .prompts import PROMPTS, Prompt
 from .schemas import input_schema, output_schema
 from .scope import REFUSAL
+from .showing import Showing, no_such_state
 
 logger = logging.getLogger(__name__)
 
@@ -95,8 +96,11 @@ def describe(tool: AnyTool) -> types.Tool:
 class Doors:
     """The handlers of one MCP server; `caller_of` says who is behind a request, or raises."""
 
-    def __init__(self, gate: Calls, tools: Sequence[AnyTool], caller_of: CallerOf) -> None:
+    def __init__(
+        self, gate: Calls, tools: Sequence[AnyTool], caller_of: CallerOf, showing: Showing | None = None
+    ) -> None:
         self._gate = gate
+        self._showing = showing
         self._caller_of = caller_of
         self._described = {tool.name: describe(tool) for tool in tools}
 
@@ -106,13 +110,18 @@ class Doors:
         offered = self._gate.offered(self._caller_of(ctx))
         return types.ListToolsResult(tools=[self._described[tool.name] for tool in offered])
 
-    async def call_tool(self, ctx: RequestContext, params: types.CallToolRequestParams) -> types.CallToolResult:
+    async def call_tool(
+        self, ctx: RequestContext, params: types.CallToolRequestParams
+    ) -> types.CallToolResult | types.InputRequiredResult:
+        if params.request_state is not None:
+            return _describe(await self._finish(ctx, params))
         answer = await self._call(ctx, params.name, params.arguments or {})
         if answer.error is not None:
             if ctx.request is not None and isinstance(answer.error, CHALLENGED):
                 raise _protocol_error(answer.error)
             return _tool_error(answer.error)
-        return types.CallToolResult(content=[types.TextContent(text=answer.text)], structured_content=answer.structured)
+        shown = await self._showing.show(ctx, self._caller_of(ctx), params, answer) if self._showing else None
+        return shown or _describe(answer)
 
     async def list_resources(
         self, ctx: RequestContext, params: types.PaginatedRequestParams | None
@@ -220,6 +229,15 @@ class Doors:
             logger.exception("%s failed", ctx.method)
             raise MCPError(code=types.INTERNAL_ERROR, message="Something failed inside Arborgate.") from error
 
+    async def _finish(self, ctx: RequestContext, params: types.CallToolRequestParams) -> Answer:
+        """The answer to a call whose page was shown first."""
+        try:
+            if self._showing is None:
+                raise no_such_state()
+            return await self._showing.finish(self._caller_of(ctx), params)
+        except ArborgateError as error:
+            raise _protocol_error(error) from error
+
     def _prompt(self, ctx: RequestContext, name: str) -> Prompt:
         caller = self._caller_of(ctx)
         for prompt in PROMPTS:
@@ -236,9 +254,12 @@ class Doors:
         return answer
 
 
-def build_server(gate: Calls, tools: Sequence[AnyTool], caller_of: CallerOf) -> Server[Any]:
-    """The MCP server over the gate; the SDK speaks both protocol eras on it."""
-    doors = Doors(gate, tools, caller_of)
+def build_server(
+    gate: Calls, tools: Sequence[AnyTool], caller_of: CallerOf, showing: Showing | None = None
+) -> Server[Any]:
+    """The MCP server over the gate; the SDK speaks both protocol eras on it. `showing`: lead people to the pages of what
+    their agents propose."""
+    doors = Doors(gate, tools, caller_of, showing)
     listing = CacheHint(ttl_ms=60_000, scope="private")
     server: Server[Any] = Server(
         "arborgate",
@@ -267,6 +288,10 @@ def _structured(answer: Answer) -> Mapping[str, Any]:
     if answer.error is not None or answer.structured is None:
         raise _protocol_error(answer.error or ArborgateError("There is no answer."))
     return answer.structured
+
+
+def _describe(answer: Answer) -> types.CallToolResult:
+    return types.CallToolResult(content=[types.TextContent(text=answer.text)], structured_content=answer.structured)
 
 
 def _tool_error(error: ArborgateError) -> types.CallToolResult:

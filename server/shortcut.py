@@ -8,13 +8,18 @@ answered there. Both ways lead through the same gate to the same answer.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS
-from mcp_types import INVALID_PARAMS, PROTOCOL_VERSION_META_KEY, SERVER_INFO_META_KEY
+from mcp_types import (
+    CLIENT_CAPABILITIES_META_KEY,
+    INVALID_PARAMS,
+    PROTOCOL_VERSION_META_KEY,
+    SERVER_INFO_META_KEY,
+)
 from mcp_types.methods import validate_client_request
 from mcp_types.version import LATEST_MODERN_VERSION
 from pydantic import ValidationError
@@ -37,18 +42,23 @@ Headers = Mapping[bytes, bytes]
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """One plain `tools/call`."""
+    """One plain `tools/call`; `opens`: of a client that can show its person a page."""
 
     id: int | str
     name: str
     arguments: Mapping[str, Any]
     trace_id: str
+    opens: bool
 
 
 class Shortcut:
     """An ASGI application before the SDK's."""
 
-    def __init__(self, app: ASGIApp, gate: Calls, server_info: Mapping[str, Any]) -> None:
+    def __init__(
+        self, app: ASGIApp, gate: Calls, server_info: Mapping[str, Any], showing: Collection[str] = ()
+    ) -> None:
+        """`showing`: tools whose answer may be a question first, to clients that can ask it."""
+        self._showing = frozenset(showing)
         self._app = app
         self._gate = gate
         self._info = {SERVER_INFO_META_KEY: server_info}
@@ -61,7 +71,7 @@ class Shortcut:
             return
         message = await receive()
         asked = _read_request(message, headers)
-        if asked is None:
+        if asked is None or (asked.opens and asked.name in self._showing):
             await self._app(scope, _replay(message, receive), send)
             return
         answer = await self._gate.call(caller, asked.name, asked.arguments, trace_id=asked.trace_id)
@@ -120,7 +130,13 @@ def _read_request(message: Message, headers: Headers) -> _Asked | None:
     except ValidationError:
         return None
     trace_id = read_trace_id(params["_meta"], headers.get(b"traceparent", b"").decode("latin-1"))
-    return _Asked(body["id"], name, params.get("arguments") or {}, trace_id)
+    return _Asked(body["id"], name, params.get("arguments") or {}, trace_id, _can_open(params["_meta"]))
+
+
+def _can_open(meta: Mapping[str, Any]) -> bool:
+    """As `can_open`, of capabilities that the SDK's schema has found right."""
+    elicitation = meta[CLIENT_CAPABILITIES_META_KEY].get("elicitation") or {}
+    return elicitation.get("url") is not None
 
 
 def _is_plain(body: object, name: str) -> bool:

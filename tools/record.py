@@ -35,6 +35,7 @@ class Event(StrEnum):
     LOG_SIGNED = "log:signed"
     NOTIFICATION_FAILED = "notification:failed"
     NOTIFICATION_SENT = "notification:sent"
+    PAGE_SHOWN = "page:shown"
     PARENT_ANSWERED = "parent:answered"
     PARENT_ASKED = "parent:asked"
     PARENT_REFUSED = "parent:refused"
