@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
 from arborgate.tools.redis.connection import connect
+from tests.server.applier.heist import Heist, plan_heist
 from tests.server.applier.world import World
 
 
@@ -25,3 +27,9 @@ async def world(redis: Redis) -> World:
 async def redis_world(redis: Redis) -> Callable[..., World]:
     """Makes a world that differs from the usual one."""
     return partial(World, redis)
+
+
+@pytest.fixture
+async def heist(world: World, tmp_path: Path) -> Heist:
+    """The applier pins Ana, Bob and the responder Rita."""
+    return plan_heist(world, tmp_path)
