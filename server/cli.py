@@ -102,12 +102,14 @@ def _mount(first: str) -> None:
         return
     from .cli_approvers import commands as approvers
     from .cli_deny import commands as deny
+    from .cli_doctor import doctor
     from .cli_keys import commands as keys
     from .cli_policy import commands as policy
     from .cli_proposals import commands as proposals
     from .cli_record import commands as record
     from .demo.cli import commands as demo
 
+    commands.command()(doctor)
     commands.add_typer(approvers, name="approvers")
     commands.add_typer(demo, name="demo")
     commands.add_typer(deny, name="deny")
