@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import httpx2
@@ -30,6 +31,7 @@ from .cursors import Cursors
 from .fingerprints import Fingerprints
 from .foundation import open_foundation
 from .gate import CallerPolicy, Gate
+from .gates import hold_to
 from .http import build_app, requester
 from .identity.authentication import Identity, Safeguards
 from .identity.callers import local_caller
@@ -109,6 +111,7 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
             count_broken=metrics.count_broken_glass,
             clean=base.redactor.clean_text,
             quorum=thresholds.find_needed,
+            hold=partial(hold_to, tree=base.tree, settings=settings.applier),
         )
         cursors = await Cursors.shared(state)
         fingerprints = await Fingerprints.shared(state, settings.redaction.fingerprint_key_file)

@@ -56,7 +56,7 @@ class ProbeSettings(Section):
 class GateSettings(Section):
     """What has to hold before the next wave of changes begins, and before a proposal counts as applied."""
 
-    bake: Mapping[str, Annotated[float, Field(ge=0, le=86_400)]] = Field(
+    bake: Mapping[str, Annotated[int, Field(ge=0, le=86_400)]] = Field(
         default_factory=dict, description="environment: seconds that a wave has to stay healthy; default 0"
     )
     watch_siblings: bool = Field(

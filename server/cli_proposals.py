@@ -321,6 +321,10 @@ def _print_change(number: int, change: Change, rehearsed: Rehearsed | None) -> N
     undo = "can be undone" if change.undo is not None else "can't be undone"
     typer.echo(f"   Undo: {undo}{': ' if change.undo_note else ''}{reveal(change.undo_note)}")
     typer.echo(f"   Worked when: {reveal(change.check.app)} is {change.check.health} within {change.check.timeout} s")
+    if change.check.bake:
+        typer.echo(f"   And stays so for {change.check.bake} s")
+    for probe in change.check.probes:
+        typer.echo(f"   And {reveal(str(probe))}")
     if rehearsed is not None:
         typer.echo(f"   Dry run: {'accepted' if rehearsed.ok else f'refused: {reveal_line(rehearsed.refusal)}'}")
         for warning in rehearsed.warnings:

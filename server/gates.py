@@ -10,6 +10,7 @@ from ..policies.errors import Unavailable
 from ..tools.app import AppId
 from ..tools.argocd.changes import API
 from ..tools.change import Change, JsonObject, Target, Writer
+from ..tools.environments import UNASSIGNED
 from ..tools.proposal import Proposal, Step, StepState
 from ..tools.tree import AppTree
 from .applier_settings import GateSettings
@@ -39,6 +40,16 @@ class Look:
         return self.progress is Progress.DONE
 
 
+def hold_to(change: Change, *, tree: AppTree, settings: GateSettings) -> Change:
+    """The change as these settings want it: with the bake time of its environment and the probes of its app, if it has
+    not more already."""
+    app, check = change.target.app, change.check
+    node = tree.get(AppId(*app.split("/")))
+    bake = max(check.bake, settings.bake.get(node.app.environment if node else UNASSIGNED, 0))
+    probes = tuple(dict.fromkeys((*check.probes, *settings.probes.of(app))))
+    return change.model_copy(update={"check": check.model_copy(update={"bake": bake, "probes": probes})})
+
+
 class Gates:
     """The gates of one applier, by its own tree, probes and settings."""
 
@@ -59,11 +70,9 @@ class Gates:
         self._baselines = baselines
         self._settings = settings
 
-    def bake(self, change: Change) -> float:
+    def bake(self, change: Change) -> int:
         """Seconds that the change has to stay well: what was approved, or more where the settings say so."""
-        node = self._tree.get(AppId(*change.target.app.split("/")))
-        environment = node.app.environment if node else ""
-        return max(float(change.check.bake), self._settings.bake.get(environment, 0.0))
+        return hold_to(change, tree=self._tree, settings=self._settings).check.bake
 
     async def open(self, proposal: Proposal) -> Watch:
         """Notes who is well beside the changes, before the first is begun; later it is what was noted then."""

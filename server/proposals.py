@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..policies.errors import ArborgateError, Conflict, Denied, Invalid, NotThere, Reason, Refused
 from ..policies.model import Action, Binding, Caller, Channel
-from ..tools.change import Rehearsal
+from ..tools.change import Change, Rehearsal
 from ..tools.proposal import (
     Approval,
     Content,
@@ -114,9 +114,11 @@ class ProposalBook:
         count_broken: Callable[[], None] = lambda: None,
         clean: Callable[[str], str] = str,
         quorum: Callable[[Content], int] | None = None,
+        hold: Callable[[Change], Change] = lambda change: change,
     ) -> None:
         """`quorum` finds how many have to approve what is drafted here; without it the settings say. `count_broken` is called for each glass that is broken here. `clean` takes secrets out of what agents and
-        systems say before it is kept, so that it is never kept anywhere and an approval is of what is shown."""
+        systems say before it is kept, so that it is never kept anywhere and an approval is of what is shown.
+        `hold` adds to a change what the settings ask of its app."""
         self.store = ProposalStore(state)
         self.follower = Follower(self.store)
         self._audit = audit
@@ -125,6 +127,7 @@ class ProposalBook:
         self._count_broken = count_broken
         self._clean = clean
         self._quorum = quorum
+        self._hold = hold
 
     def new_id(self) -> str:
         """An id that no proposal has, for a draft whose changes name it."""
@@ -144,7 +147,7 @@ class ProposalBook:
             risk=draft.risk,
             factors=draft.factors,
             approvals_needed=approvals_needed(self._settings, draft.risk),
-            changes=draft.changes,
+            changes=tuple(map(self._hold, draft.changes)),
             evidence=tuple(one.model_copy(update={"note": self._clean(one.note)}) for one in draft.evidence),
         )
         if self._quorum:

@@ -2,13 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 
 from arborgate.policies.errors import Unavailable
+from arborgate.server.applier_settings import GateSettings, ProbeSettings
+from arborgate.server.gates import hold_to
+from arborgate.server.proposals import ProposalBook
 from arborgate.server.settings import Settings
 from arborgate.tools.change import Change, Target
+from arborgate.tools.probes import RedisProbe
 from tests.server.applier.cluster import make_app
 from tests.server.applier.test_crashes import Crash, resume, swap
 from tests.server.applier.world import CLUSTER, World
@@ -316,3 +321,31 @@ async def test_a_tree_that_is_too_old_says_nothing_of_harm(world: World) -> None
     when_asleep(world, age)
     await world.worker.advance(proposal.id)
     assert (await world.book.get(proposal.id)).state == "applied"
+
+
+# What is asked of a change
+
+
+async def test_what_the_settings_ask_is_part_of_what_is_approved(world: World) -> None:
+    configure(world, bake={"production": 45})
+    hold = partial(hold_to, tree=world.tree, settings=world.settings.applier)
+    book = ProposalBook(world.state, world.audit, world.settings.proposals, world.clock, hold=hold)
+    world.book = book
+    proposal = await world.propose(world.scale("db"), bake(world.scale("api"), 90))
+    assert proposal.state == "proposed", proposal.state_note
+    assert [change.check.bake for change in proposal.content.changes] == [45, 90]
+
+
+def test_what_the_settings_ask_is_the_more_of_both(world: World) -> None:
+    own, shared = RedisProbe(source="cache"), RedisProbe(source="cache", replicas=1)
+    asked = {"api": (shared,), "main/argocd/web": (own,), "web": (shared,)}
+    settings = GateSettings(bake={"production": 45, "unassigned": 7}, probes=ProbeSettings(apps=asked))
+    hold = partial(hold_to, tree=world.tree, settings=settings)
+    api = hold(bake(world.scale("api"), 10)).check
+    assert (api.bake, api.probes) == (45, (shared,))
+    assert hold(hold(world.scale("api"))) == hold(world.scale("api"))
+    assert hold(world.scale("web")).check.probes == (own,), "the whole id wins over the name"
+    assert hold(world.scale("db")).check.probes == ()
+    away = world.scale("db")
+    world.tree.remove(world.node("db").app.id)
+    assert hold(away).check.bake == 7

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from arborgate.server.web.words import Mark, read_diff, reveal, show_distance, show_duration
+from arborgate.tools.change import Check
+from arborgate.tools.probes import HaproxyProbe, RedisProbe
 from arborgate.tools.risk import Risk
 from arborgate.tools.tree import Health
 from tests.server.web.world import World, make_caller, make_change, make_factor, open_world
@@ -122,6 +124,17 @@ async def test_a_proposal_shows_all_that_is_approved(world: World) -> None:
         "orders-api Degraded target environment production",
     ):
         assert fact in text.replace("  ", " "), fact
+
+
+async def test_how_long_it_bakes_and_what_is_probed_is_shown(world: World) -> None:
+    probes = (RedisProbe(source="cache", replicas=2), HaproxyProbe(endpoint="edge", backend="be_shop", up=3))
+    check = Check(app="main/argocd/orders-api", bake=60, probes=probes)
+    proposal = await world.propose(make_change(check=check))
+    html = (await (await world.enter("april", "approver")).get(f"/proposals/{proposal.id}")).text
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", html))
+    assert "within 300 s, and stays so for 60 s" in text
+    assert "; the Redis cache answers, with 2 replicas at most 10 s behind" in text
+    assert "; 3 servers of be_shop are up at the HAProxy edge" in text
 
 
 async def test_the_apps_under_a_target_are_shown_as_far_as_the_reader_may_see(world: World) -> None:
