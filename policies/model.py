@@ -92,8 +92,8 @@ COUNTED: Mapping[Action, tuple[str, ...]] = {
     Action.PROPOSAL_APPROVE_WITHIN: ("applied_today", "healthy", "kinds", "proven"),
     Action.PROPOSAL_BREAK_GLASS: ("applied_today", "signed", "unreviewed"),
 }
-"""What the context of an action says that whoever asks has to find out: what nobody counted is very large, and of what nobody
-looked at the engine takes the worst (`UNTOLD` in context.py)."""
+"""What the context of an action says that whoever asks has to find out: what nobody counted is very large, and of what
+nobody looked at the engine takes the worst (`UNTOLD` in context.py)."""
 
 
 class Channel(StrEnum):

@@ -72,6 +72,16 @@ def applier(config: Config = None, log_level: LogLevel = Level.WARNING) -> None:
     _run(lambda stop: run_applier(settings, stop), log_level, settings)
 
 
+@commands.command()
+def parent(config: Config = None, log_level: LogLevel = Level.INFO) -> None:
+    """Speaks for a parent app: approves what its template allows below it, and leaves the rest to people."""
+    from .parent import run_parent
+    from .settings import read_settings
+
+    settings = read_settings(config)
+    _run(lambda stop: run_parent(settings, stop), log_level, settings)
+
+
 def _run(start: Callable[[asyncio.Event], Coroutine[Any, Any, None]], level: Level, settings: Settings) -> None:
     """Runs until done, or until SIGINT or SIGTERM asks to stop; the work in hand is finished first."""
     import uvloop
@@ -98,7 +108,7 @@ def _mount(first: str) -> None:
     own = (connect, login, logout, whoami)
     for command in own:
         commands.command()(command)
-    if first in {command.__name__ for command in (*own, serve, applier)}:
+    if first in {command.__name__ for command in (*own, serve, applier, parent)}:
         return
     from .cli_approvers import commands as approvers
     from .cli_deny import commands as deny

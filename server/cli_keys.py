@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
+import orjson
 import typer
 
 from ..policies.errors import BadConfiguration
@@ -16,6 +17,7 @@ commands = typer.Typer(help="The key pairs for approvals and for the record.", n
 
 PRIVATE, PUBLIC = "approvals.jwk", "approvals.pub.jwk"
 RECORD_PRIVATE, RECORD_PUBLIC = "record.jwk", "record.pub.jwk"
+PARENT_PRIVATE, PARENT_PUBLIC = "parent.jwk", "parent.jwks.json"
 
 
 class Purpose(StrEnum):
@@ -55,6 +57,18 @@ def make_keys(
         _write(folder / public_name, public, 0o644)
         typer.echo(f"{folder / private_name}: {for_private}")
         typer.echo(f"{folder / public_name}: {for_public}")
+
+
+@commands.command("parent")
+def make_parent_keys(
+    folder: Annotated[Path, typer.Argument(help="Where the files go; files that are there are never replaced.")],
+) -> None:
+    """Makes the Ed25519 pair of one parent app, whose private half is for its controller alone."""
+    private, public = new_signing_key()
+    _write(folder / PARENT_PRIVATE, private, 0o600)
+    _write(folder / PARENT_PUBLIC, orjson.dumps({"keys": [orjson.loads(public)]}).decode(), 0o644)
+    typer.echo(f"{folder / PARENT_PRIVATE}: for arborgate parent (controller.signing_key_file); keep it secret")
+    typer.echo(f"{folder / PARENT_PUBLIC}: for the applier (parents[].jwks_file)")
 
 
 def _write(path: Path, text: str, mode: int) -> None:

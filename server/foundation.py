@@ -63,7 +63,7 @@ async def open_foundation(
         await stack.enter_async_context(records.following(audit))
         await stack.enter_async_context(running(tell_unfinished(audit, ProposalStore(state))))
         await audit.write(Entry(event=Event.POLICY_LOADED, policy_set=policies.current.digest, surroundings=around))
-        clusters = await stack.enter_async_context(_open_clusters(configured))
+        clusters = await stack.enter_async_context(open_clusters(configured))
         environments = Environments(settings.environments)
         tree = AppTree(environments, stale_after=settings.stale_after)
         argocd = ArgoCD(
@@ -90,7 +90,7 @@ async def open_foundation(
 
 
 @asynccontextmanager
-async def _open_clusters(configured: tuple[ClusterSettings, ...]) -> AsyncIterator[Clusters]:
+async def open_clusters(configured: tuple[ClusterSettings, ...]) -> AsyncIterator[Clusters]:
     """The clusters of the settings, connected (nothing is sent yet), closed at the end."""
     clients = {one.name: await connect(one.name, one.kubeconfig, one.context) for one in configured}
     clusters = Clusters(clients)

@@ -109,11 +109,11 @@ class ParentDesk:
         try:
             statement = self._parents.read(text, app)
             proposal = await self._book.get(statement.proposal)
+            await self._use(app, statement, entry)
             if any(one.statement == text for one in proposal.approvals):
                 return  # it counts already: whoever counted it did not come to say so
             self._parents.check_scope(statement, proposal.content, digest_content(proposal.content))
             check_times(statement, self._clock())
-            await self._use(app, statement, entry)
             await self._count(statement, text, proposal)
         except (Unavailable, Unrecorded):
             raise

@@ -124,7 +124,7 @@ class Parents:
         """The ids of the parent apps that all targets lie below. What an app asks for itself is for people to decide."""
         if content.requester.itself:
             return ()
-        return [app for app, _ in self.listed() if all(map(self._is_below(app), _targets(content)))]
+        return [app for app, _ in self.listed() if all(self._is_below(app, one) for one in _targets(content))]
 
     def read(self, text: str, app: str) -> Statement:
         """What this parent app has signed; raises `Refused` for what another has, or nobody."""
@@ -140,7 +140,7 @@ class Parents:
             raise Refused("The statement is about something else.")
         if content.requester.itself:
             raise Refused("An app has asked for this by itself, so a person has to decide it.")
-        if strays := [one for one in _targets(content) if not self._is_below(statement.app)(one)]:
+        if strays := [one for one in _targets(content) if not self._is_below(statement.app, one)]:
             raise Refused(f"{strays[0]} does not lie below {statement.app}.")
         if not int(content.created_at) <= statement.iat < content.expires_at:
             raise Refused("The statement was made outside the time for it.")
@@ -206,20 +206,8 @@ class Parents:
                 return settings
         raise Refused(f"{app[:200]} is not a parent app that the applier takes approvals from.")
 
-    def _is_below(self, app: str) -> Callable[[str], bool]:
-        """Whether an app lies below this one, itself not: a parent does not move its own boundaries."""
-
-        def below(target: str) -> bool:
-            met: set[AppId] = set()
-            node: Node | None = self._node(target)
-            while node is not None and node.parent is not None and node.parent not in met:
-                if str(node.parent) == app:
-                    return True
-                met.add(node.parent)
-                node = self._tree.get(node.parent)
-            return False
-
-        return below
+    def _is_below(self, app: str, target: str) -> bool:
+        return lies_below(self._tree, self._node(target), app)
 
     def _named(self, name: str) -> Sequence[Node]:
         return [each for each in self._tree.named(name) if each.app.id.cluster in self._clusters]
@@ -233,6 +221,18 @@ class Parents:
         if (node := self._tree.get(AppId(cluster, *rest))) is None:
             raise Refused(f"There is no app {app[:200]}.")
         return node
+
+
+def lies_below(tree: AppTree, node: Node, app: str) -> bool:
+    """Whether an app lies below the one with this id, itself not: a parent does not move its own boundaries."""
+    met: set[AppId] = set()
+    above: Node | None = node
+    while above is not None and above.parent is not None and above.parent not in met:
+        if str(above.parent) == app:
+            return True
+        met.add(above.parent)
+        above = tree.get(above.parent)
+    return False
 
 
 def _targets(content: Content) -> Sequence[str]:
