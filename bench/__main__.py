@@ -16,11 +16,13 @@ from tests.parts.kube import KubeApi
 from tests.parts.process import PartFailed, find_free_ports
 from tests.parts.redis import RedisServer
 
+from .approving import measure_approving
 from .bridging import measure_bridge
 from .deciding import measure_deciding
 from .hostile import measure_hostile
 from .inside import measure_inside
 from .issuer import Issuer
+from .proposal_page import measure_proposal_page
 from .reading import measure_reading
 from .redacting import measure_redacting
 from .replaying import measure_replaying
@@ -31,10 +33,12 @@ from .throughput import measure_throughput
 from .world import fill
 
 PARTS: Final = (
+    "approving",
     "bridging",
     "deciding",
     "hostile",
     "inside",
+    "proposal_page",
     "reading",
     "redacting",
     "replaying",
@@ -69,10 +73,14 @@ def main() -> int:
 
 
 def _measure(folder: Path, only: Sequence[str], apps: int) -> Iterator[Part]:
+    if "approving" in only:
+        yield measure_approving(folder)
     if "deciding" in only:
         yield measure_deciding(folder)
     if "inside" in only:
         yield measure_inside(folder, apps)
+    if "proposal_page" in only:
+        yield measure_proposal_page(folder)
     if "redacting" in only:
         yield measure_redacting(folder)
     if "hostile" in only:

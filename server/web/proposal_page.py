@@ -92,6 +92,11 @@ class ProposalView:
         return view_risks(self.proposal.content.factors)
 
     @property
+    def spent(self) -> int:
+        """How many of the apps have used up their budgets."""
+        return sum(one.most is not None and one.applied >= one.most for one in self.seen.budgets)
+
+    @property
     def undoable(self) -> int:
         """How many of the changes can be undone."""
         return sum(view.change.undo is not None for view in self.changes)

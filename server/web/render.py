@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse
 from ...tools.proposal import ProposalState, StepState
 from ...tools.tree import Health, Sync
 from .guard import HEADERS
+from .diffs import write_diff
 from .masks import Masking, Masks
 from .sessions import Session
 from .words import isolate, reveal_clean, show_distance, show_duration, show_time
@@ -78,6 +79,7 @@ class Renderer:
             spaced=lambda value: str(value).replace("_", " "),
         )
         self._templates.globals.update(demo=demo, signs=passkeys, static=_version_static())
+        self._templates.globals["write_diff"] = write_diff
 
     def begin(self, session: Session | None, shows: bool = False) -> Masks:
         """The masks of one page; `shows` as for `Masking.begin`."""

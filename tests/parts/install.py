@@ -1,4 +1,4 @@
-"""Where the real parts are, and how they get there: Debian packages, a Go build, Argo's CRDs, one npm package.
+"""Where the real parts are, and how they get there: Debian packages, a Go build, Argo's CRDs, npm packages.
 
 What is built or fetched is kept outside the tree, in a folder named by a hash of what it was made from. A part that
 cannot be had is an error, never a reason to skip a test.
