@@ -85,7 +85,6 @@ class Verifier:
         self._pinned = pinned
         self._parents = parents
         self._clean = clean
-        self._git = GitChecks(settings.git, tree)
         self._clock = clock
         self._thresholds = Thresholds(engine, tree.resource, settings.proposals)
         self._git = GitChecks(settings.git, tree)

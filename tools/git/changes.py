@@ -19,6 +19,7 @@ from ..plan import Plan, goes_back, make_change
 from ..risk import Factor, RiskFactor
 from ..tree import AppTree, Node
 from . import documents
+from .editing import edit
 from .places import APPLICATION, BY_COMMIT, FILE, Books, find_places
 from .source import write_document
 
@@ -170,7 +171,7 @@ def _write(kind: str, live: JsonObject, patch: JsonObject) -> str:
 
 def _edit(text: str, after: JsonObject) -> str:
     (where,) = documents.split(text)
-    return documents.edit(text, where, after)
+    return edit(text, where, after)
 
 
 def _read_field(values: JsonObject, field: str, app: str) -> Any:

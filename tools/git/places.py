@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from ...policies.errors import Refused
 from ..change import ChangeKind, Target
+from ..cuts import shorten
 from ..tree import AppTree, Node
 from .settings import GitRepository, GitSettings, GitValues, is_safe_path
 
@@ -112,6 +113,10 @@ def find_places(books: Books, tree: AppTree, node: Node, kind: str) -> list[Plac
                 field="app",
                 hint="Name the file of its values in the settings (git.values), or change it in Git by hand.",
             )
+    if odd := next((one for one in parent.app.sources if not _is_branch(one.target_revision)), None):
+        raise Refused(
+            f"The parent of {name} follows {shorten(odd.target_revision, 100)!r}, which is no branch.", field="app"
+        )
     places = [
         Place(found, "" if one.target_revision in _HEAD else one.target_revision, _folder(one.path), one.recurse)
         for one in parent.app.sources
@@ -133,7 +138,7 @@ def require_place(books: Books, tree: AppTree, node: Node, target: Target) -> No
     wanted = "" if target.kind == FILE else node.app.id.name
     if target.kind not in (APPLICATION, FILE) or document != wanted or not is_yaml(path):
         raise Refused(f"{target} is not where an app is written.")
-    if not _BRANCH.fullmatch(target.namespace) or ".." in target.namespace:
+    if not _is_branch(target.namespace) or target.namespace in _HEAD:
         raise Refused(f"{target} is not on a branch.")
     if not any(_holds(place, target, path) for place in find_places(books, tree, node, target.kind)):
         raise Refused(f"{target} is not where {target.app} is written.")
@@ -145,6 +150,10 @@ def is_yaml(path: str) -> bool:
 
 def list_candidates(paths: Iterable[str]) -> list[str]:
     return sorted(path for path in paths if is_yaml(path))
+
+
+def _is_branch(revision: str) -> bool:
+    return revision in _HEAD or (_BRANCH.fullmatch(revision) is not None and ".." not in revision)
 
 
 def _holds(place: Place, target: Target, path: str) -> bool:

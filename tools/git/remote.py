@@ -171,10 +171,10 @@ class Remote:
 
     def find_head(self, branch: str) -> tuple[str, str]:
         """The branch (`""`: the repository's default) and its commit. Raises `Refused` when there is no such branch."""
+        asked = b"refs/heads/" + branch.encode() if branch else b"HEAD"
         with self._speaking():
-            refs = self._client().get_refs(b"", ref_prefix=[b"HEAD", b"refs/heads/" + branch.encode()])
-        name = (refs.symrefs.get(Ref(b"HEAD")) or b"") if not branch else b"refs/heads/" + branch.encode()
-        commit = refs.refs.get(Ref(name))
+            refs = self._client().get_refs(b"", ref_prefix=[asked])
+        name, commit = refs.symrefs.get(Ref(asked)) or asked, refs.refs.get(Ref(asked))
         if not commit or not name.startswith(b"refs/heads/"):
             raise Refused(
                 f"{self._access.name} has no branch {shorten(branch, 100) or 'that is its default'}.",

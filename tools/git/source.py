@@ -21,6 +21,7 @@ from ..kubernetes.changes import MARK
 from ..kubernetes.fields import read_object, read_text
 from ..tree import AppTree, Node
 from . import documents
+from .editing import edit
 from .places import API, APPLICATION, FILE, Books, Place, find_places, list_candidates
 from .remote import Access, Clone, Remote
 from .settings import GitDelivery, GitSettings
@@ -80,7 +81,7 @@ class File:
     def edit(self, patch: JsonObject) -> str:
         """The file after a merge patch of `as_object`; raises `Refused` when it can't be made without touching more."""
         after = write_document(self.place.kind, self.value, patch)
-        return documents.edit(self.text, self.where, after)
+        return edit(self.text, self.where, after)
 
     def _containing(self) -> list[str]:
         if not self.commit:

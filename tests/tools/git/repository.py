@@ -58,14 +58,14 @@ def keep_password(folder: Path, who: tuple[str, str]) -> Path:
     return file
 
 
-def make_settings(server: GitServer, folder: Path, *, values: bool = False, **more: Any) -> GitSettings:
-    mapped = GitValues(
-        repository=NAME, file="values/api.yaml", image="image.tag", replicas={"Deployment/api": "replicaCount"}
-    )
+def make_settings(server: GitServer, folder: Path, *, values: str = "", **more: Any) -> GitSettings:
+    """`values` is the app whose values are in the repository."""
+    replicas = {f"Deployment/{values}": "replicaCount"}
+    mapped = GitValues(repository=NAME, file="values/api.yaml", image="image.tag", replicas=replicas)
     entry = GitRepository(
         name=NAME, url=f"{server.url}/shop.git", username=READER[0], password_file=keep_password(folder, READER)
     )
-    return GitSettings(repositories=(entry,), values={"api": mapped} if values else {}, **more)
+    return GitSettings(repositories=(entry,), values={values: mapped} if values else {}, **more)
 
 
 def make_writing(folder: Path, **more: Any) -> GitWriting:

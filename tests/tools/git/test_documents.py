@@ -5,11 +5,12 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arborgate.policies.errors import Refused
-from arborgate.tools.git import documents
+from arborgate.tools.git import documents, editing
 from tests.tools.git.repository import API
 
 ODD = """\
@@ -44,7 +45,7 @@ def edit(text: str, number: int, change: Any) -> str:
     where = documents.split(text)[number]
     after = deepcopy(documents.read(documents.cut_out(text, where)))
     change(after)
-    return documents.edit(text, where, after)
+    return editing.edit(text, where, after)
 
 
 def changed(before: str, after: str) -> list[tuple[str, str]]:
@@ -64,12 +65,12 @@ def test_comments_order_quotes_and_odd_spaces_are_kept() -> None:
 def test_every_document_is_edited_by_itself() -> None:
     assert [documents.read(documents.cut_out(ODD, one)) is not None for one in documents.split(ODD)] == [True] * 3
     after = edit(ODD, 0, lambda value: value.update(kind="Other"))
-    assert changed(ODD, after) == [("kind:   First      # spaced by hand", "kind: Other        # spaced by hand")]
+    assert changed(ODD, after) == [("kind:   First      # spaced by hand", "kind:   Other      # spaced by hand")]
 
 
 def test_what_is_added_stands_as_its_neighbours_do_and_goes_without_a_trace() -> None:
     after = edit(ODD, 1, lambda value: value["spec"]["other"].append("more"))
-    assert "        - more\n    flow: {a: 1" in after
+    assert "        - plain\n        - more\n\n    # a comment at the end\n" in after
     assert edit(after, 1, lambda value: value["spec"]["other"].pop()) == ODD
     added = edit(API, 0, lambda value: value["spec"]["source"]["kustomize"]["images"].append("new:1"))
     assert added == API + "      - new:1\n"
@@ -130,6 +131,38 @@ def test_a_diff_withholds_secrets_beside_the_change_and_shows_what_hides() -> No
     assert after.count("only-for-this-test") == 3
 
 
+@pytest.mark.parametrize(
+    ("text", "path", "value", "line"),
+    [
+        ("a: {b: 1, c: x}  # é\n", ("a", "c"), "y", "a: {b: 1, c: y}  # é"),
+        ("é: ü\nb:\n  é: old # ü\n", ("b", "é"), "new", "  é: new # ü"),
+        ("a:\nb: 2\n", ("a",), "x", "a: x"),
+        ("a: [1, 2]\n", ("a", 1), 3, "a: [1, 3]"),
+        ("- - a: b\n    c: d # e\n", (0, 0, "c"), "f", "    c: f # e"),
+        ('a: "x" # y\n', ("a",), "it's", 'a: "it\'s" # y'),
+        ("a: 'x' # y\n", ("a",), "it's", 'a: "it\'s" # y'),
+        ("a: 1 # y\n", ("a",), 0, "a: 0 # y"),
+    ],
+)
+def test_a_scalar_is_replaced_where_it_stands(text: str, path: tuple[Any, ...], value: Any, line: str) -> None:
+    def change(whole: Any) -> None:
+        for part in path[:-1]:
+            whole = whole[part]
+        whole[path[-1]] = value
+
+    after = edit(text, 0, change)
+    assert [one for one in after.splitlines() if one not in text.splitlines()] == [line]
+
+
+def test_what_can_not_be_changed_alone_is_refused() -> None:
+    for text, change in (
+        ("{a: 1, b: [1]}\n", lambda value: value["b"].append(2)),
+        ("a:\n" + "- x  # y\n" * 3_000, lambda value: value["a"].append("z")),
+    ):
+        with pytest.raises(Refused):
+            edit(text, 0, change)
+
+
 SCALARS = st.one_of(st.booleans(), st.integers(-(2**53), 2**53), st.text(st.characters(codec="ascii"), max_size=12))
 
 
@@ -142,3 +175,33 @@ def test_whatever_is_written_is_read_again_or_refused(value: Any) -> None:
         return
     where = documents.split(after)[0]
     assert documents.read(documents.cut_out(after, where))["spec"]["source"]["targetRevision"] == value
+
+
+VALUES = st.recursive(
+    SCALARS | st.none(),
+    lambda below: (
+        st.lists(below, max_size=4) | st.dictionaries(st.text("abcdef", min_size=1, max_size=3), below, max_size=4)
+    ),
+    max_leaves=12,
+)
+KEYS = st.dictionaries(st.sampled_from("pqrstu"), VALUES, min_size=1, max_size=4)
+
+
+@given(KEYS, KEYS, st.booleans())
+@settings(max_examples=80, deadline=None)
+def test_any_edit_says_what_is_wanted_and_keeps_every_comment_or_is_refused(
+    before: dict[str, Any], after: dict[str, Any], flow: bool
+) -> None:
+    text = "".join(
+        f"# {line} #\n{line}\n" for line in yaml.safe_dump(before, default_flow_style=flow or None).splitlines()
+    )
+    try:
+        where = documents.split(text)[0]
+        known = documents.read(text)
+        edited = editing.edit(text, where, after)
+    except Refused:
+        return
+    assert documents.read(edited) == after
+    kept = [key for key in known if key in after and known[key] == after[key]]
+    for key in kept:
+        assert edited.count(f"# {key}: ") == text.count(f"# {key}: ")

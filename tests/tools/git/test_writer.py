@@ -165,7 +165,7 @@ async def test_no_name_and_no_title_can_be_a_trailer(desk: Desk) -> None:
         "Approved-by",
     ]
     assert trailers[:2] == ["Arborgate-Proposal: p-1", "Arborgate-Change: 0"]
-    assert message.isprintable() or set(message) - set(filter(str.isprintable, message)) == {"\n"}
+    assert {char for char in message if not char.isprintable()} == {"\n"}
 
 
 async def test_an_undo_is_a_revert_to_the_very_bytes(desk: Desk) -> None:
@@ -190,7 +190,7 @@ async def test_an_undo_keeps_what_others_did_to_the_file_since(desk: Desk) -> No
 
 
 async def test_commits_of_others_elsewhere_do_not_stop_it(desk: Desk) -> None:
-    plan, pushes = await desk.plan(), []
+    plan, pushes = await desk.plan(), list[Request]()
 
     def interfere(request: Request) -> None:
         if request.method == "POST" and "receive-pack" in request.url and len(pushes) < 2:

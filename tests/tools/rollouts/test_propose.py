@@ -1,6 +1,6 @@
 """`rollout_propose` through a real gate, on live objects of a cluster, with proposals kept in a real Redis."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,7 +123,11 @@ async def redis(redis_url: str, anyio_backend: str) -> AsyncIterator[Redis]:
 
 @asynccontextmanager
 async def running(
-    redis: Redis, folder: Path, *more: dict[str, Any], rehearsal_wait: float = 3.0
+    redis: Redis,
+    folder: Path,
+    *more: dict[str, Any],
+    rehearsal_wait: float = 3.0,
+    sources: Mapping[type[Any], Any] | None = None,
 ) -> AsyncIterator[Bench]:
     (folder / "policies.cedar").write_text(POLICIES)
     engine = Engine(read_policies(folder)[0], surroundings=TRUSTING)
@@ -145,7 +149,7 @@ async def running(
                 environments=ENVIRONMENTS,
                 proposals=book,
                 records=records,
-                sources={Clusters: clusters},
+                sources={Clusters: clusters, **(sources or {})},
                 seal=None,  # type: ignore[arg-type]  # this tool has no pages
                 now=NOW,
                 pages="https://gate.test",
