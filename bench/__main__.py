@@ -17,6 +17,7 @@ from tests.parts.process import PartFailed, find_free_ports
 from tests.parts.redis import RedisServer
 
 from .approving import measure_approving
+from .approving import measure_approving
 from .bridging import measure_bridge
 from .deciding import measure_deciding
 from .hostile import measure_hostile
@@ -33,6 +34,7 @@ from .throughput import measure_throughput
 from .world import fill
 
 PARTS: Final = (
+    "approving",
     "approving",
     "bridging",
     "deciding",
@@ -73,6 +75,8 @@ def main() -> int:
 
 
 def _measure(folder: Path, only: Sequence[str], apps: int) -> Iterator[Part]:
+    if "approving" in only:
+        yield measure_approving(folder)
     if "approving" in only:
         yield measure_approving(folder)
     if "deciding" in only:

@@ -25,7 +25,8 @@ LOST, UNKNOWN = "lost", "unknown"
 _TAIL = 16 * 1024 * 1024
 """How many bytes at the end of a file are looked at: what was under way at a crash had begun seconds before."""
 _AGAIN_SECONDS = 1.0
-_MOVES = frozenset({Event.GLASS_BROKEN, Event.GLASS_REVIEWED, *(Event(f"proposal:{state}") for state in ProposalState)})
+_SAID = (Event.GLASS_BROKEN, Event.GLASS_REVIEWED, Event.PROPOSAL_RELEASED)
+_MOVES = frozenset({*_SAID, *(Event(f"proposal:{state}") for state in ProposalState)})
 _WORTH = (b'"event":"glass:', b'"event":"log:opened"', b'"event":"proposal:')
 """What lines hold that are worth parsing."""
 _ENTRY_FIELDS = tuple(each.name for each in fields(Entry))
@@ -88,6 +89,8 @@ def _is_made(record: Record, proposal: Proposal, states: Iterable[str]) -> bool:
             return proposal.breaker == record.caller
         case Event.GLASS_REVIEWED:
             return proposal.review is not None and proposal.review.reviewer.key == record.caller
+        case Event.PROPOSAL_RELEASED:
+            return proposal.release is not None and proposal.release.by.key == record.caller
         case Event.PROPOSAL_APPROVED:
             return any(one.approver.key == record.caller for one in proposal.approvals)
         case _:

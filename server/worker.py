@@ -322,8 +322,11 @@ class Worker:
             try:
                 await self.advance(proposal_id)
                 with reaching_state():
-                    await self._state.redis.xack(self._book.store.work, GROUP, entries[0])
-                    await self._state.redis.xdel(self._book.store.work, entries[0])
+                    # In one: an entry that is acknowledged and still there would stay for ever.
+                    async with self._state.redis.pipeline(transaction=True) as pipe:
+                        pipe.xack(self._book.store.work, GROUP, entries[0])
+                        pipe.xdel(self._book.store.work, entries[0])
+                        await pipe.execute()
                 self._patience.pop(proposal_id, None)
             except ArborgateError as error:
                 self._tell_waiting(proposal_id, error)

@@ -5,17 +5,27 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import httpx2
 from redis.exceptions import RedisError
 
+from arborgate.policies.errors import ArborgateError
+from arborgate.server.audit import AuditLog
+from arborgate.server.background import running
+from arborgate.server.proposals import ProposalBook
+from arborgate.server.settings import ProposalSettings
+from arborgate.server.state import State
+from arborgate.tools.proposal import ProposalQuery, ProposalState, Release, Requester
 from tests.parts.process import PartFailed
 
 from .fleet import Fleet
 from .landscape import BROKEN, FORBIDDEN, STARVED
+
+Json = dict[str, Any]
 
 PROTOCOL = "2026-07-28"
 _META = {
@@ -24,10 +34,10 @@ _META = {
     "io.modelcontextprotocol/clientCapabilities": {},
 }
 _AGAIN = 0.2
-_PATIENCE = 120.0
+_PATIENCE = 180.0
+_FAILED = ProposalQuery(states=(ProposalState.FAILED,), limit=100)
+_NOBODY: Json = {"groups": (), "roles": (), "agent": ""}
 ENDED = frozenset({"applied", "failed", "rolled_back", "rejected", "withdrawn", "expired", "stale", "refused"})
-
-Json = dict[str, Any]
 
 
 @dataclass
@@ -157,6 +167,26 @@ class Crowd:
             log_in = self.fleet.terminal_token if person == "april" else self.fleet.token
             self._tokens[person] = await asyncio.to_thread(log_in, person)
         return self._tokens[person]
+
+
+@asynccontextmanager
+async def releasing(fleet: Fleet, state: State) -> AsyncIterator[None]:
+    """Somebody who sees to what could not be undone, and lets others change it again."""
+    by = Requester(key="https://issuer.test#otto", issuer="https://issuer.test", subject="otto", name="Otto", **_NOBODY)
+
+    async def release(book: ProposalBook) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            with suppress(ArborgateError):
+                for proposal in (await book.list(_FAILED)).proposals:
+                    if proposal.stuck:
+                        await book.release(proposal.id, Release(by=by, comment="Seen to.", at=time.time()))
+
+    async with (
+        AuditLog.open(fleet.record, "otto") as audit,
+        running(release(ProposalBook(state, audit, ProposalSettings()))),
+    ):
+        yield
 
 
 def _describe_call(tool: str, arguments: Mapping[str, Any]) -> tuple[dict[str, str], Json]:

@@ -105,10 +105,13 @@ class Weather:
         self._rising: set[asyncio.Task[None]] = set()
         self._weights = {**_WEIGHTS, **dict.fromkeys(fleet.appliers, 3)}
 
-    async def rage(self, enough: Callable[[int], bool]) -> None:
-        """Until there were enough kills; then everything is up again, if not yet ready."""
+    async def rage(self, enough: Callable[[int], bool], too_many: Callable[[int], bool]) -> None:
+        """Until there were enough kills; then everything is up again, if not yet ready. It abates while there are too many
+        for what has been got through: on a slow machine nothing would ever get up."""
         while not enough(self.kills.total()):
             await asyncio.sleep(self._random.expovariate(1 / self._pause))
+            if too_many(self.kills.total()):
+                continue
             standing = [name for name in self._weights if name not in self._down]
             if not standing:
                 continue
@@ -128,8 +131,10 @@ class Weather:
 
 
 @asynccontextmanager
-async def raging(weather: Weather, enough: Callable[[int], bool]) -> AsyncIterator[None]:
+async def raging(
+    weather: Weather, enough: Callable[[int], bool], too_many: Callable[[int], bool]
+) -> AsyncIterator[None]:
     """Bad weather while inside, and until there were enough kills."""
     async with asyncio.TaskGroup() as group:
-        group.create_task(weather.rage(enough))
+        group.create_task(weather.rage(enough, too_many))
         yield

@@ -11,6 +11,7 @@ import os
 import random
 import time
 from collections import Counter
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from arborgate.tools.redis.connection import connect
 from tests.parts.kube import KubeApi
 from tests.parts.oidc import OidcProvider
 
-from .crowd import Crowd
+from .crowd import Crowd, releasing
 from .fleet import Fleet, Weather, raging
 from .history import following
 from .landscape import build, controlling, forbid, permit
@@ -67,24 +68,34 @@ async def test_nothing_is_lost_or_repeated_whatever_is_killed_and_when(
         apps = await asyncio.to_thread(build, fleet, SIZE.apps)
         await asyncio.to_thread(forbid, kube_api, kube_namespace)
         try:
-            async with following(kube_api, kube_namespace) as history, controlling(fleet, history):
+            async with (
+                AsyncExitStack() as stack,
+                following(kube_api, kube_namespace) as history,
+                controlling(fleet, history),
+            ):
                 await fleet.set_out()
                 crowd, weather = Crowd(fleet, apps, seed), Weather(fleet, seed, SIZE.pause)
+                state = State(await stack.enter_async_context(connect(fleet.redis.url())), "{arborgate}:")
+                await stack.enter_async_context(releasing(fleet, state))
 
                 async def pace(number: int) -> None:
                     """Proposals come as kills do, so that none of either is without the other."""
                     while weather.kills.total() * SIZE.proposals < (number - 2 * SIZE.at_once) * SIZE.kills:
                         await asyncio.sleep(0.1)
 
-                async with raging(weather, lambda kills: kills >= SIZE.kills and crowd.proposed >= SIZE.proposals):
+                def enough(kills: int) -> bool:
+                    return kills >= SIZE.kills and crowd.proposed >= SIZE.proposals
+
+                def too_many(kills: int) -> bool:
+                    return (kills - SIZE.at_once) * SIZE.proposals > (crowd.proposed + SIZE.at_once) * SIZE.kills
+
+                async with raging(weather, enough, too_many):
                     await crowd.work(SIZE.proposals, SIZE.at_once, pace)
                 raged = time.monotonic() - began
                 kube_api.recover()
-                async with connect(fleet.redis.url()) as redis:
-                    state = State(redis, "{arborgate}:")
-                    left = await settle(fleet, state, history)
-                    await asyncio.to_thread(fleet.stop_all)
-                    reckoning = await reckon(state, history, fleet.record)
+                left = await settle(fleet, state, history)
+                await asyncio.to_thread(fleet.stop_all)
+                reckoning = await reckon(state, history, fleet.record)
         finally:
             await asyncio.to_thread(permit, kube_api, kube_namespace)
     print(tell(reckoning, weather, crowd, raged, time.monotonic() - began))  # noqa: T201  # the measured figures
