@@ -293,7 +293,7 @@ def _print(shown: Shown) -> None:
     for approval in proposal.approvals:
         comment = f": {reveal_line(approval.comment)}" if approval.comment else ""
         verdict = approval.verdict.replace("_", " ")
-        say(f"{verdict} by {reveal_line(approval.approver.name)}, {show_distance(approval.at, now)}{comment}")
+        say(f"{verdict} by {reveal_line(approval.who)}, {show_distance(approval.at, now)}{comment}")
     if proposal.review:
         found = proposal.review
         finding = f"{found.finding.replace('_', ' ')}, by {reveal_line(found.reviewer.name)}"

@@ -38,6 +38,7 @@ _BLOCK_MS = 300
 _IDLE_MS = 3_000
 _ROUND = 0.3
 _KEPT = 7 * 86_400
+_HEARD = "heard"
 
 log = logging.getLogger(__name__)
 
@@ -109,12 +110,13 @@ class ParentDesk:
         try:
             statement = self._parents.read(text, app)
             proposal = await self._book.get(statement.proposal)
-            await self._use(app, statement, entry)
-            if any(one.statement == text for one in proposal.approvals):
-                return  # it counts already: whoever counted it did not come to say so
+            if not await self._use(app, statement, entry) or any(one.statement == text for one in proposal.approvals):
+                return  # it was heard already: whoever did so did not come to say it to the stream
             self._parents.check_scope(statement, proposal.content, digest_content(proposal.content))
             check_times(statement, self._clock())
             await self._count(statement, text, proposal)
+            with reaching_state():
+                await self._state.redis.set(self._mark(app, statement), f"{entry} {_HEARD}", keepttl=True)
         except (Unavailable, Unrecorded):
             raise
         except ArborgateError as error:
@@ -144,14 +146,19 @@ class ParentDesk:
                 "%s can't decide on %s: %s", statement.app, proposal.id, ", ".join(decision.policies) or "no policy"
             )
 
-    async def _use(self, app: str, statement: Statement, entry: str) -> None:
-        """One statement is one entry of the stream, which may come again after a crash; a copy of it is a replay."""
-        mark = self._state.key("parent", app, "used", statement.jti)
+    async def _use(self, app: str, statement: Statement, entry: str) -> bool:
+        """Whether it has still to be heard. One statement is one entry of the stream, which may come again after a crash; a
+        copy of it is a replay."""
+        mark = self._mark(app, statement)
         with reaching_state():
             await self._state.redis.set(mark, entry, nx=True, ex=int(statement.exp - statement.iat) + _KEPT)
-            known = cast("str | None", await self._state.redis.get(mark))
-        if known != entry:
+            known = cast("str | None", await self._state.redis.get(mark)) or ""
+        if known.partition(" ")[0] != entry:
             raise Refused("The statement has been used already.", detail=f"jti {statement.jti}")
+        return not known.endswith(_HEARD)
+
+    def _mark(self, app: str, statement: Statement) -> str:
+        return self._state.key("parent", app, "used", statement.jti)
 
     def _enter(self, event: Event, app: str, proposal: str, digest: str) -> Entry:
         return Entry(

@@ -16,7 +16,7 @@ from pydantic_core import PydanticUndefined
 from arborgate.server.settings import Settings
 from arborgate.tools.all import TOOLS
 from arborgate.tools.budget import ASKED
-from arborgate.tools.redis.acl import READER_RULES, STATE_RULES
+from arborgate.tools.redis.acl import READER_RULES, STATE_RULES, parent_rules
 
 ANSWERS_MARK = "<!-- written from the code: do not edit below -->"
 TOKEN_BYTES = 3
@@ -28,7 +28,7 @@ One YAML file: `--config`, else `$ARBORGATE_CONFIG`, else `arborgate.yaml`. An u
 nearest known one. Secrets are never in it: it names files that hold them. This page is written from the code.
 """
 
-USERS_HEAD = """# The two Redis users that Arborgate needs: include this file in redis.conf, or use ACL SETUSER.
+USERS_HEAD = """# The Redis users that Arborgate needs: include this file in redis.conf, or use ACL SETUSER.
 # Replace each CHANGE-ME by the SHA-256 of a password of its own (printf %s "$PASSWORD" | sha256sum), and keep the
 # password itself in the file that `state.password_file` or `redis[].password_file` of the settings names.
 # This file is written from the code (tools/redis/acl.py); the tests run with the same rules.
@@ -48,6 +48,9 @@ def users_file() -> str:
         "",
         "# The state that agents may read. Narrow ~* to the prefixes that apps own.",
         f"user arborgate-reader on #CHANGE-ME {' '.join(READER_RULES)}",
+        "",
+        "# The controller of a parent app, here main/argocd/shop: a user of its own for each. Needs Redis 7.",
+        f"# user arborgate-parent-shop on #CHANGE-ME {' '.join(parent_rules('main/argocd/shop'))}",
     )
     return USERS_HEAD + "\n".join(lines) + "\n"
 

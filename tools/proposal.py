@@ -175,6 +175,11 @@ class Approval(Closed):
 
     later = frozenset({"statement"})
 
+    @property
+    def who(self) -> str:
+        """Who says it, for showing: a person's name, or which parent app it is."""
+        return f"the parent app {self.approver.subject}" if self.statement else self.approver.name
+
 
 class Finding(StrEnum):
     """What a review says of broken glass."""

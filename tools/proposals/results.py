@@ -204,7 +204,7 @@ def _count_approvals(proposal: Proposal) -> int:
 def _show_vote(approval: Approval) -> Vote:
     return Vote(
         verdict=approval.verdict,
-        approver=approval.approver.name,
+        approver=approval.who,
         comment=approval.comment,
         at=write_time(approval.at),
     )

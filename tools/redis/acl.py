@@ -26,6 +26,10 @@ CONNECTS = frozenset(
 """What a client sends to connect, to find the nodes of a Cluster and to ask a server behind Sentinel for its role."""
 
 
+PARENT_COMMANDS = frozenset({"XADD", "XRANGE", "XREAD"})
+"""What the controller of a parent app sends."""
+
+
 def _allow(commands: frozenset[str]) -> tuple[str, ...]:
     return tuple(f"+{command.lower().replace(' ', '|')}" for command in sorted(commands))
 
@@ -49,3 +53,10 @@ STATE_RULES = (
     *_allow(CONNECTS),
 )
 """The user of Arborgate's own keyspace."""
+
+
+def parent_rules(app: str, prefix: str = "{arborgate}:") -> tuple[str, ...]:
+    """The user of a parent app's controller, by the app's id: it reads what is put before the app, and reads and appends to
+    what the app says. Needs Redis 7."""
+    keys = (f"%R~{prefix}parent:{app}:asked", f"~{prefix}parent:{app}:said")
+    return (*keys, "resetchannels", *_allow(PARENT_COMMANDS | CONNECTS))

@@ -129,6 +129,7 @@ async def test_a_copy_of_a_statement_is_a_replay(estate: Estate) -> None:
 
     (refusal,) = estate.refused()
     assert "has been used already" in refusal
+    assert len(estate.answered()) == 1
 
 
 async def test_a_second_vote_of_the_same_parent_app_is_refused(estate: Estate) -> None:

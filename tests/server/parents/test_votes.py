@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,11 @@ import orjson
 import pytest
 
 from arborgate.policies.engine import Engine
+from arborgate.policies.errors import BadConfiguration
 from arborgate.server.parent_settings import ParentSettings
-from arborgate.server.parent_statements import ParentVerdict
+from arborgate.server.parent_statements import ParentVerdict, parse_keys
+from arborgate.server.parent_template import read_template
+from arborgate.server.settings import parse_settings, read_settings
 from arborgate.tools.argocd.changes import plan_rollback
 from arborgate.tools.change import Rehearsal, Rehearsed
 from arborgate.tools.risk import Risk
@@ -23,6 +27,7 @@ from tests.server.parents.estate import BANK, SHOP, Estate, child_of, jwks, new_
 pytestmark = pytest.mark.anyio
 
 Harm = Callable[[Estate], None]
+DOCS = Path(__file__).parents[3] / "docs"
 LACK = "What a parent app has approved here waits for a person as well."
 
 
@@ -321,6 +326,54 @@ async def test_policies_of_ones_own_without_a_budget_let_nothing_through(estate:
 
     assert (await estate.get(proposal)).state == "proposed"
     assert estate.answered() == [("denied", (), "approve: It is inside the budget.")]
+
+
+async def test_the_budget_of_the_documentation_lets_through_what_it_says(estate: Estate, tmp_path: Path) -> None:
+    (budget,) = re.findall(r"```cedar\n(@id\(\"the-shop.*?)```", (DOCS / "approving.md").read_text(), re.DOTALL)
+    estate.trust(engine=with_parents(tmp_path, lambda _: budget.replace("shop-web", "web")))
+    proposals = [
+        await estate.propose(change)
+        for change in (estate.world.restart("web"), estate.world.scale("web"), estate.world.restart("api"))
+    ]
+
+    for proposal in proposals:
+        await estate.say(estate.sign(proposal))
+
+    states = [(await estate.get(proposal)).state for proposal in proposals]
+    assert states == ["approved", "proposed", "proposed"]
+
+
+def test_the_settings_and_the_template_to_copy_are_read() -> None:
+    deploy = DOCS.parent / "deploy"
+
+    controller = read_settings(deploy / "parent.yaml").controller
+
+    assert controller is not None
+    assert controller.app == SHOP
+    assert [rule.name for rule in read_template(deploy / "parent-template.yaml").rules] == [
+        "small-changes",
+        "patch-releases",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("raw", "what"),
+    [
+        ([{"app": SHOP}], "one of jwks_file, jwks and annotation"),
+        ([{"app": SHOP, "annotation": True, "jwks": {"keys": []}}], "one of jwks_file, jwks and annotation"),
+        ([{"app": SHOP, "annotation": True}] * 2, "two entries are for the same app"),
+    ],
+)
+def test_settings_of_parent_apps_with_a_mistake_start_nothing(raw: list[dict[str, object]], what: str) -> None:
+    with pytest.raises(BadConfiguration, match=what):
+        parse_settings({"parents": raw})
+
+
+def test_a_private_key_is_no_key_of_a_parent_app() -> None:
+    estate_key = new_key()
+    for keys in ([estate_key.as_dict(private=True)], [], [{"kty": "oct", "k": "c2VjcmV0"}], "x"):
+        with pytest.raises(BadConfiguration, match="parents"):
+            parse_keys({"keys": keys}, "parents")
 
 
 def with_parents(tmp_path: Path, edit: Callable[[str], str]) -> Engine:
