@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from ..policies.errors import BadConfiguration
+from ..tools.environments import UNASSIGNED
 from .approvals import load_signing_key, sign_approval
 from .connect.registration import CLIENT_DOCUMENT_PATH, client_document
 from .http import Authenticator, describe_resource
@@ -94,6 +95,8 @@ def build_pages(services: Services) -> list[BaseRoute]:
         record_key=read_public_key(settings.record.signing_key_file),
         denied=services.denied,
         passkeys=settings.proposals.passkeys,
+        notify=settings.notify,
+        environments=[rule.name for rule in settings.environments] + [UNASSIGNED],
         must_sign=thresholds.must_sign,
         live=services.clusters,
         on_logout=end_tokens_with(services) if login.logout_ends_tokens else None,

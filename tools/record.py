@@ -33,6 +33,7 @@ class Event(StrEnum):
     LOG_OPENED = "log:opened"
     LOG_SEALED = "log:sealed"
     LOG_SIGNED = "log:signed"
+    NOTIFICATION_CHOSEN = "notification:chosen"
     NOTIFICATION_FAILED = "notification:failed"
     NOTIFICATION_SENT = "notification:sent"
     PAGE_SHOWN = "page:shown"

@@ -61,10 +61,10 @@ class Notice(BaseModel):
     asked: tuple[str, ...] = ()
 
     @classmethod
-    def sample(cls, link: str, at: float) -> Self:
+    def sample(cls, whose: str, link: str, at: float) -> Self:
         """What somebody is sent who wants to see whether it arrives."""
         return cls(
-            id=name_notice("test", Occasion.PROPOSED, int(at)),
+            id=name_notice(f"test\n{whose}", Occasion.PROPOSED, int(at)),
             occasion=Occasion.PROPOSED,
             step=0,
             at=at,

@@ -35,22 +35,22 @@ class Occasion(StrEnum):
 _WAITING = frozenset({Occasion.ESCALATION, Occasion.EXPIRING, Occasion.PROPOSED, Occasion.REMINDER})
 
 HEADINGS: Mapping[Occasion, str] = {
-    Occasion.APPLIED: "Applied",
-    Occasion.APPROVED: "Approved",
-    Occasion.ESCALATION: "Still waits for approval, and goes to the next group",
-    Occasion.EXPIRED: "Expired",
-    Occasion.EXPIRING: "Expires soon without a decision",
-    Occasion.FAILED: "Failed, and is being undone",
-    Occasion.GLASS_BROKEN: "The glass was broken",
     Occasion.PROPOSED: "Waits for approval",
-    Occasion.REJECTED: "Rejected",
     Occasion.REMINDER: "Still waits for approval",
-    Occasion.ROLLED_BACK: "Rolled back",
-    Occasion.STALE: "Stale: what it would change has moved",
-    Occasion.STUCK: "Stuck: a person is needed",
+    Occasion.ESCALATION: "Still waits for approval, and goes to the next group",
+    Occasion.EXPIRING: "Expires soon without a decision",
+    Occasion.APPROVED: "Approved",
+    Occasion.REJECTED: "Rejected",
     Occasion.WITHDRAWN: "Withdrawn",
+    Occasion.EXPIRED: "Expired",
+    Occasion.STALE: "Stale: what it would change has moved",
+    Occasion.GLASS_BROKEN: "The glass was broken",
+    Occasion.APPLIED: "Applied",
+    Occasion.FAILED: "Failed, and is being undone",
+    Occasion.ROLLED_BACK: "Rolled back",
+    Occasion.STUCK: "Stuck: a person is needed",
 }
-"""What each is called in a message."""
+"""What each is called in a message, in the order of a proposal's life."""
 
 _OF_STATES: Mapping[ProposalState, Occasion] = {
     ProposalState.APPLIED: Occasion.APPLIED,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -30,6 +31,7 @@ class Account:
     provider: Provider
     login: Login
     back_channel: BackChannel
+    on_login: Callable[[Session], Awaitable[None]] | None = None
 
     def routes(self) -> list[BaseRoute]:
         entrance = self.entrance
@@ -95,13 +97,15 @@ class Account:
                 )
             )
             raise
-        session_id, _ = await entrance.sessions.start(
+        session_id, session = await entrance.sessions.start(
             entered.person,
             read_browser(request.headers),
             issued_at=entered.issued_at,
             replaces=entrance.session_cookie.read(request),
             shortfall=entered.shortfall,
         )
+        if self.on_login is not None:
+            await self.on_login(session)
         response = redirect(entered.next)
         entrance.session_cookie.write(response, session_id)
         if entered.held:

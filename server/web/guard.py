@@ -112,7 +112,7 @@ async def read_form(request: Request) -> dict[str, str]:
     if len(body) > FORM_LIMIT:
         raise Invalid(f"The form is larger than {FORM_LIMIT} bytes.", hint="Shorten the comment.")
     try:
-        fields = parse_qs(body.decode("utf-8"), keep_blank_values=True, max_num_fields=16)
+        fields = parse_qs(body.decode("utf-8"), keep_blank_values=True, max_num_fields=64)
     except ValueError as error:
         raise Invalid("The form can't be read.") from error
     # A browser sends line breaks as CRLF (HTML standard, section 4.10.21.7).

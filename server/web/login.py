@@ -16,11 +16,12 @@ from ...tools.cuts import shorten
 from ..identity.callers import Identified, identify, read_texts
 from ..identity.flaws import Unauthenticated
 from ..identity.settings import IssuerSettings, PagesSettings
+from ..notifications.settings import is_address
 from .attempts import Attempt, Attempts
 from .provider import LEEWAY, Metadata, Provider, Untrusted
 from .sessions import Person, Shortfall
 
-_PAGES = re.compile(r"/(proposals|apps|sessions)(/(?!\.\.?(/|$))[A-Za-z0-9._~-]+)*")
+_PAGES = re.compile(r"/(proposals|apps|sessions|notifications)(/(?!\.\.?(/|$))[A-Za-z0-9._~-]+)*")
 _LONGEST = 200
 _ID_TOKEN_TYPES = ("", "jwt")
 _FAILED = "This login did not work."
@@ -128,7 +129,7 @@ class Login:
         try:
             tokens = await self._redeem(metadata, query["code"], attempt.verifier)
             claims = await self._read_id_token(tokens, attempt)
-            person = self._person(await self._with_groups(claims, tokens, metadata))
+            person = self._person(await self._with_groups(claims, tokens, metadata), read_mail(claims))
         except Untrusted as error:
             raise _failed(error.detail) from error
         except Unauthenticated as error:
@@ -177,7 +178,7 @@ class Login:
             raise _failed("userinfo is about somebody else")
         return {**told, **claims}
 
-    def _person(self, claims: Mapping[str, Any]) -> Person:
+    def _person(self, claims: Mapping[str, Any], mail: str) -> Person:
         found, since = self._identify(claims, self._issuer), claims.get("auth_time")
         acr, sid = claims.get("acr"), claims.get("sid")
         since = since if isinstance(since, int) and not isinstance(since, bool) else 0
@@ -191,6 +192,7 @@ class Login:
             authenticated_at=since,
             acr=acr if isinstance(acr, str) else "",
             sid=sid if isinstance(sid, str) else "",
+            mail=mail,
         )
 
     def _check_age(self, since: int) -> None:
@@ -200,6 +202,12 @@ class Login:
             raise _failed("the login is from the future")
         if since and now - since > self._settings.session_limit + LEEWAY:
             raise _failed("the login is older than a session may be, though `max_age` asked for a newer one")
+
+
+def read_mail(claims: Mapping[str, Any]) -> str:
+    """The person's address, where the ID token itself says that it has been verified (OIDC Core section 5.1)."""
+    mail = claims.get("email")
+    return mail if claims.get("email_verified") is True and isinstance(mail, str) and is_address(mail) else ""
 
 
 def own_page(path: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,9 @@ from ..identity.callers import Identified, identify
 from ..identity.roles import RoleMembers
 from ..identity.settings import IssuerSettings, PagesSettings
 from ..masking import Masker
+from ..notifications.outbox import Outbox
+from ..notifications.people import People
+from ..notifications.settings import NotifySettings
 from ..passkeys import RelyingParty
 from ..settings import PasskeyUse
 from ..state import State
@@ -38,6 +41,7 @@ from .live import LivePage
 from .login import Login
 from .logout import BackChannel, LogoutHook
 from .masks import Masking
+from .notification_pages import NotificationPages
 from .passkey_pages import PasskeyPages
 from .policy_pages import PolicyPages
 from .moved import Live, Lookout
@@ -95,6 +99,8 @@ class Pages:
     replica: str = ""
     record_key: OKPKey | None = None
     passkeys: PasskeyUse = PasskeyUse.OFF
+    notify: NotifySettings = field(default_factory=NotifySettings)
+    environments: Sequence[str] = ()
     must_sign: Callable[[Proposal], bool] = lambda _: False
     live: Live | None = None
 
@@ -124,10 +130,17 @@ class Pages:
             Origin.of(self.url),
             sessions,
             self.audit,
-            Renderer(masking, clock=self.clock, demo=self.demo, passkeys=enrolment is not None),
+            Renderer(
+                masking,
+                clock=self.clock,
+                demo=self.demo,
+                passkeys=enrolment is not None,
+                notifies=self.notify.mails_people,
+            ),
             review.count_unreviewed,
             review.reads_personal,
         )
+        notifications = self._open_notifications(entrance)
         account = Account(
             entrance,
             provider,
@@ -141,6 +154,7 @@ class Pages:
                 clock=self.clock,
             ),
             BackChannel(provider, sessions, self.state, self.audit, clock=self.clock, on_logout=self.on_logout),
+            notifications.follow_login if notifications else None,
         )
         site = Site(entrance, account, review, self.clean, self.clock, Lookout(self.tree, self.live))
         steering = SteeringForms(entrance, review, self.clean).routes()
@@ -153,6 +167,7 @@ class Pages:
             *steering,
             *live,
             *passkeys,
+            *(notifications.routes() if notifications else []),
             *PolicyPages(entrance, workbench).routes(),
             *self._show_record(entrance).routes(),
             *terminal.routes(),
@@ -169,6 +184,12 @@ class Pages:
             replica=self.replica,
             key=self.record_key,
         )
+
+    def _open_notifications(self, entrance: Entrance) -> NotificationPages | None:
+        if not self.notify.mails_people:
+            return None
+        people, outbox = People(self.state), Outbox(self.state, lease=self.notify.timeout)
+        return NotificationPages(entrance, people, outbox, self.environments, self.audit, self.clock)
 
     def _open_enrolment(self) -> Enrolment | None:
         if self.passkeys is PasskeyUse.OFF:

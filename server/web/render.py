@@ -57,7 +57,15 @@ class Renderer:
     readers typed themselves, and the addresses that lead on from here; `masks.of(…)` is about one thing. A macro that
     was imported without the context does not know its reader, and shows nothing."""
 
-    def __init__(self, masking: Masking, *, clock: Callable[[], float], demo: bool, passkeys: bool = False) -> None:
+    def __init__(
+        self,
+        masking: Masking,
+        *,
+        clock: Callable[[], float],
+        demo: bool,
+        passkeys: bool = False,
+        notifies: bool = False,
+    ) -> None:
         self._masking = masking
         self._clock = clock
         self._templates = Environment(
@@ -78,7 +86,7 @@ class Renderer:
             tone=lambda value: _TONES.get(value, "quiet"),
             spaced=lambda value: str(value).replace("_", " "),
         )
-        self._templates.globals.update(demo=demo, signs=passkeys, static=_version_static())
+        self._templates.globals.update(demo=demo, signs=passkeys, notifies=notifies, static=_version_static())
         self._templates.globals["write_diff"] = write_diff
 
     def begin(self, session: Session | None, shows: bool = False) -> Masks:

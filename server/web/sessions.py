@@ -33,7 +33,8 @@ class Person(BaseModel):
 
     `authenticated_at` is `auth_time`, 0 where it does not say; `acr` how they logged in, `sid` the provider's own
     session (OpenID Connect Back-Channel Logout 1.0 section 2.1), "" where it does not say. `subject` is the claim by
-    which the settings tell people apart, `sub` what the provider itself calls them."""
+    which the settings tell people apart, `sub` what the provider itself calls them.
+    `mail` is an address that it says is theirs and verified."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -45,6 +46,7 @@ class Person(BaseModel):
     authenticated_at: int
     acr: str = ""
     sid: str = ""
+    mail: str = ""
 
 
 class Shortfall(StrEnum):
@@ -111,6 +113,7 @@ class Session:
     shortfall: Shortfall | None = None
     draft: Draft | None = None
     unreviewed: int = 0
+    mail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,7 +378,7 @@ class Sessions:
             grants=grants_of(person.groups, self._roles),
         )
         login = stored.login
-        return Session(caller, login.csrf, stored.name, person.sub, login.shortfall, stored.draft)
+        return Session(caller, login.csrf, stored.name, person.sub, login.shortfall, stored.draft, mail=person.mail)
 
 
 def hash_id(secret: str) -> str:

@@ -45,7 +45,7 @@ const provider = new Provider(issuer, {
   claims: {
     openid: ['sub', 'acr', 'auth_time'],
     profile: ['name', 'preferred_username', 'groups'],
-    email: ['email'],
+    email: ['email', 'email_verified'],
     groups: ['groups'],
   },
   conformIdTokenClaims: false, // the claims of a scope are in the ID token too, as most providers do it
