@@ -44,7 +44,7 @@ from .identity.proofs import Proofs
 from .identity.replays import Replays
 from .limits import Limited, SharedLimits
 from .masking import Masker
-from .mcp import build_server
+from .mcp import build_server, waiting_tools
 from .metrics import Metrics
 from .proposals import ProposalBook
 from .thresholds import Thresholds
@@ -55,6 +55,7 @@ from .redaction import Redactor
 from .settings import Settings
 from .showing import Showing, open_showing
 from .state import State
+from .subscriptions import Listening
 
 if TYPE_CHECKING:
     from anyio import AsyncFile
@@ -198,7 +199,13 @@ async def serve_http(settings: Settings, stop: asyncio.Event) -> None:
         async with open_services(settings, replica=settings.replica) as services, open_notifications(services):
             app = build_app(
                 settings=settings.http,
-                server=build_server(services.gate, TOOLS, requester, services.showing),
+                server=build_server(
+                    services.gate,
+                    TOOLS,
+                    requester,
+                    services.showing,
+                    Listening(services.gate, requester, services.proposals.follower),
+                ),
                 showing=_PROPOSING if services.showing else (),
                 gate=services.gate,
                 identity=services.identity,
@@ -208,6 +215,7 @@ async def serve_http(settings: Settings, stop: asyncio.Event) -> None:
                 readiness=services.readiness.check,
                 limits=services.limits,
                 certificates=read_certificates(settings),
+                waiting=waiting_tools(TOOLS),
                 pages=[*build_pages(services), *build_exchange(services), *build_client_document(settings)],
             )
             await serve_until(stop, app, settings.http, socket, services.proposals.follower.end)
@@ -261,7 +269,8 @@ async def serve_stdio(settings: Settings, acting_as: str, stop: asyncio.Event) -
     caller = local_caller(acting_as, local, settings.roles)
     async with open_services(settings, replica=_stdio_replica(settings.replica)) as services:
         gate = Limited(services.gate, services.limits)
-        server: Server[Any] = build_server(gate, TOOLS, lambda _ctx: caller, services.showing)
+        listening = Listening(gate, lambda _ctx: caller, services.proposals.follower)
+        server: Server[Any] = build_server(gate, TOOLS, lambda _ctx: caller, services.showing, listening)
         lines = Lines()
         # Of a file, the SDK asks only for its lines.
         async with stdio_server(stdin=cast("AsyncFile[str]", lines)) as (read, write):

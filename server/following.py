@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
-from ..policies.errors import Unavailable
+from ..policies.errors import Busy, Unavailable
 from .proposal_store import ProposalStore
 
 _ROUND = 0.3
 """Seconds between two tries to reach Redis."""
+
+_MOST = 1_024
+"""Who can wait at once in one process."""
+_MOST_EACH = 24
+"""How often one person can, together with all their agents. A page that nobody looks at does not wait."""
 
 log = logging.getLogger(__name__)
 
@@ -43,18 +49,23 @@ class Watch:
 
 
 class Follower:
-    """Reads the events of all proposals as long as anybody waits for one of them."""
+    """Reads the events of all proposals as long as anybody waits for one of them. Whoever waits costs next to nothing, so
+    they are counted here and not among the requests."""
 
     def __init__(self, store: ProposalStore) -> None:
         self._store = store
         self._watches: dict[str, set[Watch]] = {}
+        self._waiting: Counter[str] = Counter()
         self._reading: asyncio.Task[None] | None = None
         self._begun = asyncio.Event()
         self._ended = False
 
     @asynccontextmanager
-    async def watch(self, proposal_id: str) -> AsyncIterator[Watch]:
-        """A watch that hears of whatever happens from now on: look at the proposal after this, and nothing is missed."""
+    async def watch(self, proposal_id: str, by: str) -> AsyncIterator[Watch]:
+        """A watch that hears of whatever happens from now on: look at the proposal after this, and nothing is missed. `by`
+        is the key of the person who waits. Raises `Busy`."""
+        self.require_room(by)
+        self._waiting[by] += 1
         watch = Watch()
         mine = self._watches.setdefault(proposal_id, set())
         mine.add(watch)
@@ -68,12 +79,20 @@ class Follower:
                 await self._begun.wait()
             yield watch
         finally:
+            self._waiting[by] -= 1
+            if not self._waiting[by]:
+                del self._waiting[by]
             mine.discard(watch)
             if not mine and self._watches.get(proposal_id) is mine:
                 del self._watches[proposal_id]
             if not self._watches and self._reading is not None:
                 self._reading.cancel()
                 self._reading = None
+
+    def require_room(self, by: str) -> None:
+        """Raises `Busy` when too many wait, of the person with this key or of all."""
+        if self._waiting.total() >= _MOST or self._waiting[by] >= _MOST_EACH:
+            raise Busy("You wait for too much at once.", hint="Wait for less, or look again later.", retry_after=5.0)
 
     def end(self) -> None:
         """Tells all who wait, and all who come, that this process is about to stop."""

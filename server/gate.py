@@ -32,7 +32,7 @@ from ..tools.cuts import shorten
 from ..tools.fields import find_fields
 from ..tools.record import Entry, Event, Record, name_caller, name_decision
 from ..tools.text import quote
-from ..tools.tool import AnyTool, Context, Effect, Params, Result
+from ..tools.tool import AnyTool, Context, Effect, Params, Report, Result
 from .answering import prepare
 from .errors import explain_validation
 from .masking import Masker, own_words
@@ -183,16 +183,21 @@ class Gate:
         self._acr_values = acr_values
         self._masker = masker or Masker()
 
-    async def call(self, caller: Caller, name: str, arguments: Arguments, *, trace_id: str = "") -> Answer:
-        """One call, start to end. Never raises but for cancellation: every failure is an answer, and on record."""
+    async def call(
+        self, caller: Caller, name: str, arguments: Arguments, *, trace_id: str = "", report: Report | None = None
+    ) -> Answer:
+        """One call, start to end. Never raises but for cancellation: every failure is an answer, and on record.
+
+        `report` is told how far a call has come that takes its time, in words without a secret."""
         call = _Call(caller, name, arguments, trace_id, began=time.perf_counter())
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._timeout) as deadline:
                 tool = self._find(call)
+                deadline.reschedule((deadline.when() or 0.0) + tool.waits)
                 params = call.params = _validate(tool, arguments)
                 policy = self._ask_as(call)
                 _check_scope(call, tool, policy)
-                context = await self._context(caller, policy)
+                context = self._listen(await self._context(caller, policy), report)
                 call.resources = await _name_resources(tool, context, params)
                 _decide(call, tool, policy)
                 if tool.effect is Effect.PROPOSES:
@@ -239,6 +244,16 @@ class Gate:
         engine = self._engine()
         call.policy_set = engine.digest
         return CallerPolicy(engine, call.caller, self._acr_values)
+
+    def _listen(self, context: Context, report: Report | None) -> Context:
+        """What a tool says while it runs leaves through the same cleaner as its answer."""
+        if report is None:
+            return context
+
+        async def tell(said: str) -> None:
+            await report(self._cleaner.clean_text(said))
+
+        return replace(context, report=tell)
 
     async def _answer(self, call: _Call, tool: AnyTool, context: Context, params: Params) -> Answer:
         """Runs the tool; redacts, neutralises, masks and cuts. What leaves fits the result model again, or does not."""

@@ -33,9 +33,10 @@ from .mcp import Calls, RequestContext
 from .metrics import Metrics
 from .protected import MCP_PATH, METADATA_PATH, ProtectedResource
 from .sampling import Sampling
-from .scope import CALLER, NONCE, REFUSAL
+from .scope import CALLER, LEAVE, NONCE, REFUSAL
 from .settings import HttpSettings
 from .shortcut import Shortcut
+from .streaming import Streaming
 
 _REFUSALS_RECORDED = 20
 """Refused tokens on record each second: anybody can send them, so all of them are counted and only these written."""
@@ -121,11 +122,22 @@ class Authenticated:
         except Busy as busy:
             await _refuse_for_now(busy)(scope, receive, send)
             return
+        leave = scope[LEAVE] = self._leaving(caller, scope.get(LEAVE))
         try:
             scope[CALLER] = caller
             await self._app(scope, receive, self._demanding(scope, send))
         finally:
-            self._limits.leave(caller)
+            leave()
+
+    def _leaving(self, caller: Caller, outer: Callable[[], None] | None) -> Callable[[], None]:
+        """Gives back the caller's place, once, and the one outside of it."""
+        waiting = [lambda: self._limits.leave(caller), *([outer] if outer else [])]
+
+        def leave() -> None:
+            while waiting:
+                waiting.pop()()
+
+        return leave
 
     def _demanding(self, scope: Scope, send: Send) -> Send:
         """A `send` that turns an answer into a challenge where the call found that the token lacks something, and that
@@ -190,19 +202,25 @@ def build_app(
     limits: Limits | None = None,
     certificates: ClientCertificates | None = None,
     showing: Collection[str] = (),
+    waiting: Collection[str] = (),
     pages: Sequence[BaseRoute] = (),
     lifespan: Callable[[], AbstractAsyncContextManager[None]] | None = None,
 ) -> ASGIApp:
     """The whole HTTP application: `/mcp`, its metadata, the probes and the approval pages. `showing` are the tools whose
-    answer may be a question first."""
-    manager = StreamableHTTPSessionManager(
-        server,
-        json_response=True,
-        stateless=True,
-        security_settings=TransportSecuritySettings(enable_dns_rebinding_protection=False),  # the Doorkeeper's task
-        max_request_body_size=settings.body_limit,
-    )
-    calls = Shortcut(manager.asgi_app, gate, server.server_info_stamp, showing)
+    answer may be a question first, `waiting` those that tell how far they are while they wait."""
+
+    def manage(*, streams: bool) -> StreamableHTTPSessionManager:
+        return StreamableHTTPSessionManager(
+            server,
+            json_response=not streams,
+            stateless=True,
+            security_settings=TransportSecuritySettings(enable_dns_rebinding_protection=False),  # the Doorkeeper's task
+            max_request_body_size=settings.body_limit,
+        )
+
+    manager, streaming = manage(streams=False), manage(streams=True)
+    answers = Shortcut(manager.asgi_app, gate, server.server_info_stamp, showing)
+    calls = Streaming(answers, streaming.asgi_app, waiting)
     authenticator = Authenticator(identity, recorder, metrics, resource, certificates)
     mcp = Authenticated(calls, authenticator, limits or Unlimited())
 
@@ -218,7 +236,7 @@ def build_app(
 
     @asynccontextmanager
     async def run(_app: Starlette) -> AsyncIterator[None]:
-        async with manager.run():
+        async with manager.run(), streaming.run():
             if lifespan is None:
                 yield
             else:

@@ -17,7 +17,7 @@ import orjson
 from ..policies.errors import Busy, Reason, Unavailable, Unrecorded
 from ..policies.model import Action, Caller
 from ..tools.record import Entry, Event, name_caller
-from ..tools.tool import AnyTool
+from ..tools.tool import AnyTool, Report
 from .gate import Answer, Recorder
 from .identity.settings import LimitSettings
 from .leases import read_script
@@ -263,13 +263,21 @@ class Limited:
         self._gate = gate
         self._limits = limits
 
-    async def call(self, caller: Caller, name: str, arguments: Mapping[str, Any], *, trace_id: str = "") -> Answer:
+    async def call(
+        self,
+        caller: Caller,
+        name: str,
+        arguments: Mapping[str, Any],
+        *,
+        trace_id: str = "",
+        report: Report | None = None,
+    ) -> Answer:
         try:
             await self._limits.enter(caller)
         except Busy as busy:
             return Answer(None, "", busy)
         try:
-            return await self._gate.call(caller, name, arguments, trace_id=trace_id)
+            return await self._gate.call(caller, name, arguments, trace_id=trace_id, report=report)
         finally:
             self._limits.leave(caller)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
+from itertools import count
 from typing import Any, Protocol
 
 import mcp_types as types
@@ -20,12 +21,12 @@ from pydantic import ValidationError
 from ..policies.errors import ArborgateError, LoginNeeded, ScopeNeeded
 from ..policies.model import Action, Caller
 from ..tools.budget import ANSWER
-from ..tools.tool import AnyTool, Effect
+from ..tools.tool import AnyTool, Effect, Report
 from .errors import as_json, tell
 from .gate import Answer, UnknownTool
 from .prompts import PROMPTS, Prompt
 from .schemas import input_schema, output_schema
-from .scope import REFUSAL
+from .scope import REFUSAL, leave_place
 from .showing import Showing, no_such_state
 
 logger = logging.getLogger(__name__)
@@ -65,12 +66,23 @@ _COMPLETED = 100
 
 RequestContext = ServerRequestContext[Any, Any]
 CallerOf = Callable[[RequestContext], Caller]
+Listener = Callable[
+    [RequestContext, types.SubscriptionsListenRequestParams], Awaitable[types.SubscriptionsListenResult]
+]
 
 
 class Calls(Protocol):
     """The gate, as this layer uses it."""
 
-    async def call(self, caller: Caller, name: str, arguments: Mapping[str, Any], *, trace_id: str = "") -> Answer: ...
+    async def call(
+        self,
+        caller: Caller,
+        name: str,
+        arguments: Mapping[str, Any],
+        *,
+        trace_id: str = "",
+        report: Report | None = None,
+    ) -> Answer: ...
 
     def offered(self, caller: Caller) -> list[AnyTool]: ...
 
@@ -103,6 +115,7 @@ class Doors:
         self._showing = showing
         self._caller_of = caller_of
         self._described = {tool.name: describe(tool) for tool in tools}
+        self._waiting = waiting_tools(tools)
 
     async def list_tools(
         self, ctx: RequestContext, _params: types.PaginatedRequestParams | None
@@ -246,7 +259,11 @@ class Doors:
         raise MCPError(code=types.INVALID_PARAMS, message="name: there is no prompt of that name; see prompts/list")
 
     async def _call(self, ctx: RequestContext, name: str, arguments: Mapping[str, Any]) -> Answer:
-        answer = await self._gate.call(self._caller_of(ctx), name, arguments, trace_id=_trace_id(ctx))
+        caller, waits = self._caller_of(ctx), name in self._waiting
+        if waits and ctx.request is not None:
+            leave_place(ctx.request.scope)
+        report = _reporter(ctx) if waits else None
+        answer = await self._gate.call(caller, name, arguments, trace_id=_trace_id(ctx), report=report)
         if isinstance(answer.error, UnknownTool):
             raise _protocol_error(answer.error)
         if answer.error is not None and ctx.request is not None:
@@ -255,10 +272,14 @@ class Doors:
 
 
 def build_server(
-    gate: Calls, tools: Sequence[AnyTool], caller_of: CallerOf, showing: Showing | None = None
+    gate: Calls,
+    tools: Sequence[AnyTool],
+    caller_of: CallerOf,
+    showing: Showing | None = None,
+    listening: Listener | None = None,
 ) -> Server[Any]:
     """The MCP server over the gate; the SDK speaks both protocol eras on it. `showing`: lead people to the pages of what
-    their agents propose."""
+    their agents propose. `listening` serves subscriptions."""
     doors = Doors(gate, tools, caller_of, showing)
     listing = CacheHint(ttl_ms=60_000, scope="private")
     server: Server[Any] = Server(
@@ -276,6 +297,7 @@ def build_server(
         on_list_prompts=doors.list_prompts,
         on_get_prompt=doors.get_prompt,
         on_completion=doors.complete,
+        on_subscriptions_listen=listening,
     )
     if isinstance(get_tracer_provider(), ProxyTracerProvider):
         server.middleware.clear()  # nobody collects the spans that the SDK would make of every request
@@ -302,6 +324,21 @@ def _tool_error(error: ArborgateError) -> types.CallToolResult:
 
 def _protocol_error(error: ArborgateError) -> MCPError:
     return MCPError(code=types.INVALID_PARAMS, message=tell(error), data=as_json(error))
+
+
+def waiting_tools(tools: Iterable[AnyTool]) -> frozenset[str]:
+    """The names of those that wait for people."""
+    return frozenset(tool.name for tool in tools if tool.waits)
+
+
+def _reporter(ctx: RequestContext) -> Report:
+    """Progress of this request, for a client that asked for it; the numbers only grow, and mean nothing else."""
+    told = count(1)
+
+    async def report(said: str) -> None:
+        await ctx.session.report_progress(next(told), message=said)
+
+    return report
 
 
 def _trace_id(ctx: RequestContext) -> str:

@@ -8,10 +8,11 @@ import secrets
 import struct
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..policies.errors import ArborgateError, Conflict, Denied, Invalid, NotThere, Reason, Refused
+from ..policies.errors import ArborgateError, Busy, Conflict, Denied, Invalid, NotThere, Reason, Refused
 from ..policies.model import Action, Binding, Caller, Channel
 from ..tools.change import Change, Rehearsal
 from ..tools.proposal import (
@@ -158,17 +159,21 @@ class ProposalBook:
 
     async def settle(self, proposal_id: str, timeout: float) -> Proposal:
         """The proposal once it has left `drafted`, or as it is after `timeout` seconds."""
-        position = await self.store.last_event()
         proposal = await self.get(proposal_id)
-        ends = time.monotonic() + timeout
-        if proposal.state is not ProposalState.DRAFTED or timeout <= 0:
-            return proposal
-        async for event in self.store.events(position):
-            if event and event.proposal == proposal_id:
-                proposal = await self.get(proposal_id)
-            if proposal.state is not ProposalState.DRAFTED or time.monotonic() >= ends:
-                break
+        if proposal.state is ProposalState.DRAFTED and timeout > 0:
+            with suppress(Busy):  # then nobody waits, and the answer says that it is drafted
+                return await self.wait(proposal, proposal.content.requester.key, timeout)
         return proposal
+
+    async def wait(self, proposal: Proposal, by: str, timeout: float) -> Proposal:
+        """The proposal as soon as it is another than this, or as it is after `timeout` seconds; `by` is the key of the
+        person who waits. Raises `Busy` when they wait for too many."""
+        ends = time.monotonic() + timeout
+        async with self.follower.watch(proposal.id, by) as watch:
+            while (now := await self.get(proposal.id)) == proposal and (left := ends - time.monotonic()) > 0:
+                if not await watch.wait(left):
+                    break
+        return now
 
     async def get(self, proposal_id: str) -> Proposal:
         """Raises `NotThere`."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from starlette.types import Scope
+
 CALLER: Final = "arborgate.caller"
 """Where an authenticated request keeps its `Caller`."""
 
@@ -19,3 +21,10 @@ LEAVE: Final = "arborgate.leave"
 PEER: Final = "arborgate.peer"
 """Where the listener keeps the address at the other end of the connection, whatever forwarded headers say ("" for
 none)."""
+
+
+def leave_place(scope: Scope) -> None:
+    """Gives the place of a request back that is about to wait: it must not keep out those that would be answered now."""
+    leave = scope.get(LEAVE)
+    if leave is not None:
+        leave()

@@ -30,6 +30,7 @@ from .errors import as_json, tell
 from .gate import Answer, UnknownTool
 from .mcp import CHALLENGED, ERROR_META, Calls, read_trace_id
 from .scope import CALLER, REFUSAL
+from .streaming import replay
 
 _METHOD = "tools/call"
 _MEMBERS = frozenset({"jsonrpc", "id", "method", "params"})
@@ -72,7 +73,7 @@ class Shortcut:
         message = await receive()
         asked = _read_request(message, headers)
         if asked is None or (asked.opens and asked.name in self._showing):
-            await self._app(scope, _replay(message, receive), send)
+            await self._app(scope, replay(message, receive), send)
             return
         answer = await self._gate.call(caller, asked.name, asked.arguments, trace_id=asked.trace_id)
         if answer.error is not None:
@@ -160,16 +161,6 @@ def _is_plain_id(value: object) -> bool:
     if isinstance(value, str):
         return value.isascii()
     return isinstance(value, int) and not isinstance(value, bool) and -_IDS_BELOW < value < _IDS_BELOW
-
-
-def _replay(message: Message, receive: Receive) -> Receive:
-    """A `receive` that gives the message that was taken once more."""
-    taken = [message]
-
-    async def receive_again() -> Message:
-        return taken.pop() if taken else await receive()
-
-    return receive_again
 
 
 async def _send(send: Send, status: int, body: Mapping[str, Any]) -> None:

@@ -324,6 +324,11 @@ class Proposals(Protocol):
         """The proposal once it has left `drafted`, or as it is after `timeout` seconds."""
         ...
 
+    async def wait(self, proposal: Proposal, by: str, timeout: float) -> Proposal:
+        """The proposal as soon as it is another than this, or as it is after `timeout` seconds; `by` is the key of the
+        person who waits. Raises `Busy` when they wait for too many, `NotThere` and `Unavailable`."""
+        ...
+
     async def get(self, proposal_id: str) -> Proposal:
         """Raises `NotThere`."""
         ...

@@ -85,12 +85,21 @@ class Gatekeeper(Protocol):
 
 S = TypeVar("S")
 
+Report = Callable[[str], Awaitable[None]]
+"""Takes what there is to say of a call while it runs, in our own words; who asked may or may not hear it."""
+
+
+async def _keep_quiet(_said: str) -> None:
+    """Where nobody listens."""
+
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a running tool is given. `sources` holds the readers of outside systems by their class, `now` is seconds
     since the epoch, `pages` the base URL of the approval pages without a slash at its end (`""`: there are none),
-    `rehearsal_wait` the seconds that a tool may wait for the applier's dry run."""
+    `rehearsal_wait` the seconds that a tool may wait for the applier's dry run. `report` says how far a call has come
+    that takes its time."""
 
     caller: Caller
     policy: Gatekeeper
@@ -104,6 +113,7 @@ class Context:
     pages: str = ""
     rehearsal_wait: float = 3.0
     calendar: Calendar = Calendar()  # noqa: RUF009  # a constant
+    report: Report = _keep_quiet
     ladder: PromotionSettings = PromotionSettings()  # noqa: RUF009  # a constant
 
     def source(self, kind: type[S]) -> S:
@@ -139,7 +149,8 @@ class Tool(Generic[P, R]):
     `target` is the parameter that names the resource: a denied read and a missing thing answer the same words about it.
     `render` writes the result as text: the same facts in a compact readable form, for clients that show only text.
     `budget` is how large an answer may be, `page` what of it comes in pages, and `narrower` how to ask for a smaller part
-    of what is not ("all_resources=false").
+    of what is not ("all_resources=false"). `waits` is how many seconds longer than others a call of it may take, because
+    it waits for people.
     """
 
     name: str
@@ -155,6 +166,7 @@ class Tool(Generic[P, R]):
     budget: Budget = ANSWER
     page: Page | None = None
     narrower: str = ""
+    waits: float = 0.0
 
 
 AnyTool = Tool[Any, Any]

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from ...policies.errors import ArborgateError, Busy, Unavailable
+from ...policies.errors import ArborgateError, Unavailable
 from ..following import Follower
-from ..scope import LEAVE
+from ..scope import leave_place
 from .entrance import Entrance
 from .guard import HEADERS
 from .progress import ProgressView, view_progress
@@ -28,33 +26,6 @@ _HEARTBEAT = 5.0
 """Seconds of silence at most, and after which a session that has ended ends its streams."""
 _ROUNDS = 360
 """Heartbeats and news after which a browser has to ask again: half an hour at the least eventful."""
-_MOST = 512
-"""Streams of one process."""
-_MOST_EACH = 16
-"""Streams of one person in one process. A page that nobody looks at has none."""
-
-
-class Streams:
-    """The open streams, apart from the requests that the doorkeeper counts: they last, and cost next to nothing."""
-
-    def __init__(self) -> None:
-        self._open: Counter[str] = Counter()
-
-    def require_room(self, key: str) -> None:
-        """Raises `Busy` when there are too many, of the person with this key or of all."""
-        if self._open.total() >= _MOST or self._open[key] >= _MOST_EACH:
-            raise Busy("Too many pages are followed at once.", retry_after=5.0)
-
-    @contextmanager
-    def count(self, key: str) -> Iterator[None]:
-        """One more, as long as it lasts."""
-        self._open[key] += 1
-        try:
-            yield
-        finally:
-            self._open[key] -= 1
-            if not self._open[key]:
-                del self._open[key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +46,6 @@ class LivePage:
     entrance: Entrance
     review: Review
     follower: Follower
-    clock: Callable[[], float]
-    streams: Streams = field(default_factory=Streams)
 
     def routes(self) -> list[BaseRoute]:
         return [Route("/proposals/{id}/events", self.entrance.closed(self._open))]
@@ -84,27 +53,26 @@ class LivePage:
     async def _open(self, request: Request, session: Session) -> Response:
         proposal_id, key = request.path_params["id"], session.caller.key
         await self.review.get(session.caller, proposal_id)  # it is on record that they follow it
-        self.streams.require_room(key)
+        self.follower.require_room(key)
         headers = {**HEADERS, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         lines = self._follow(request, key, proposal_id)
         return StreamingResponse(lines, media_type="text/event-stream", headers=headers)
 
     async def _follow(self, request: Request, key: str, proposal_id: str) -> AsyncIterator[str]:
-        request.scope.get(LEAVE, _stay)()  # a stream holds no place among the requests
+        leave_place(request.scope)  # a stream holds no place among the requests
         yield _AGAIN
         mark = request.headers.get("last-event-id") or request.query_params.get("since", "")
-        with self.streams.count(key):
-            async with self.follower.watch(proposal_id) as watch:
-                news = True
-                for _ in range(_ROUNDS):
-                    said = await self._look(request, proposal_id, mark, news=news)
-                    yield said.text
-                    if said.last:
-                        return
-                    mark = said.mark
-                    news = await watch.wait(_HEARTBEAT) or said.again
-                    if watch.ended:
-                        return
+        async with self.follower.watch(proposal_id, key) as watch:
+            news = True
+            for _ in range(_ROUNDS):
+                said = await self._look(request, proposal_id, mark, news=news)
+                yield said.text
+                if said.last:
+                    return
+                mark = said.mark
+                news = await watch.wait(_HEARTBEAT) or said.again
+                if watch.ended:
+                    return
 
     async def _look(self, request: Request, proposal_id: str, mark: str, *, news: bool) -> _Said:
         """What there is to say to who sent the request, if their session still stands and they still may hear it."""
@@ -143,6 +111,3 @@ def _write(event: str, data: str = "", mark: str = "") -> str:
     lines = [f"event: {event}", *([f"id: {mark}"] if mark else []), *(f"data: {line}" for line in data.split("\n"))]
     return "\n".join(lines) + "\n\n"
 
-
-def _stay() -> None:
-    """Where nobody counts places."""

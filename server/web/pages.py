@@ -158,7 +158,7 @@ class Pages:
         )
         site = Site(entrance, account, review, self.clean, self.clock, Lookout(self.tree, self.live))
         steering = SteeringForms(entrance, review, self.clean).routes()
-        live = LivePage(entrance, review, self.book.follower, self.clock).routes()
+        live = LivePage(entrance, review, self.book.follower).routes()
         passkeys = PasskeyPages(entrance, account, enrolment, self.clock).routes() if enrolment else []
         terminal = Terminal(self.settings, self.url, review, self.terminal, masking)
         workbench = Workbench(self.engine, review, self.audit, self.roles, self.clock, self.logs)

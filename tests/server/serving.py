@@ -21,11 +21,13 @@ ERAS = ("2026-07-28", "legacy")
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp, settings: HttpSettings) -> AsyncIterator[asyncio.Event]:
+async def serving(
+    app: ASGIApp, settings: HttpSettings, on_stop: Callable[[], None] = lambda: None
+) -> AsyncIterator[asyncio.Event]:
     """Serves on the settings' port; yields the event that stops it. Leaves once it has stopped."""
     stop = asyncio.Event()
     with listen(settings.host, settings.port) as socket:
-        task = asyncio.create_task(serve_until(stop, app, settings, socket))
+        task = asyncio.create_task(serve_until(stop, app, settings, socket, on_stop))
         try:
             yield stop
         finally:

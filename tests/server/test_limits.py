@@ -371,7 +371,9 @@ class Gate:
     def __init__(self) -> None:
         self.calls = 0
 
-    async def call(self, _caller: Caller, name: str, _arguments: object, *, trace_id: str = "") -> Answer:
+    async def call(
+        self, _caller: Caller, name: str, _arguments: object, *, trace_id: str = "", report: object = None
+    ) -> Answer:
         self.calls += 1
         if name == "breaks":
             raise RuntimeError(trace_id)

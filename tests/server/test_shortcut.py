@@ -81,7 +81,9 @@ class Calls:
     def __init__(self) -> None:
         self.calls = 0
 
-    async def call(self, caller: Caller, name: str, arguments: Mapping[str, Any], *, trace_id: str = "") -> Answer:
+    async def call(
+        self, caller: Caller, name: str, arguments: Mapping[str, Any], *, trace_id: str = "", report: object = None
+    ) -> Answer:
         self.calls += 1
         return Answer({}, "fine")
 

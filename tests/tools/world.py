@@ -147,12 +147,17 @@ class MemoryProposals:
     """Proposals as `server/proposals.py` keeps them, newest first, without a Redis."""
 
     kept: list[Proposal] = field(default_factory=list)
+    later: list[Proposal] = field(default_factory=list)
 
     def new_id(self) -> str:
         raise NotImplementedError
 
     async def draft(self, caller: Caller, draft: Draft) -> Proposal:
         raise NotImplementedError
+
+    async def wait(self, proposal: Proposal, by: str, timeout: float) -> Proposal:
+        """The next version that a test has put into `later`, or the same once there is none."""
+        return self.later.pop(0) if self.later else proposal
 
     async def settle(self, proposal_id: str, timeout: float) -> Proposal:  # the seam's own
         raise NotImplementedError

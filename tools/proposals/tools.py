@@ -1,4 +1,4 @@
-"""The tools about proposals that were made: look at one, list them, take one back."""
+"""The tools about proposals that were made: look at one, wait for one, list them, take one back."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ..tool import AnyTool, Context, Effect, Params, Tool
 from ..tree import AppId
 from .rendering import render_proposal, render_rows, render_withdrawal
 from .results import ProposalDetail, ProposalRows, Withdrawal, list_app_ids, say_next, show_proposal, show_row
+from .waiting import LONGEST, ProposalWaitParams, Standing, render_standing, wait
 
 _ROUNDS = 10
 """How often a list reads on to fill its page, past proposals that the caller may not see."""
@@ -133,6 +134,18 @@ TOOLS: tuple[AnyTool, ...] = (
         target="app",
         page=Page("proposals"),
         narrower="a state or an app",
+    ),
+    Tool(
+        name="proposal_wait",
+        description="Wait until a proposal is decided on, is over, or changes in any way.",
+        params=ProposalWaitParams,
+        result=Standing,
+        action=Action.PROPOSAL_READ,
+        resources=_named,
+        run=wait,
+        render=render_standing,
+        target="proposal",
+        waits=LONGEST,
     ),
     Tool(
         name="proposal_withdraw",

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...policies.model import INSTALLATION, Action, Resource
 from ..budget import Page
 from ..paging import SHORT_PAGE, Paged, open_cursor, seal_cursor
-from ..record import Event, Record, RecordQuery
+from ..record import Record, RecordQuery
 from ..tables import align
 from ..text import quote, quote_name
 from ..times import read_moment
@@ -33,7 +33,7 @@ class RecordRow(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     time: str
-    event: Event
+    event: str
     person: Untrusted
     agent: str
     via: list[str] | None = None
@@ -82,7 +82,7 @@ def _read_query(ctx: Context, params: RecordSearchParams) -> RecordQuery:
 def _show(record: Record) -> RecordRow:
     return RecordRow(
         time=record.time,
-        event=record.event,
+        event=str(record.event),
         person=record.caller_name or record.caller,
         agent=record.agent,
         via=list(record.actors) or None,

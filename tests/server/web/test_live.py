@@ -12,6 +12,7 @@ import pytest
 
 from arborgate.policies.engine import Engine
 from arborgate.policies.loader import read_policies
+from arborgate.server import following
 from arborgate.server.leases import Lease, Leases
 from arborgate.server.steering import Command
 from arborgate.server.web import live
@@ -201,7 +202,7 @@ async def test_many_pages_cost_one_follower_and_no_place(site: World) -> None:
 
 
 async def test_one_person_can_not_take_all_streams(site: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "_MOST_EACH", 2)
+    monkeypatch.setattr(following, "_MOST_EACH", 2)
     proposal, _ = await begin(site)
     april, abel = await site.start_session("april", "approver"), await site.start_session("abel", "approver")
     async with AsyncExitStack() as stack:
@@ -214,7 +215,7 @@ async def test_one_person_can_not_take_all_streams(site: World, monkeypatch: pyt
 
 async def test_who_reads_slowly_is_told_how_it_stands_and_not_how_it_came_there(site: World) -> None:
     proposal, lease = await begin(site)
-    async with site.book.follower.watch(proposal.id) as watch:
+    async with site.book.follower.watch(proposal.id, "somebody") as watch:
         for number in range(200):
             await site.book.step(proposal.id, 0, Step(state=StepState.STARTED, message=f"{number}"), lease)
         assert await watch.wait(PATIENCE)
