@@ -99,6 +99,7 @@ def build_pages(services: Services) -> list[BaseRoute]:
         environments=[rule.name for rule in settings.environments] + [UNASSIGNED],
         must_sign=thresholds.must_sign,
         live=services.clusters,
+        ladder=settings.promotion,
         on_logout=end_tokens_with(services) if login.logout_ends_tokens else None,
     )
     return [*pages.routes(), described]

@@ -16,6 +16,7 @@ from starlette.types import Scope
 
 from ...policies.engine import Engine
 from ...policies.model import Caller
+from ...tools.promotion.ladder import PromotionSettings
 from ...tools.proposal import Approval, Proposal
 from ...tools.record import Records
 from ...tools.tree import AppTree
@@ -67,7 +68,8 @@ class Pages:
     provider logs somebody out; their sessions here end without it. Who is on the list `denied` has no session.
     `acr_values` are the provider's kinds of login, the weakest first. `glass_lasts` is how many seconds after breaking
     the glass applying must have begun. `must_sign` says whether the next approval of a proposal has to be signed.
-    `live` reads the objects that changes are of, with credentials that can only read.
+    `live` reads the objects that changes are of, with credentials that can only read. `ladder` says which environment is
+    below which.
     `logs` is the folder of the record, for deciding again what is on it and for proving it; `record_key` is the public half
     of what signs the log of `replica` there.
     `clock` is seconds since the epoch.
@@ -103,6 +105,7 @@ class Pages:
     environments: Sequence[str] = ()
     must_sign: Callable[[Proposal], bool] = lambda _: False
     live: Live | None = None
+    ladder: PromotionSettings = PromotionSettings()  # noqa: RUF009  # a constant
 
     def routes(self) -> list[BaseRoute]:
         """What to mount at `/`. Raises `BadConfiguration` when the public URL is plain http beyond this machine, or one
@@ -120,6 +123,7 @@ class Pages:
             acr_values=self.acr_values,
             glass_lasts=self.glass_lasts,
             enrolment=enrolment,
+            ladder=self.ladder,
             must_sign=self.must_sign,
         )
         sessions = Sessions(self.settings, self.state, self.roles, self.audit, clock=self.clock, denied=self.denied)

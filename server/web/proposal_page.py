@@ -14,6 +14,7 @@ from ...tools.record import Record
 from ...tools.risk import weigh
 from ...tools.tree import AppId, Node
 from ...tools.undo import diff_undo
+from .below import Below
 from .diffs import DiffView, view_diff
 from .glance import RiskView, view_risks
 from .review import Review, touched
@@ -37,6 +38,7 @@ class ChangeView:
     undo: DiffView | None
     rehearsed: Rehearsed | None
     step: Step
+    below: Sequence[Below] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +132,12 @@ async def view_proposal(review: Review, caller: Caller, seen: Seen, clean: Calla
             undo=view_diff(undo, clean) if (undo := diff_undo(change)) else None,
             rehearsed=rehearsed[index] if index < len(rehearsed) else None,
             step=proposal.steps[index] if index < len(proposal.steps) else Step(),
+            below=review.below(caller, change),
         )
         for index, change in enumerate(proposal.content.changes)
     )
     mine = next((one.verdict for one in proposal.approvals if one.approver.key == caller.key), None)
     reach = review.reach(caller, proposal)
-    personal = review.find_personal(caller, [*(one.node for one in reach.apps), *reach.leaning])
+    lower = [below.node for one in changes for below in one.below]
+    personal = review.find_personal(caller, [*(one.node for one in reach.apps), *reach.leaning, *lower])
     return ProposalView(seen, changes, reach, personal, record, note, mine)

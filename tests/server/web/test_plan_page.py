@@ -5,10 +5,13 @@ import re
 import pytest
 
 from arborgate.server.web.glance import LOWER, view_risks
+from arborgate.tools.app import AppSource
+from arborgate.tools.change import ChangeKind, Promotion
 from arborgate.tools.evidence import Evidence
 from arborgate.tools.last import LastChange, Trace
+from arborgate.tools.promotion.ladder import PromotionSettings
 from arborgate.tools.risk import Factor
-from arborgate.tools.tree import Owned
+from arborgate.tools.tree import Health, Owned
 from tests.server.web.world import World, make_change, make_factor
 from tests.tools.world import make_app, make_managed
 
@@ -124,3 +127,42 @@ async def test_a_change_in_a_crowd_can_be_unfolded(world: World) -> None:
     html = await open_proposal(world, *(make_change(f"app-{number}") for number in range(12)))
     assert html.count('<details class="plan-fold">') == 7
     assert len(re.findall(r'data-shows="/changes/\d+/diff"', html)) == 12
+
+
+async def test_what_the_environment_below_runs_stands_beside_what_is_brought(world: World) -> None:
+    world.change(ladder=PromotionSettings(path=("staging", "production")))
+    image = "registry.test/shop/orders-api"
+    source = AppSource(repo="https://git.test/shop", path="orders-api", chart="", target_revision="main")
+    world.tree.put(make_app("orders-api", env="prod", parent="orders", sources=(source,)))
+    patch = {"spec": {"source": {"targetRevision": "v2.13.4", "kustomize": {"images": [f"{image}:v2.13.4"]}}}}
+    change = make_change(kind=ChangeKind.SET_IMAGE, patch=patch)
+    lower = make_app(
+        "orders-api-staging",
+        env="staging",
+        parent="shop-staging",
+        images=(f"{image}:v2.13.4",),
+        sources=(source,),
+        health=Health.DEGRADED,
+    )
+    world.tree.put(lower)
+    text = read(await open_proposal(world, change))
+    assert "staging: orders-api-staging Degraded does not run well" in text
+    assert f"runs {image}:v2.13.4" in text
+    assert "does not run v2.13.4" in text
+    assert "orders-api-staging" not in read(await open_proposal(world, make_change(kind=ChangeKind.RESTART)))
+
+
+async def test_where_a_promotion_comes_from_is_shown(world: World) -> None:
+    promotion = Promotion(
+        app="main/argocd/orders-api-staging",
+        origin="staging",
+        environment="production",
+        revision="3f2c1ab",
+        since="2025-11-20T08:00:00Z",
+        carried=("image <b>v2</b>",),
+        stays=("replicas 3",),
+    )
+    text = read(await open_proposal(world, make_change(kind=ChangeKind.PROMOTE, promotion=promotion)))
+    assert "from main/argocd/orders-api-staging of staging, which runs 3f2c1ab since 2025-11-20 08:00" in text
+    assert "carries image &lt;b&gt;v2&lt;/b&gt;" in text
+    assert "leaves replicas 3" in text
