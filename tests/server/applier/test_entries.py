@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 async def test_an_entry_is_acknowledged_and_deleted_in_one_step(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await world.worker._join()
     drafted = await world.draft([world.scale("api")])
-    ((entry, proposal_id),) = await world.worker._take()
+    ((entry, proposal_id),) = await world.worker._take_new()
     assert proposal_id == drafted.id
     sent: list[str] = []
     send = world.redis.execute_command
