@@ -11,14 +11,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
+from typing import cast
 
 from ..policies.errors import Busy, Refused, Stale
-from ..tools.change import Attribution, Change, JsonObject, Target, Writer, fields_digest, merge
-from ..tools.kubernetes.changes import MARK
+from ..tools.change import Attribution, JsonObject, Target, Writer, fields_digest, merge
 from ..tools.proposal import Proposal, ProposalState, Step, StepState
 from .counts import Counts
 from .gates import Gates, Look, Watch
 from .leases import Lease
+from .marks import is_unmoved, mark_patch, read_mark, require_precondition
 from .orders import PAUSED, Orders
 from .progress import Progress, operation_digest, writes_operation
 from .proposal_store import Outpaced
@@ -69,6 +70,7 @@ class Applying:
         self._orders = orders
         self._gates = gates
         self._said: str | None = None
+        self._first: JsonObject | None = None
         self._free = asyncio.Semaphore(_AT_ONCE)
         self._vouch = vouch
         self._vouched: set[int] = set()
@@ -101,8 +103,7 @@ class Applying:
         """Asks policy and checks every precondition before anything is changed; False when a target has moved, or when it
         may not be begun after all."""
         try:
-            counts = await self._permit()
-            await asyncio.gather(*(self._require_free(index) for index in range(len(self._changes))))
+            counts = await self._check_all()
             await self._gates.open(self._proposal)
             for _ in range(_ATTEMPTS):
                 with suppress(Outpaced):
@@ -117,6 +118,15 @@ class Applying:
             raise Busy("Other changes of the same apps are begun all the time.")
         return False
 
+    async def _check_all(self) -> Counts:
+        """Policy and the preconditions at the same time: from here on somebody waits for the first change."""
+        free = (self._require_free(index) for index in range(len(self._changes)))
+        counts, *others = await asyncio.gather(self._permit(), *free, return_exceptions=True)
+        for found in (counts, *others):
+            if isinstance(found, BaseException):
+                raise found
+        return cast("Counts", counts)
+
     async def _require_free(self, index: int) -> None:
         """What is to be changed is as it was planned on, unless it is done already."""
         async with self._free:
@@ -124,6 +134,8 @@ class Applying:
             if not self._took(index, live):
                 await self._require_told(index, live)
                 self._require_not_undone(index, live)
+                if index == self._order[0]:
+                    self._first = live
 
     async def _require_begun(self) -> None:
         """Broken glass that has lapsed serves only what was begun in time, which the objects themselves must show."""
@@ -138,7 +150,7 @@ class Applying:
 
     async def _require_told(self, index: int, live: JsonObject) -> None:
         """The object is as it was when the change was planned, and the change is what the approvers were told."""
-        _require_precondition(self._changes[index], live)
+        require_precondition(self._changes[index], live)
         if index not in self._vouched:
             await self._vouch(index, live, True)
             self._vouched.add(index)
@@ -149,7 +161,7 @@ class Applying:
         try:
             for index, change in enumerate(self._changes):
                 live = await self._writer.read(change.target)
-                if live is not None and self._mark_on(live) is None and _is_unmoved(change, live):
+                if live is not None and self._mark_on(live) is None and is_unmoved(change, live):
                     await self._vouch(index, live, False)
         except Refused as error:
             if self._proposal.state is ProposalState.APPLYING:
@@ -255,13 +267,14 @@ class Applying:
         if step.state is StepState.FAILED:
             raise Refused(step.message)
         for _ in range(_ATTEMPTS):
-            live = await self._read(change.target)
+            # What was read a moment ago is as good: if it has moved since, the patch is not taken.
+            live, self._first = self._first or await self._read(change.target), None
             if self._took(index, live):
                 await self._keep_applied(index, live, "found done")
                 return
             await self._require_told(index, live)
             await self._permit()
-            if self._step(index).state is StepState.PENDING:
+            if (step := self._step(index)).state is StepState.PENDING or step.seen != operation_digest(live):
                 await self._keep(index, state=StepState.STARTED, seen=operation_digest(live))
             try:
                 after = await self._patch(index, change.patch, live)
@@ -356,13 +369,7 @@ class Applying:
         )
 
     def _mark_on(self, live: JsonObject) -> tuple[int, bool] | None:
-        """The change of this proposal that the object was last patched for, and whether that was its undo."""
-        mark = str(((live.get("metadata") or {}).get("annotations") or {}).get(MARK, ""))
-        proposal, _, rest = mark.partition("/")
-        number, _, undone = rest.partition("/")
-        if proposal != self._proposal.id or not number.isdecimal() or int(number) >= len(self._changes):
-            return None
-        return int(number), undone == "undone"
+        return read_mark(live, self._proposal.id, len(self._changes))
 
     async def _read(self, target: Target) -> JsonObject:
         live = await self._writer.read(target)
@@ -397,12 +404,6 @@ class Applying:
         self._proposal = await self._book.finish(self._proposal.id, state, note, self._lease)
 
 
-def mark_patch(patch: JsonObject, proposal_id: str, index: int, *, undone: bool = False) -> JsonObject:
-    """The patch, which also leaves its mark on the object, in one and the same write."""
-    mark = f"{proposal_id}/{index}{'/undone' if undone else ''}"
-    return merge(patch, {"metadata": {"annotations": {MARK: mark}}})
-
-
 def _attribute(proposal: Proposal, index: int, *, undone: bool) -> Attribution:
     requester = proposal.content.requester
     return Attribution(
@@ -414,19 +415,3 @@ def _attribute(proposal: Proposal, index: int, *, undone: bool) -> Attribution:
         approvers=tuple(dict.fromkeys(one.approver.name for one in proposal.approvals)),
         undone=undone,
     )
-
-
-def _is_unmoved(change: Change, live: JsonObject) -> bool:
-    try:
-        _require_precondition(change, live)
-    except Stale:
-        return False
-    return True
-
-
-def _require_precondition(change: Change, live: JsonObject) -> None:
-    """Raises `Stale` unless the object is the one, and its fields are as, when the change was planned."""
-    if live["metadata"].get("uid") != change.precondition.uid:
-        raise Stale(f"{change.target} is another object than it was.")
-    if fields_digest(live, change.precondition.fields) != change.precondition.digest:
-        raise Stale(f"{change.target} has changed since this was proposed.")

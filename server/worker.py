@@ -19,11 +19,12 @@ from ..policies.errors import ArborgateError, NotThere, Refused, Unavailable, Un
 from ..tools.change import JsonObject, Rehearsal, Rehearsed, Target, Writer
 from ..tools.cuts import shorten
 from ..tools.proposal import Content, Proposal, ProposalState, StepState
-from .applying import Applying, Pace, mark_patch
+from .applying import Applying, Pace
 from .counts import Counts
 from .gates import Gates
 from .holds import Holds
 from .leases import Lease, Leases, LostLease
+from .marks import mark_patch
 from .orders import Orders
 from .proposals import ProposalBook
 from .retold import check_rehearsed

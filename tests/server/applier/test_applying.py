@@ -3,9 +3,11 @@
 import pytest
 
 from arborgate.policies.errors import Unavailable
-from arborgate.tools.change import Target
+from arborgate.server.progress import operation_digest
+from arborgate.tools.change import JsonObject, Target
 from arborgate.tools.kubernetes.changes import MARK
 from arborgate.tools.record import Event
+from tests.server.applier.test_crashes import swap
 from tests.server.applier.world import World
 
 pytestmark = pytest.mark.anyio
@@ -194,6 +196,35 @@ async def test_a_sync_waits_for_its_own_operation_and_not_for_the_last_one(world
     applied = await world.book.get(proposal.id)
     assert applied.state == "applied"
     assert world.cluster.get("Application", "api")["status"]["operationState"]["operation"]["sync"]["prune"] is False
+
+
+async def test_an_operation_that_ended_just_before_the_patch_is_not_taken_for_ours(world: World) -> None:
+    ended = {"phase": "Failed", "operation": {"sync": {"revision": "old"}}}
+    edits = iter([ended])
+
+    def end_another(_: Target) -> None:
+        for state in edits:
+            world.cluster.edit("Application", "api", {"status": {"operationState": state}})
+
+    world.cluster.before_patch = end_another
+    proposal = await world.approved(world.sync("api"))
+    await world.worker.advance(proposal.id)
+    (step,) = (await world.book.get(proposal.id)).steps
+    assert (step.state, step.seen) == ("healthy", operation_digest({"status": {"operationState": ended}}))
+
+
+async def test_nothing_is_read_twice_on_the_way_to_the_first_change(world: World) -> None:
+    proposal = await world.approved(world.scale("db"))
+    read, reads = world.cluster.read, 0
+
+    async def count(target: Target) -> JsonObject | None:
+        nonlocal reads
+        reads += not world.cluster.patched
+        return await read(target)
+
+    swap(world.cluster, "read", count)
+    await world.worker.advance(proposal.id)
+    assert reads == 1
 
 
 async def test_an_operation_that_still_runs_is_not_written_over_by_its_undo(world: World) -> None:

@@ -41,7 +41,8 @@ async def test_a_proposal_goes_all_its_way(anywhere: World) -> None:
     world = anywhere
     await world.worker._join()
     drafted = await world.draft([world.scale("db"), world.scale("api")])
-    assert [one for _, one in await world.worker._take()] == [drafted.id]
+    taken = [*await world.worker._take_over(), *await world.worker._take_new()]
+    assert [one for _, one in taken] == [drafted.id]
     await world.worker.advance(drafted.id)
     proposal = await world.book.get(drafted.id)
     await world.book.decide(world.vote(proposal))

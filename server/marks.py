@@ -1,0 +1,40 @@
+"""What an object says of the changes made to it: the mark of the last one, and whether it still is as one was planned on."""
+
+from __future__ import annotations
+
+from ..policies.errors import Stale
+from ..tools.change import Change, JsonObject, fields_digest, merge
+from ..tools.kubernetes.changes import MARK
+
+
+def mark_patch(patch: JsonObject, proposal_id: str, index: int, *, undone: bool = False) -> JsonObject:
+    """The patch, which also leaves its mark on the object, in one and the same write."""
+    mark = f"{proposal_id}/{index}{'/undone' if undone else ''}"
+    return merge(patch, {"metadata": {"annotations": {MARK: mark}}})
+
+
+def read_mark(live: JsonObject, proposal_id: str, changes: int) -> tuple[int, bool] | None:
+    """The change of this proposal, of so many, that the object was last patched for, and whether that was its undo."""
+    mark = str(((live.get("metadata") or {}).get("annotations") or {}).get(MARK, ""))
+    proposal, _, rest = mark.partition("/")
+    number, _, undone = rest.partition("/")
+    if proposal != proposal_id or not number.isdecimal() or int(number) >= changes:
+        return None
+    return int(number), undone == "undone"
+
+
+def is_unmoved(change: Change, live: JsonObject) -> bool:
+    """Whether the precondition of the change holds."""
+    try:
+        require_precondition(change, live)
+    except Stale:
+        return False
+    return True
+
+
+def require_precondition(change: Change, live: JsonObject) -> None:
+    """Raises `Stale` unless the object is the one, and its fields are as, when the change was planned."""
+    if live["metadata"].get("uid") != change.precondition.uid:
+        raise Stale(f"{change.target} is another object than it was.")
+    if fields_digest(live, change.precondition.fields) != change.precondition.digest:
+        raise Stale(f"{change.target} has changed since this was proposed.")
