@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,6 @@ from tests.parts.kube import KubeApi
 from tests.parts.process import PartFailed, find_free_ports
 from tests.parts.redis import RedisServer
 
-from .approving import measure_approving
 from .approving import measure_approving
 from .bridging import measure_bridge
 from .deciding import measure_deciding
@@ -34,7 +33,6 @@ from .throughput import measure_throughput
 from .world import fill
 
 PARTS: Final = (
-    "approving",
     "approving",
     "bridging",
     "deciding",
@@ -75,22 +73,7 @@ def main() -> int:
 
 
 def _measure(folder: Path, only: Sequence[str], apps: int) -> Iterator[Part]:
-    if "approving" in only:
-        yield measure_approving(folder)
-    if "approving" in only:
-        yield measure_approving(folder)
-    if "deciding" in only:
-        yield measure_deciding(folder)
-    if "inside" in only:
-        yield measure_inside(folder, apps)
-    if "proposal_page" in only:
-        yield measure_proposal_page(folder)
-    if "redacting" in only:
-        yield measure_redacting(folder)
-    if "hostile" in only:
-        yield measure_hostile(folder)
-    if "replaying" in only:
-        yield measure_replaying(folder, apps)
+    yield from _measure_alone(folder, only, apps)
     if not {"bridging", "reading", "starting", "throughput"} & set(only):
         return
     with ExitStack() as running:
@@ -111,6 +94,22 @@ def _measure(folder: Path, only: Sequence[str], apps: int) -> Iterator[Part]:
         if "throughput" in only:
             with run_bare(folder) as bare:
                 yield measure_throughput(ours, bare)
+
+
+def _measure_alone(folder: Path, only: Sequence[str], apps: int) -> Iterator[Part]:
+    """The parts that bring along what they need."""
+    alone: Mapping[str, Callable[[], Part]] = {
+        "approving": lambda: measure_approving(folder),
+        "deciding": lambda: measure_deciding(folder),
+        "inside": lambda: measure_inside(folder, apps),
+        "proposal_page": lambda: measure_proposal_page(folder),
+        "redacting": lambda: measure_redacting(folder),
+        "hostile": lambda: measure_hostile(folder),
+        "replaying": lambda: measure_replaying(folder, apps),
+    }
+    for name, measure in alone.items():
+        if name in only:
+            yield measure()
 
 
 if __name__ == "__main__":

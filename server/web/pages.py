@@ -42,10 +42,10 @@ from .live import LivePage
 from .login import Login
 from .logout import BackChannel, LogoutHook
 from .masks import Masking
+from .moved import Live, Lookout
 from .notification_pages import NotificationPages
 from .passkey_pages import PasskeyPages
 from .policy_pages import PolicyPages
-from .moved import Live, Lookout
 from .provider import Provider
 from .record_pages import RecordPages
 from .render import Renderer
@@ -118,12 +118,11 @@ class Pages:
             self.engine,
             self.audit,
             self.sign,
-            Steering(self.state, self.book.get, self.audit, self.clock),
+            Steering(self.state, self.book, self.audit, self.clock),
             self.clock,
             acr_values=self.acr_values,
             glass_lasts=self.glass_lasts,
             enrolment=enrolment,
-            ladder=self.ladder,
             must_sign=self.must_sign,
         )
         sessions = Sessions(self.settings, self.state, self.roles, self.audit, clock=self.clock, denied=self.denied)
@@ -160,7 +159,7 @@ class Pages:
             BackChannel(provider, sessions, self.state, self.audit, clock=self.clock, on_logout=self.on_logout),
             notifications.follow_login if notifications else None,
         )
-        site = Site(entrance, account, review, self.clean, self.clock, Lookout(self.tree, self.live))
+        site = Site(entrance, account, review, self.clean, self.clock, Lookout(self.tree, self.live), self.ladder)
         steering = SteeringForms(entrance, review, self.clean).routes()
         live = LivePage(entrance, review, self.book.follower).routes()
         passkeys = PasskeyPages(entrance, account, enrolment, self.clock).routes() if enrolment else []

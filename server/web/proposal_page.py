@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from ...policies.errors import ArborgateError
 from ...policies.model import Caller
 from ...tools.change import Change, Rehearsed
+from ...tools.promotion.ladder import PromotionSettings
 from ...tools.proposal import Proposal, ProposalState, Step, StepState, Verdict
-from ...tools.reach import Reach
+from ...tools.reach import Reach, find_reach
 from ...tools.record import Record
 from ...tools.risk import weigh
 from ...tools.tree import AppId, Node
 from ...tools.undo import diff_undo
-from .below import Below
+from .below import Below, find_below
 from .diffs import DiffView, view_diff
 from .glance import RiskView, view_risks
 from .review import Review, touched
@@ -113,10 +114,12 @@ class ProposalView:
         return sum(view.step.state in _DONE for view in self.changes)
 
 
-async def view_proposal(review: Review, caller: Caller, seen: Seen, clean: Callable[[str], str]) -> ProposalView:
+async def view_proposal(
+    review: Review, caller: Caller, seen: Seen, clean: Callable[[str], str], ladder: PromotionSettings
+) -> ProposalView:
     """Gathers all that the page shows; a record that can't be searched is said on the page, not an error. `clean` is for
-    the lines of diffs, and takes out what the caller may not see."""
-    proposal = seen.proposal
+    the lines of diffs, and takes out what the caller may not see; `ladder` says which environment is below which."""
+    proposal, keep = seen.proposal, review.keep_for(caller)
     record: Sequence[Record] | None = None
     note = ""
     try:
@@ -132,12 +135,12 @@ async def view_proposal(review: Review, caller: Caller, seen: Seen, clean: Calla
             undo=view_diff(undo, clean) if (undo := diff_undo(change)) else None,
             rehearsed=rehearsed[index] if index < len(rehearsed) else None,
             step=proposal.steps[index] if index < len(proposal.steps) else Step(),
-            below=review.below(caller, change),
+            below=find_below(change, review.tree, ladder, keep),
         )
         for index, change in enumerate(proposal.content.changes)
     )
     mine = next((one.verdict for one in proposal.approvals if one.approver.key == caller.key), None)
-    reach = review.reach(caller, proposal)
+    reach = find_reach(review.tree, [change.target for change in proposal.content.changes], keep)
     lower = [below.node for one in changes for below in one.below]
     personal = review.find_personal(caller, [*(one.node for one in reach.apps), *reach.leaning, *lower])
     return ProposalView(seen, changes, reach, personal, record, note, mine)

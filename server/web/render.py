@@ -13,8 +13,8 @@ from starlette.responses import HTMLResponse
 
 from ...tools.proposal import ProposalState, StepState
 from ...tools.tree import Health, Sync
-from .guard import HEADERS
 from .diffs import write_diff
+from .guard import HEADERS
 from .masks import Masking, Masks
 from .sessions import Session
 from .words import isolate, reveal_clean, show_distance, show_duration, show_time

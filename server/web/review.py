@@ -10,9 +10,7 @@ from typing import Protocol
 from ...policies.engine import Engine
 from ...policies.errors import ArborgateError, Conflict, Denied, Invalid, LoginNeeded, NotThere, Reason, Refused
 from ...policies.model import INSTALLATION, Action, Caller, Channel, Decision, Question, Resource, ResourceType
-from ...tools.change import Change
 from ...tools.cuts import shorten
-from ...tools.promotion.ladder import PromotionSettings
 from ...tools.proposal import (
     Approval,
     Assertion,
@@ -25,7 +23,7 @@ from ...tools.proposal import (
     Verdict,
     proposal_resources,
 )
-from ...tools.reach import Reach, find_reach
+from ...tools.reach import Keep
 from ...tools.record import Entry, Event, Judged, Record, RecordQuery, Records, name_caller, name_decision
 from ...tools.tree import AppId, AppTree, Node
 from ..counts import Counts
@@ -37,7 +35,6 @@ from ..reasons import explain_denial
 from ..steering import Command, Steering
 from ..step_up import find_login
 from ..votes import check_glass
-from .below import Below, find_below
 from .budgets import find_budgets
 from .rulings import SIGN_THERE, SIGNED, UNSIGNED, Ruling, Seen, explain, find_obstacle, rule
 
@@ -83,8 +80,6 @@ class Review:
     """How many seconds after breaking the glass applying must have begun."""
     enrolment: Enrolment | None = None
     """The passkeys that verdicts are signed with; None where none are used."""
-    ladder: PromotionSettings = PromotionSettings()  # noqa: RUF009  # a constant
-    """Which environment is below which."""
     must_sign: Callable[[Proposal], bool] = lambda _: False
     """Whether the next approval has to be signed for the proposal ever to be applied."""
 
@@ -281,14 +276,9 @@ class Review:
         """The visible apps that the text can mean."""
         return self._visible(caller, self.tree.named(text))
 
-    def reach(self, caller: Caller, proposal: Proposal) -> Reach:
-        """What the proposal's changes reach, as far as the caller may see it."""
-        targets = [change.target for change in proposal.content.changes]
-        return find_reach(self.tree, targets, lambda nodes: self._visible(caller, nodes))
-
-    def below(self, caller: Caller, change: Change) -> Sequence[Below]:
-        """What the change's app is in the environment below, as far as the caller may see it."""
-        return find_below(change, self.tree, self.ladder, lambda nodes: self._visible(caller, nodes))
+    def keep_for(self, caller: Caller) -> Keep:
+        """What keeps, of any apps, those that the caller may see."""
+        return lambda nodes: self._visible(caller, nodes)
 
     def _visible(self, caller: Caller, nodes: Sequence[Node]) -> list[Node]:
         answers = self.engine().visible(caller, Action.APP_READ, [node.resource for node in nodes])

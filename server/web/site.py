@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from ...policies.errors import ArborgateError, Invalid
 from ...policies.model import Caller
 from ...tools.cuts import shorten
+from ...tools.promotion.ladder import PromotionSettings
 from ...tools.proposal import GLASS_REASON_LEAST, Finding, ProposalQuery, ProposalState, Verdict
 from ...tools.risk import HIGH_FROM
 from ..enrolment import read_assertion
@@ -58,6 +59,7 @@ class Site:
     clean: Callable[[str], str]
     clock: Callable[[], float]
     lookout: Lookout
+    ladder: PromotionSettings
 
     def routes(self) -> list[BaseRoute]:
         entrance = self.entrance
@@ -117,7 +119,7 @@ class Site:
     async def _proposal(self, request: Request, session: Session) -> Response:
         seen = await self.review.get(session.caller, request.path_params["id"])
         masks = self.entrance.render.begin(session, seen.personal)
-        view = await view_proposal(self.review, session.caller, seen, masks.clean)
+        view = await view_proposal(self.review, session.caller, seen, masks.clean, self.ladder)
         draft = session.draft.comment if session.draft and session.draft.proposal == seen.proposal.id else ""
         enrolment, until = self.review.enrolment, round(self.clock() + self.review.glass_lasts, 3)
         signing = await prepare_signing(enrolment, session.caller, seen, until) if enrolment else None
