@@ -149,7 +149,7 @@ class Review:
             at=now,
             authenticated_at=caller.authenticated_at,
             session=caller.session,
-            until=(until if assertion else round(now + self.glass_lasts, 3)) if breaking else 0.0,
+            until=(until if assertion else float(int(now + self.glass_lasts))) if breaking else 0.0,
             assertion=assertion,
         )
         try:

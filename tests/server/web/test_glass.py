@@ -83,6 +83,13 @@ async def test_nobody_else_is_offered_it_or_can(world: World, role: str) -> None
     assert (await world.book.get(proposal.id)).state == "proposed"
 
 
+@pytest.mark.parametrize("moment", [0.0, 0.0004, 0.0006, 0.9999])
+async def test_it_can_be_broken_at_every_moment_of_a_second(world: World, moment: float) -> None:
+    world.clock.forward(moment)
+    rita = await world.enter("rita", "responder")
+    assert (await break_glass(rita, await world.propose())).status_code == 303
+
+
 async def test_a_responder_approves_nothing_in_the_ordinary_way(world: World) -> None:
     proposal = await world.propose()
     rita = await world.enter("rita", "responder")
