@@ -7,7 +7,6 @@ Redis remembers; each message is sent by one at a time, by the outbox. No call w
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import secrets
 import time
@@ -116,12 +115,8 @@ class Notifier:
         occasion = find_occasion(event.state, proposal)
         if occasion is None:
             return
-        remark = _remark(proposal)
-        if await self._tell(proposal, Due(occasion), at=event.at, remark=remark):
-            return
-        # What is said of a failure changes when undoing it stops.
-        still = occasion is Occasion.FAILED and proposal.state is ProposalState.FAILED
-        if still and await self._outbox.told(proposal.id, Due(occasion).name) != remark:
+        await self._tell(proposal, Due(occasion), at=event.at)
+        if proposal.stuck:
             await self._tell(proposal, Due(Occasion.STUCK), at=event.at)
 
     async def _follow(self, event: ProposalEvent) -> None:
@@ -158,10 +153,10 @@ class Notifier:
         with reaching_state():
             await self._state.redis.zrem(self._under_way, proposal_id)
 
-    async def _tell(self, proposal: Proposal, due: Due, *, at: float, remark: str = "") -> bool:
-        """Puts the messages into the outbox; False when this was told before."""
-        if await self._outbox.told(proposal.id, due.name) is not None:
-            return False
+    async def _tell(self, proposal: Proposal, due: Due, *, at: float) -> None:
+        """Puts the messages into the outbox, unless this was told before."""
+        if await self._outbox.told(proposal.id, due.name):
+            return
         usual = self._audience.find_usual(proposal)
         deliveries = []
         for channel in self._audience.find_channels(proposal, due):
@@ -171,7 +166,7 @@ class Notifier:
         for person in await self._audience.find_people(proposal, due, at):
             notice = self._writer.write(proposal, due.occasion, step=due.step, at=at, usual=usual, asked=due.groups)
             deliveries.append(Delivery(notice=notice, channel=PEOPLE, person=person.key))
-        return await self._outbox.put(proposal.id, due.name, deliveries, self._pace.clock(), remark)
+        await self._outbox.put(proposal.id, due.name, deliveries, self._pace.clock())
 
     async def _join(self) -> None:
         with reaching_state():
@@ -199,7 +194,3 @@ class Notifier:
         with reaching_state():
             turn = self._state.key("notify", "turn")
             return bool(await self._state.redis.set(turn, self._consumer, nx=True, px=milliseconds))
-
-
-def _remark(proposal: Proposal) -> str:
-    return hashlib.sha256(proposal.state_note.encode()).hexdigest()[:16]

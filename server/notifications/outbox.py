@@ -55,19 +55,19 @@ class Outbox:
         self._keep = state.redis.register_script(read_script("notify"))
         self._take = state.redis.register_script(read_script("notify_take"))
 
-    async def put(self, subject: str, told: str, deliveries: Sequence[Delivery], now: float, remark: str = "") -> bool:
+    async def put(self, subject: str, told: str, deliveries: Sequence[Delivery], now: float) -> bool:
         """Keeps the messages about one thing that is told of a subject (a proposal); False when it was told before,
-        by whichever replica. `remark` is kept with it."""
-        arguments: list[str | int | float] = [told, remark, _TOLD_MS, now]
+        by whichever replica."""
+        arguments: list[str | int | float] = [told, _TOLD_MS, now]
         for each in deliveries:
             arguments += [each.id, each.model_dump_json()]
         with reaching_state():
             return bool(await self._keep(keys=[self._told(subject), self._due, self._messages], args=arguments))
 
-    async def told(self, subject: str, what: str) -> str | None:
-        """The remark that was kept when it was told; None when it was not."""
+    async def told(self, subject: str, what: str) -> bool:
+        """Whether it was told."""
         with reaching_state():
-            return cast("str | None", await self._redis.hget(self._told(subject), what))
+            return bool(await self._redis.sismember(self._told(subject), what))
 
     async def take(self, now: float, most: int) -> list[Delivery]:
         """Messages that are due; nobody else gets them while an attempt lasts."""

@@ -77,6 +77,19 @@ async def approve(desk: Desk) -> Proposal:
     return await desk.world.book.get(proposal.id)
 
 
+async def test_what_can_not_be_undone_is_stuck_at_once(desk: Desk) -> None:
+    desk.use(webhooks=[desk.webhook(events=["failed", "stuck"])])
+    async with desk.notifying():
+        proposal = await approve(desk)
+        await apply(desk, proposal, ProposalState.APPLYING, ProposalState.FAILED, note="No pods.")
+        lease = await Leases(desk.world.state, "applier", 30.0).acquire(
+            proposal.id, [proposal.content.changes[0].target]
+        )
+        await desk.world.book.step(proposal.id, 0, Step(state=StepState.STUCK, message="Somebody changed it."), lease)
+        await settle(desk, 2)
+    assert sorted(kinds(desk)) == ["proposal.failed", "proposal.stuck"]
+
+
 async def test_what_fails_and_is_not_undone_in_time_is_stuck(desk: Desk) -> None:
     desk.use(webhooks=[desk.webhook(events=["failed", "stuck", "rolled_back"])], stuck_after=300)
     async with desk.notifying():
