@@ -65,7 +65,7 @@ async def examine_clusters(settings: Settings, process: Process) -> AsyncIterato
         except FAULTS as error:
             yield bad(what, f"does not answer: {type(error).__name__}", "see its kubeconfig, and that it runs")
         finally:
-            await client.close()
+            await client.close()  # type: ignore[no-untyped-call]  # untyped there
 
 
 async def _examine_cluster(

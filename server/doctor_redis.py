@@ -83,7 +83,7 @@ async def _examine_server(server: Redis, settings: StateSettings, examiner: Exam
         yield good("redis maxmemory-policy", policy)
     else:
         yield bad("redis maxmemory-policy", f"{policy}: proposals are thrown away", "maxmemory-policy noeviction")
-    seconds, microseconds = cast("tuple[int, int]", await server.time())
+    seconds, microseconds = await server.time()
     yield judge_clock("redis clock", seconds + microseconds / 1e6 - time.time())
     trusted = _log_in(settings, examiner) if examiner else server
     try:
