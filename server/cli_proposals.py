@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
@@ -19,6 +20,7 @@ from ..policies.errors import ArborgateError, Conflict, Denied, Unavailable
 from ..tools.change import Change, Rehearsed
 from ..tools.proposal import Finding, Proposal, ProposalState, Requester, Verdict
 from ..tools.times import write_time
+from .cli_watch import follow
 from .connect.asking import LoginAsked
 from .connect.authorization import Authorization
 from .connect.entries import Asked
@@ -27,7 +29,7 @@ from .connect.web import LOOPBACK_DIRECT
 from .steering import Command
 from .terminal_login import open_approvals
 from .web.proposal_page import SHORT_DIGEST
-from .web.terminal import Listed, RulingBody, Shown
+from .web.terminal import Followed, Listed, RulingBody, Shown
 from .web.words import Mark, read_diff, reveal, reveal_line, show_distance
 
 commands = typer.Typer(help="Proposals: list, read, approve, reject.", no_args_is_help=True)
@@ -141,6 +143,19 @@ def reject(proposal: Id, url: Url = _LOCAL, comment: Comment = "", device: Devic
 
 
 @commands.command()
+def watch(
+    proposal: Id,
+    url: Url = _LOCAL,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON object on each line.")] = False,
+    device: Device = False,
+) -> None:
+    """Follows a proposal until it is over. Exits with 0 when it is applied, 3 when it is over otherwise, 4 when it has
+    stopped half way and needs a person."""
+    with _connect(url, device) as server:
+        raise typer.Exit(follow(partial(server.follow, proposal), as_json=as_json))
+
+
+@commands.command()
 def pause(proposal: Id, url: Url = _LOCAL, comment: Comment = "", device: Device = False) -> None:
     """Holds what is being applied: the applier starts nothing more until somebody resumes it."""
     _steer(proposal, Command.PAUSE, comment, url, device)
@@ -191,6 +206,10 @@ class _Server:
 
     def show(self, proposal_id: str) -> Shown:
         return _parse(Shown, self._send("GET", f"/{quote(proposal_id, safe='')}"))
+
+    def follow(self, proposal_id: str, mark: str) -> Followed:
+        """The proposal as soon as it stands elsewhere than at the mark, or as it is after a while."""
+        return _parse(Followed, self._send("GET", f"/{quote(proposal_id, safe='')}/changes", params={"after": mark}))
 
     def show_for(self, proposal_id: str, ruling: Callable[[Shown], RulingBody]) -> Shown:
         """The proposal, after the login that would do where one would."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
@@ -19,16 +20,19 @@ from ...tools.proposal import Finding, Hold, Proposal, ProposalQuery, ProposalSt
 from ...tools.record import Entry, Event
 from ..errors import as_json, explain_validation
 from ..identity.settings import PagesSettings
-from ..scope import NONCE
+from ..scope import NONCE, leave_place
 from ..steering import Command
 from .entrance import STATUS
 from .masks import Masking, Masks
+from .progress import view_progress
 from .review import COMMENT_LIMIT, Review
 from .rulings import Budget, Ruling, Seen
 from .words import reveal_clean
 
 METADATA_PATH = "/.well-known/arborgate-terminal"
 _PAGE = 20
+_WAITS = 10.0
+"""Seconds after which who follows a proposal is answered, whatever happens: well under what proxies and clients wait."""
 
 Handler = Callable[[Request, Caller], Awaitable[BaseModel]]
 M = TypeVar("M", bound=BaseModel)
@@ -125,6 +129,13 @@ class Listed(BaseModel):
     next: str
 
 
+class Followed(BaseModel):
+    """A proposal, and the mark of where it stands."""
+
+    mark: str
+    shown: Shown
+
+
 class Door(BaseModel):
     """Where and as whom the terminal logs in. No secret: the client is public (RFC 8252 section 8.4)."""
 
@@ -150,6 +161,7 @@ class Terminal:
             Route(METADATA_PATH, self._describe),
             Route("/approvals", self._endpoint(self._list)),
             Route("/approvals/{id}", self._endpoint(self._show)),
+            Route("/approvals/{id}/changes", self._endpoint(self._follow)),
             Route("/approvals/{id}/approve", self._endpoint(self._decide(Verdict.APPROVE)), methods=["POST"]),
             Route("/approvals/{id}/reject", self._endpoint(self._decide(Verdict.REJECT)), methods=["POST"]),
             Route("/approvals/{id}/break_glass", self._endpoint(self._break_glass), methods=["POST"]),
@@ -223,7 +235,23 @@ class Terminal:
         return Listed(proposals=tuple(Shown.of(seen) for seen in found), next=position)
 
     async def _show(self, request: Request, caller: Caller) -> BaseModel:
-        return Shown.of(await self.review.get(caller, request.path_params["id"]))
+        seen = await self.review.get(caller, request.path_params["id"])
+        return Shown.of(await tell_terminal(self.review.enrolment, caller, seen))
+
+    async def _follow(self, request: Request, caller: Caller) -> BaseModel:
+        """The proposal as soon as it stands elsewhere than at the mark `after`, or as it is after a while."""
+        proposal_id, after = request.path_params["id"], request.query_params.get("after", "")
+        seen = await self.review.get(caller, proposal_id)
+        leave_place(request.scope)
+        ends = time.monotonic() + _WAITS
+        async with self.review.book.follower.watch(proposal_id, caller.key) as watch:
+            while True:
+                mark = view_progress(seen.proposal, seen.hold).mark
+                left = ends - time.monotonic()
+                if mark != after or seen.proposal.state.final or left <= 0 or watch.ended:
+                    return Followed(mark=mark, shown=Shown.of(seen))
+                await watch.wait(left)
+                seen = await self.review.look_again(caller, proposal_id)
 
     def _decide(self, verdict: Verdict) -> Handler:
         async def answer(request: Request, caller: Caller) -> BaseModel:

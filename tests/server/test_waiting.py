@@ -140,7 +140,8 @@ async def wait_telling(client: Client, proposal: Proposal, **arguments: Any) -> 
     """The answer, and what was told meanwhile; the numbers of what is told must grow."""
     told: list[tuple[float, str | None]] = []
 
-    async def note(progress: float, _total: float | None, message: str | None) -> None:
+    async def note(progress: float, total: float | None, message: str | None) -> None:
+        assert total is None
         told.append((progress, message))
 
     answer = await client.call_tool("proposal_wait", {"proposal": proposal.id, **arguments}, progress_callback=note)

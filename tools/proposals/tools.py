@@ -40,7 +40,7 @@ class ProposalListParams(Paged):
     app: str = ""
 
 
-async def _named(ctx: Context, params: ProposalGetParams | ProposalParams) -> Sequence[Resource]:
+async def _named(ctx: Context, params: ProposalGetParams | ProposalParams | ProposalWaitParams) -> Sequence[Resource]:
     return _resources(ctx, await ctx.proposals.get(params.proposal))
 
 

@@ -1,6 +1,7 @@
 """The terminal: its endpoints, and `arborgate proposals` as a person runs it."""
 
 import asyncio
+import json
 import os
 import re
 import stat
@@ -19,12 +20,13 @@ from arborgate.policies.model import Caller, Channel
 from arborgate.server.connect.entries import Entry, Slot
 from arborgate.server.connect.store import Store
 from arborgate.server.scope import NONCE
-from arborgate.tools.proposal import ProposalState
+from arborgate.tools.proposal import Order, ProposalState, Step, StepState
 from arborgate.tools.record import Event
 from tests.parts.oidc import OidcProvider, describe_agent
 from tests.parts.process import find_free_ports
 from tests.server.web import walk
 from tests.server.web.serving import serve
+from tests.server.web.test_live import begin
 from tests.server.web.world import World, make_caller, make_change, open_world
 
 pytestmark = pytest.mark.anyio
@@ -315,3 +317,49 @@ async def test_a_login_by_code_on_another_device(office: World, terminal: Termin
         await page.keyboard.press("Enter")
         out, _ = await process.communicate()
     assert (process.returncode, out.decode()) == (0, "There is none that you may see.\n")
+
+
+async def test_a_proposal_is_followed_in_the_terminal_to_its_end(office: World, terminal: Terminal) -> None:
+    proposal, lease = await begin(office)
+    await terminal.run("list")  # logs in
+    watching = [await terminal.start("watch", proposal.id, *more) for more in ((), ("--json",))]
+    async with asyncio.timeout(PATIENCE):
+        while office.book.follower.watched < 2:
+            await asyncio.sleep(0.01)
+        for state in (StepState.STARTED, StepState.HEALTHY):
+            await office.book.step(proposal.id, 0, Step(state=state), lease)
+        await office.book.finish(proposal.id, ProposalState.APPLIED, "", lease)
+        (plain, _), (lines, _) = [await one.communicate() for one in watching]
+    assert [one.returncode for one in watching] == [0, 0]
+    assert "Applying: 0 of 1 changes are in place and healthy." in plain.decode()
+    assert "Applied. All 1 changes are in place and healthy." in plain.decode().splitlines()[-2]
+    told = [json.loads(line) for line in lines.decode().splitlines()]
+    assert (told[0]["state"], told[-1]["state"], told[-1]["steps"][0]["state"]) == ("applying", "applied", "healthy")
+
+
+@pytest.mark.parametrize(("left", "code"), [(StepState.STUCK, 4), (StepState.UNDONE, 3)])
+async def test_the_exit_code_says_how_it_ended(office: World, terminal: Terminal, left: StepState, code: int) -> None:
+    proposal, lease = await begin(office)
+    await office.book.finish(proposal.id, ProposalState.FAILED, "It did not get there.", lease)
+    await office.book.step(proposal.id, 0, Step(state=left, message="somebody has changed it since"), lease)
+    if left is StepState.UNDONE:
+        await office.book.finish(proposal.id, ProposalState.ROLLED_BACK, "It did not get there.", lease)
+    ended, said, _ = await terminal.run("watch", proposal.id)
+    assert (ended, "somebody has changed it since" in said) == (code, True)
+    hidden = await Terminal(office, terminal.home / "nora", "nora").run("watch", proposal.id)
+    assert hidden[0] == 2
+
+
+async def test_what_is_applied_is_steered_in_the_terminal(office: World, terminal: Terminal) -> None:
+    proposal, _ = await begin(office)
+    assert (await terminal.run("pause", proposal.id, "-m", "I look at it."))[:2] == (0, f"{proposal.id}: paused.\n")
+    assert (await terminal.run("pause", proposal.id))[0] == 2
+    assert (await terminal.run("resume", proposal.id))[:2] == (0, f"{proposal.id}: resumed.\n")
+    code, said, _ = await terminal.run("abort", proposal.id, typed="The error rate doubles.\n")
+    assert (code, said.endswith(f"{proposal.id}: aborted.\n")) == (0, True)
+    assert (await terminal.run("resume", proposal.id))[0] == 2
+    hold = await office.steering.standing(await office.book.get(proposal.id))
+    assert hold is not None
+    assert (hold.order, hold.comment, hold.by.name) == (Order.ABORT, "The error rate doubles.", "April Approver")
+    otto = Terminal(office, terminal.home / "otto", "otto")
+    assert (await otto.run("pause", proposal.id))[0] == 2
