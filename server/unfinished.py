@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
@@ -68,7 +69,8 @@ def _read_tail(path: Path) -> Iterator[Record]:
             file.readline()
         for line in file:
             if line.endswith(b"\n") and any(part in line for part in _WORTH):
-                yield open_line(line)
+                with suppress(ValueError):  # a line that somebody has changed: `record verify` names it
+                    yield open_line(line)
 
 
 async def _conclude(record: Record, store: ProposalStore) -> Entry:

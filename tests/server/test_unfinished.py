@@ -110,6 +110,17 @@ async def test_what_is_told_once_is_not_told_again_and_what_runs_now_is_left_alo
     assert [one.outcome for one in told(tmp_path, Event.PROPOSAL_APPROVED)] == ["intended", "ok"]
 
 
+async def test_a_line_that_somebody_has_changed_stops_no_start(redis: Redis, tmp_path: Path) -> None:
+    world = World(redis)
+    proposal = await world.propose(world.scale("api"))
+    await crash(world, tmp_path, lambda book: book.decide(world.vote(proposal)), made=True)
+    log = tmp_path / "serve-1.jsonl"
+    log.write_bytes(log.read_bytes().replace(b'"outcome":"intended"', b'"outcome":"pretended"'))
+    async with AuditLog.open(tmp_path, "serve-2") as audit:
+        assert find_unfinished([log]) == ()
+        await tell_unfinished(audit, world.book.store)
+
+
 async def test_nothing_is_made_up_where_nothing_tells_of_it_any_more(redis: Redis, tmp_path: Path) -> None:
     world = World(redis)
     proposal = await world.propose(world.scale("api"))
