@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..policies.model import COUNTED, Action, Attribute
-from ..tools.proposal import Proposal, Verdict
+from ..tools.proposal import Proposal, Verdict, count_votes
 
 DAY = 86_400.0
 
@@ -41,7 +41,7 @@ class Counts:
         given = {one.approver.key: one for one in proposal.approvals if one.verdict is not Verdict.REJECT}
         told: dict[str, Attribute] = {
             "applied_today": self.before(proposal, app, at, past=past),
-            "approvals": len(given),
+            "approvals": count_votes(proposal.approvals),
             "signed": signed,
             "signed_approvals": sum(one.assertion is not None for one in given.values()),
             "unreviewed": self.age(proposal, person, at),

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..policies.errors import Invalid
-from ..tools.proposal import GLASS_REASON_LEAST, Approval
+from ..tools.proposal import GLASS_REASON_LEAST, Approval, count_votes
 from ..tools.risk import Risk
 
 
 def find_lack(approvals: Sequence[Approval], needed: int, risk: Risk, *, alone: bool) -> str:
     """What the approvals lack, in words; `""` when they are enough.
 
-    Parent apps together take the place of one person, however many have approved. Of a high risk, and where not every
-    one of them may decide `alone`, that leaves a place which only a person can take."""
-    people = [one for one in approvals if not one.statement]
-    have = len(people) + min(len(approvals) - len(people), 1)
-    if have < needed:
+    Of a high risk, and where not every parent app among them may decide `alone`, one has to be a person's."""
+    if (have := count_votes(approvals)) < needed:
         return f"It has {have} of the {needed} approvals that it needs."
-    if not people and (risk is Risk.HIGH or not alone):
+    if all(one.statement for one in approvals) and (risk is Risk.HIGH or not alone):
         return "What a parent app has approved here waits for a person as well."
     return ""
 

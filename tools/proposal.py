@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -179,6 +179,12 @@ class Approval(Closed):
     def who(self) -> str:
         """Who says it, for showing: a person's name, or which parent app it is."""
         return f"the parent app {self.approver.subject}" if self.statement else self.approver.name
+
+
+def count_votes(approvals: Iterable[Approval]) -> int:
+    """How many places approvals take: parent apps together that of one person, however many have approved."""
+    given = {one.approver.key: one for one in approvals if one.verdict is not Verdict.REJECT}.values()
+    return sum(not one.statement for one in given) + any(one.statement for one in given)
 
 
 class Finding(StrEnum):

@@ -9,7 +9,7 @@ from ...policies.errors import ArborgateError
 from ...policies.model import Caller
 from ...tools.change import Change, Rehearsed
 from ...tools.promotion.ladder import PromotionSettings
-from ...tools.proposal import Proposal, ProposalState, Step, StepState, Verdict
+from ...tools.proposal import Proposal, ProposalState, Step, StepState, Verdict, count_votes
 from ...tools.reach import Reach, find_reach
 from ...tools.record import Record
 from ...tools.risk import weigh
@@ -78,7 +78,7 @@ class ProposalView:
 
     @property
     def approvals(self) -> int:
-        return sum(one.verdict is Verdict.APPROVE for one in self.proposal.approvals)
+        return count_votes(one for one in self.proposal.approvals if one.verdict is Verdict.APPROVE)
 
     @property
     def weight(self) -> int:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..argocd.find import keep_visible
 from ..change import Change, ChangeKind
-from ..proposal import Approval, Proposal, ProposalState, StepState, Verdict
+from ..proposal import Approval, Proposal, ProposalState, StepState, Verdict, count_votes
 from ..reach import find_reach
 from ..risk import Risk
 from ..times import write_time
@@ -184,7 +184,7 @@ def say_next(proposal: Proposal) -> str:
     """What has to happen now, and by whom, in our words."""
     if proposal.state is not ProposalState.PROPOSED:
         return _NEXT[proposal.state]
-    missing = proposal.content.approvals_needed - _count_approvals(proposal)
+    missing = max(proposal.content.approvals_needed - _count_approvals(proposal), 1)  # a person's, beside a parent app's
     until = write_time(proposal.content.expires_at)
     return f"{missing} approval(s) by others than the requester, on the approval page, until {until}. No tool approves."
 
@@ -196,8 +196,10 @@ def _say_glass(proposal: Proposal) -> Glass | None:
 
 
 def _count_approvals(proposal: Proposal) -> int:
-    return sum(
-        approval.verdict is Verdict.APPROVE and approval.digest == proposal.digest for approval in proposal.approvals
+    return count_votes(
+        approval
+        for approval in proposal.approvals
+        if approval.verdict is Verdict.APPROVE and approval.digest == proposal.digest
     )
 
 
