@@ -23,6 +23,7 @@ from ..tools.times import write_time
 from .cli_watch import follow
 from .connect.asking import LoginAsked
 from .connect.authorization import Authorization
+from .connect.browsers import has_browser, open_browser
 from .connect.entries import Asked
 from .connect.session import Session
 from .connect.web import LOOPBACK_DIRECT
@@ -86,7 +87,7 @@ def approve(
         shown = server.show_for(proposal, lambda shown: shown.approve)
         _print(shown)
         if not shown.approve.allowed:
-            raise Denied(shown.approve.why)
+            raise server.deny(shown, shown.approve)
         short = shown.proposal.digest[:SHORT_DIGEST]
         typed = digest or typer.prompt(f"\nTo approve this, type its digest ({short})", default="", show_default=False)
         if len(typed) < SHORT_DIGEST or not shown.proposal.digest.startswith(typed.strip().lower()):
@@ -107,7 +108,7 @@ def break_glass(
         shown = server.show_for(proposal, lambda shown: shown.break_glass)
         _print(shown)
         if not shown.break_glass.allowed:
-            raise Denied(shown.break_glass.why)
+            raise server.deny(shown, shown.break_glass)
         name = shown.proposal.content.changes[0].target.app.rpartition("/")[2]
         typer.secho("\nThis approves it by you alone. Everybody is told, and somebody else reviews it.", bold=True)
         reason = reason or typer.prompt("Why now, and why not with a second person")
@@ -226,6 +227,15 @@ class _Server:
     def break_glass(self, shown: Shown, reason: str, app: str) -> Proposal:
         body = {"digest": shown.proposal.digest, "comment": reason, "app": app}
         return self._post(shown, Verdict.BREAK_GLASS, body)
+
+    def deny(self, shown: Shown, ruling: RulingBody) -> Denied:
+        """Why not; what has to be signed with a passkey is on its way in the browser then."""
+        if not ruling.signs:
+            return Denied(ruling.why)
+        page = f"{self.session.slot.origin}/proposals/{quote(shown.proposal.id, safe='')}"
+        if has_browser():
+            open_browser(page)
+        return Denied("This has to be signed with your passkey, which the terminal has none of.", hint=f"Its page: {page}")
 
     def review(self, shown: Shown, finding: Finding, comment: str) -> Proposal:
         return self._post(shown, "review", {"finding": finding, "comment": comment})

@@ -13,14 +13,15 @@ from starlette.routing import BaseRoute, Route
 
 from ...policies.errors import Denied, Invalid
 from ...policies.model import Caller
-from ...tools.proposal import Verdict
 from ..enrolment import ENROLLING_SECONDS, NAME_LIMIT, Enrolment
-from ..passkeys import Passkey, write_statement
+from ..passkeys import STATEMENT, Passkey
 from .account import Account
 from .entrance import Entrance, redirect
 from .login import Wanted
+from .masks import Masks
 from .rulings import Seen
 from .sessions import Session
+from .shown import write_content
 
 PATH = "/passkeys"
 
@@ -87,18 +88,18 @@ class Signing:
     until: float
 
 
-async def prepare_signing(enrolment: Enrolment, caller: Caller, seen: Seen, until: float) -> Signing:
-    """What the page of the proposal needs, for each verdict what the reader's device will sign."""
-    proposal, content = seen.proposal, seen.proposal.content
+async def prepare_signing(enrolment: Enrolment, caller: Caller, seen: Seen, until: float, masks: Masks) -> Signing:
+    """What the page of the proposal needs: all of the content, of which the reader's browser computes the digest, and
+    writes what their device signs, by itself."""
+    content = seen.proposal.content
     passkeys: Sequence[Passkey] = await enrolment.find(caller.key)
-    ends = {Verdict.BREAK_GLASS: until}
-    statements = {
-        str(verdict).replace("_", "-"): write_statement(
-            content, proposal.digest, verdict, caller.key, ends.get(verdict, 0.0)
-        )
-        for verdict in Verdict
+    told = {
+        "approver": caller.key,
+        "content": write_content(content, masks),
+        "passkeys": [one.id for one in passkeys],
+        "rp": enrolment.party.id,
+        "type": STATEMENT,
     }
-    told = {"rp": enrolment.party.id, "passkeys": [one.id for one in passkeys], "statements": statements}
     data = orjson.dumps(told).decode() if passkeys else ""
     needed = seen.approve.signs or seen.break_glass.signs or enrolment.needs(content.risk, list(passkeys))
     return Signing(data, needed, until)

@@ -122,7 +122,7 @@ class Site:
         view = await view_proposal(self.review, session.caller, seen, masks.clean, self.ladder)
         draft = session.draft.comment if session.draft and session.draft.proposal == seen.proposal.id else ""
         enrolment, until = self.review.enrolment, round(self.clock() + self.review.glass_lasts, 3)
-        signing = await prepare_signing(enrolment, session.caller, seen, until) if enrolment else None
+        signing = await prepare_signing(enrolment, session.caller, seen, until, masks) if enrolment else None
         return self.entrance.render.page(
             "proposal.html",
             session,

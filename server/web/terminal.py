@@ -27,6 +27,7 @@ from .masks import Masking, Masks
 from .progress import view_progress
 from .review import COMMENT_LIMIT, Review
 from .rulings import Budget, Ruling, Seen
+from .signing import tell_terminal
 from .words import reveal_clean
 
 METADATA_PATH = "/.well-known/arborgate-terminal"

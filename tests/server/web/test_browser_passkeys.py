@@ -3,8 +3,9 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.async_api import CDPSession, Page, expect
@@ -13,14 +14,16 @@ from typer.testing import CliRunner
 from arborgate.server.approvers import Pinned, read_approvers
 from arborgate.server.cli_approvers import commands
 from arborgate.server.passkeys import RelyingParty
-from arborgate.server.settings import PasskeyUse
+from arborgate.server.proposals import ProposalBook
+from arborgate.server.settings import PasskeyUse, ProposalSettings
 from arborgate.server.uses import Uses
 from arborgate.tools.proposal import ProposalState
 from arborgate.tools.risk import Risk
+from tests.parts.axe import find_faults
 from tests.parts.oidc import OidcProvider, describe_pages
 from tests.parts.process import find_free_ports
 from tests.server.web.serving import serve
-from tests.server.web.test_browser import log_in
+from tests.server.web.test_browser import log_in, press_until
 from tests.server.web.world import World, open_world
 
 pytestmark = pytest.mark.anyio
@@ -53,11 +56,14 @@ class Device:
         told = {"authenticatorId": self.id, "isUserVerified": verified}
         await self.session.send("WebAuthn.setUserVerified", told)
 
+    async def list_credentials(self) -> list[dict[str, Any]]:
+        told = await self.session.send("WebAuthn.getCredentials", {"authenticatorId": self.id})
+        found: list[dict[str, Any]] = told["credentials"]
+        return found
+
     async def turn_back(self) -> None:
         """As a copy that was made before the last use would count."""
-        (credential,) = (await self.session.send("WebAuthn.getCredentials", {"authenticatorId": self.id}))[
-            "credentials"
-        ]
+        (credential,) = await self.list_credentials()
         told = {"authenticatorId": self.id, "credentialId": credential["credentialId"]}
         await self.session.send("WebAuthn.removeCredential", told)
         again = {**credential, "signCount": credential["signCount"] - 1}
@@ -156,3 +162,54 @@ async def test_another_persons_passkey_on_the_same_device_is_not_asked_for(site:
     await log_in(page, site, "rita", f"/proposals/{proposal.id}")
     assert await page.locator("form[data-sign]").count() == 0
     assert (await site.book.get(proposal.id)).state is ProposalState.PROPOSED
+
+
+async def test_a_second_approver_signs_with_a_passkey_of_their_own(site: World, page: Page) -> None:
+    device = await Device.plug_in(page)
+    book = ProposalBook(site.state, site.audit, ProposalSettings(approvals_high=2), site.clock)
+    proposal = await replace(site, book=book).propose()
+    for person in ("april", "abel"):
+        await page.context.clear_cookies()
+        await log_in(page, site, person)
+        await add_passkey(page, site, f"The laptop of {person}")
+        await approve(page, site, proposal.id)
+        await expect(page.locator(".votes li")).to_have_count(1 if person == "april" else 2)
+    decided = await site.book.get(proposal.id)
+    signed = [one.assertion.credential for one in decided.approvals if one.assertion]
+    assert (decided.state, len(set(signed))) == (ProposalState.APPROVED, 2)
+    assert len(await device.list_credentials()) == 2
+
+
+async def test_a_passkey_is_added_and_used_with_the_keyboard_alone(site: World, page: Page) -> None:
+    await Device.plug_in(page)
+    proposal = await site.propose()
+    await log_in(page, site, "april", "/passkeys")
+    await press_until(page, "passkey-name")
+    await page.keyboard.type("My laptop")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", name="My laptop")).to_be_visible()
+    await page.goto(f"{site.url}/proposals/{proposal.id}")
+    await press_until(page, "Approve")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_text("Approved. The applier takes it up next.")).to_be_visible()
+
+
+async def test_axe_finds_nothing_wrong_with_what_is_signed(site: World, page: Page) -> None:
+    device, proposal = await Device.plug_in(page), await site.propose()
+    await log_in(page, site, "april", f"/proposals/{proposal.id}")
+    assert await find_faults(page) == [], "somebody without a passkey"
+    await page.goto(f"{site.url}/passkeys")
+    assert await find_faults(page) == []
+    await add_passkey(page, site)
+    assert await find_faults(page) == []
+    await page.goto(f"{site.url}/proposals/{proposal.id}")
+    await expect(page.locator("[data-computed]").first).to_contain_text("Computed on this device")
+    assert await find_faults(page) == []
+    await device.verify_user(False)
+    await page.get_by_role("button", name="Approve", exact=True).click()
+    await expect(page.get_by_text("so nothing was sent")).to_be_visible()
+    assert await find_faults(page) == []
+    await page.evaluate("document.querySelector('h1').textContent = 'Nothing much'")
+    await page.get_by_role("button", name="Approve", exact=True).click()
+    await expect(page.get_by_text("This page does not show what would be signed").first).to_be_visible()
+    assert await find_faults(page) == []

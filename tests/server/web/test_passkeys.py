@@ -1,5 +1,6 @@
 """Passkeys on the pages: enrolled after a recent login by their owner alone, and what is decided with them and without."""
 
+import hashlib
 import re
 from collections.abc import AsyncIterator
 from html import unescape
@@ -17,7 +18,7 @@ from arborgate.tools.proposal import Proposal, ProposalState, Verdict
 from arborgate.tools.record import Event
 from arborgate.tools.risk import Risk
 from tests.parts.authenticator import PRESENT, Authenticator, send
-from tests.server.web.world import Visitor, World, open_world
+from tests.server.web.world import Visitor, World, make_change, open_world
 
 pytestmark = pytest.mark.anyio
 
@@ -147,17 +148,26 @@ async def test_only_a_form_of_ours_changes_passkeys(desk: World) -> None:
         assert (await april.get(f"/passkeys/{path}")).status_code == 405
 
 
+async def test_what_is_withheld_is_not_handed_to_the_browser_in_another_way(desk: World) -> None:
+    april, device = await enter(desk, "april"), make_device("april")
+    secret = "ghp_" + "Z9y8X7w6V5u4T3s2R1q0P9o8N7m6L5k4J3i2"
+    change = make_change(summary=f"Set the token {secret}")
+    proposal = await desk.propose(change)
+    await enrol(april, device)
+    page = (await april.get(f"/proposals/{proposal.id}")).text
+    told = orjson.loads(unescape(re.findall(r'data-sign="([^"]*)"', page)[0]))
+    assert (told["content"], secret in unescape(page)) == ("", False)
+
+
 async def test_an_approval_is_kept_with_what_the_passkey_signed(desk: World) -> None:
     april, device, proposal = await enter(desk, "april"), make_device("april"), await desk.propose()
     await enrol(april, device)
     page = (await april.get(f"/proposals/{proposal.id}")).text
     told = orjson.loads(unescape(re.findall(r'data-sign="([^"]*)"', page)[0]))
     assert told["passkeys"] == [device.passkey.id]
-    assert told["statements"]["approve"] == write_statement(
-        proposal.content, proposal.digest, Verdict.APPROVE, KEY.format("april")
-    )
-    answer = await april.decide(proposal, credential=send(device.sign(told["statements"]["approve"])))
-    assert answer.status_code == 303
+    assert (told["approver"], told["type"], told["rp"]) == (KEY.format("april"), "arborgate-approval/1", "localhost")
+    assert hashlib.sha256(told["content"].encode()).hexdigest() == proposal.digest
+    assert (await april.decide(proposal, credential=sign(device, proposal))).status_code == 303
     (approval,) = (await desk.book.get(proposal.id)).approvals
     assert approval.assertion
     assert approval.assertion.credential == device.passkey.id

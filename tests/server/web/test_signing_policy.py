@@ -2,17 +2,23 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from starlette.types import Scope
 
+from arborgate.policies.model import Caller, Channel
+from arborgate.server import cli_proposals
 from arborgate.server.proposals import ProposalBook
 from arborgate.server.settings import PasskeyUse, ProposalSettings
 from arborgate.server.thresholds import MOST, Thresholds
-from arborgate.tools.proposal import ProposalState
+from arborgate.server.web.terminal import Shown
+from arborgate.tools.proposal import Proposal, ProposalState
 from arborgate.tools.record import Event
 from arborgate.tools.risk import Risk
 from tests.server.web.test_passkeys import URL, enrol, enter, make_device, sign
-from tests.server.web.world import World, make_change, open_world
+from tests.server.web.world import World, make_caller, make_change, open_world
 
 pytestmark = pytest.mark.anyio
 
@@ -130,3 +136,46 @@ async def test_the_last_approval_has_to_be_signed_where_too_few_others_are(desk:
     await enrol(bob, device)
     assert (await bob.decide(proposal, credential=sign(device, proposal))).status_code == 303
     assert (await desk.book.get(proposal.id)).state is ProposalState.APPROVED
+
+
+async def show_in_terminal(desk: World, proposal: Proposal) -> dict[str, Any]:
+    april = make_caller("april", "approver", agent="arborgate-terminal", channel=Channel.TERMINAL, at=int(desk.clock()))
+
+    async def authenticate(_scope: Scope) -> Caller:
+        return april
+
+    desk.change(terminal=authenticate)
+    shown: dict[str, Any] = (await desk.visit().get(f"/approvals/{proposal.id}")).json()
+    return shown
+
+
+async def test_the_terminal_leads_to_the_page_what_policy_or_the_settings_want_signed(
+    desk: World, tmp_path: Path
+) -> None:
+    proposal = await desk.propose()
+    assert (await show_in_terminal(desk, proposal))["approve"]["allowed"] is True
+    desk.change(passkeys=PasskeyUse.REQUIRED)
+    by_settings = (await show_in_terminal(desk, proposal))["approve"]
+    desk.change(passkeys=PasskeyUse.OPTIONAL)
+    desk.demand(SIGNED, tmp_path / "policies")
+    by_policy = (await show_in_terminal(desk, proposal))["approve"]
+    for one in (by_settings, by_policy):
+        assert (one["allowed"], one["signs"], one["login_helps"]) == (False, True, False)
+        assert one["why"].startswith("This has to be signed with your passkey. Decide on its page in the browser")
+
+
+async def test_the_page_opens_from_the_terminal_where_there_is_a_browser(
+    desk: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(cli_proposals, "open_browser", opened.append)
+    desk.change(passkeys=PasskeyUse.REQUIRED)
+    proposal = await desk.propose()
+    shown = Shown.model_validate(await show_in_terminal(desk, proposal))
+    session = SimpleNamespace(slot=SimpleNamespace(origin="https://arborgate.example"))
+    server = cli_proposals._Server(session, None, None)  # type: ignore[arg-type]
+    page = f"https://arborgate.example/proposals/{proposal.id}"
+    for browser in (False, True):
+        monkeypatch.setattr(cli_proposals, "has_browser", lambda browser=browser: browser)
+        denied = server.deny(shown, shown.approve)
+        assert (denied.hint, opened) == (f"Its page: {page}", [page] if browser else [])
