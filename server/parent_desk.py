@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 GROUP = "appliers"
 
 _TAKEN = 16
-_BLOCK_MS = 300
 _IDLE_MS = 3_000
 _ROUND = 0.3
 _KEPT = 7 * 86_400
@@ -134,7 +133,7 @@ class ParentDesk:
         approval = make_approval(statement, text, self._clean)
         engine = self._engine()
         apps = self._parents.resources(proposal.content)
-        question = self._parents.ask(approval, proposal, apps, await self._book.counts(proposal))
+        question = self._parents.ask(approval, proposal, apps, await self._book.counts(proposal), self._clock())
         decision = engine.answer(question)
         told = name_decision(decision, question, engine.digest, reason)
         outcome = "ok" if decision.allowed else "denied"
@@ -151,7 +150,7 @@ class ParentDesk:
         copy of it is a replay."""
         mark = self._mark(app, statement)
         with reaching_state():
-            await self._state.redis.set(mark, entry, nx=True, ex=int(statement.exp - statement.iat) + _KEPT)
+            await self._state.redis.set(mark, entry, nx=True, ex=_KEPT)
             known = cast("str | None", await self._state.redis.get(mark)) or ""
         if known.partition(" ")[0] != entry:
             raise Refused("The statement has been used already.", detail=f"jti {statement.jti}")
@@ -207,21 +206,30 @@ class ParentDesk:
             self._joined.add(stream)
 
     async def _take(self, streams: Mapping[str, str]) -> Sequence[tuple[str, str, Mapping[str, str]]]:
-        redis, found = self._state.redis, list[tuple[str, str, Mapping[str, str]]]()
+        """What nobody has taken yet, and what was taken and not finished; waits a little where there is nothing."""
+        found: list[tuple[str, str, Mapping[str, str]]] = []
         try:
-            with reaching_state():
-                for stream in streams:
-                    claimed = await redis.xautoclaim(stream, GROUP, self._consumer, _IDLE_MS, "0-0", count=_TAKEN)
-                    found += [(stream, entry, fields or {}) for entry, fields in claimed[1] if entry]
-                fresh = await redis.xreadgroup(
-                    GROUP, self._consumer, dict.fromkeys(streams, ">"), count=_TAKEN, block=_BLOCK_MS
-                )
+            for stream, app in streams.items():
+                try:
+                    found += [(stream, entry, fields) for entry, fields in await self._take_from(stream)]
+                except UnicodeDecodeError:  # one parent app's nonsense must not keep the others waiting
+                    log.warning("what is in the stream of the parent app %s can't be read", app)
         except Unavailable:
             self._joined.clear()  # another server may not know the groups
             raise
-        for stream, entries in cast("list[tuple[str, list[tuple[str, dict[str, str]]]]]", fresh or []):
-            found += [(stream, entry, fields) for entry, fields in entries]
+        if not found:
+            await asyncio.sleep(_ROUND)
         return found
+
+    async def _take_from(self, stream: str) -> Sequence[tuple[str, Mapping[str, str]]]:
+        redis = self._state.redis
+        with reaching_state():
+            claimed = await redis.xautoclaim(stream, GROUP, self._consumer, _IDLE_MS, "0-0", count=_TAKEN)
+            fresh = await redis.xreadgroup(GROUP, self._consumer, {stream: ">"}, count=_TAKEN)
+        entries = [(entry, fields or {}) for entry, fields in claimed[1] if entry]
+        for _, more in cast("list[tuple[str, list[tuple[str, dict[str, str]]]]]", fresh or []):
+            entries += more
+        return entries
 
 
 async def _again(work: Callable[[], Coroutine[Any, Any, None]], what: str) -> None:

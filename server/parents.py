@@ -165,19 +165,21 @@ class Parents:
         """Whether the parent apps among these need nobody beside them for a low risk."""
         return all(self._find(one.approver.subject).alone for one in approvals if one.statement)
 
-    def ask(self, approval: Approval, proposal: Proposal, apps: Sequence[Resource], counts: Counts) -> Question:
-        """May the parent app decide this, by how its children are now? Those that are being changed already were well
-        when that was begun."""
+    def ask(
+        self, approval: Approval, proposal: Proposal, apps: Sequence[Resource], counts: Counts, at: float
+    ) -> Question:
+        """May the parent app decide this, by how its children are at the moment `at`, whatever time its statement names?
+        Those that are being changed already were well when that was begun."""
         action, caller = ACTIONS[approval.verdict], parent_caller(approval.approver.subject)
         unbroken = proposal.model_copy(update={"approvals": ()})
         contexts = tuple(
             (
-                *counts.context(action, proposal, app.id, caller.key, approval.at, past=True),
+                *counts.context(action, proposal, app.id, caller.key, at),
                 *(self._look(proposal, app.id) if action is Action.PROPOSAL_APPROVE_WITHIN else ()),
             )
             for app in apps
         )
-        return Question(caller, action, proposal_resources(unbroken, apps), contexts, approval.at)
+        return Question(caller, action, proposal_resources(unbroken, apps), contexts, at)
 
     def _look(self, proposal: Proposal, app: str) -> tuple[tuple[str, Attribute], ...]:
         changes = proposal.content.changes

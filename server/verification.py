@@ -159,7 +159,7 @@ class Verifier:
             approvals = [one for one in approvals if one not in lapsed]
             self._check_votes(proposal.content, self._find_risk(proposal.content), approvals)
         questions = [
-            self._parents.ask(approval, proposal, apps, counts)
+            self._parents.ask(approval, proposal, apps, counts, at)
             if approval.statement and self._parents
             else Question(
                 self._caller(approval.approver, Channel.PAGES, int(approval.authenticated_at)),

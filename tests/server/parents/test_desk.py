@@ -15,7 +15,7 @@ from arborgate.server.parent_statements import ParentVerdict
 from arborgate.server.parent_streams import STATEMENT, said_key
 from tests.parts.redis import RedisServer
 from tests.server.applier.world import until
-from tests.server.parents.estate import SHOP, Estate
+from tests.server.parents.estate import BANK, SHOP, Estate
 
 pytestmark = pytest.mark.anyio
 
@@ -92,6 +92,20 @@ async def test_what_an_applier_took_and_did_not_finish_another_does(
             return (await estate.get(proposal)).state == "approved"
 
         await until(approved, "the other applier hears it")
+
+
+async def test_what_can_not_be_read_in_one_stream_keeps_no_other_parent_app_waiting(estate: Estate) -> None:
+    proposal = await estate.propose(estate.world.scale("api"))
+    bank = said_key(estate.world.state, BANK)
+    async with at_work(estate.desk):
+        for _ in range(3):
+            await estate.redis.xadd(bank, {STATEMENT: b"\xff\xfe", b"\xff": "x"})
+        await put(estate, estate.sign(proposal))
+
+        async def approved() -> bool:
+            return (await estate.get(proposal)).state == "approved"
+
+        await until(approved, "the shop is heard")
 
 
 async def test_a_crash_between_the_vote_and_its_acknowledgement_counts_it_once(estate: Estate) -> None:

@@ -90,6 +90,8 @@ FORGERIES: dict[str, tuple[Forge, str]] = {
     "expired": (lambda e, p: e.sign(p, exp=e.world.clock(), iat=e.world.clock() - 20), "has expired"),
     "from the future": (lambda e, p: e.sign(p, iat=e.world.clock() + 90), "in the future"),
     "good for too long": (lambda e, p: e.sign(p, exp=e.world.clock() + 86_500), "longer than a day"),
+    "good for ever": (lambda e, p: e.sign(p, exp=2.0**52), "longer than a day"),
+    "over before it begins": (lambda e, p: e.sign(p, exp=1.0), "for no time at all"),
     "from before the proposal": (lambda e, p: e.sign(p, iat=e.world.clock() - 90), "outside the time for it"),
     "a verdict that is none": (lambda e, p: sign(told(e, p, verdict="approved"), e.key), "than the protocol has"),
     "breaking the glass": (lambda e, p: sign(told(e, p, verdict="break_glass"), e.key), "than the protocol has"),

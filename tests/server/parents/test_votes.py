@@ -247,6 +247,18 @@ async def test_of_two_votes_for_the_last_place_of_the_day_one_is_applied(estate:
     assert ended == ["applied", "rejected"]
 
 
+async def test_a_vote_with_an_earlier_date_is_held_to_the_budget_of_now(estate: Estate) -> None:
+    proposal = await estate.propose(estate.world.scale("api"))
+    earlier = estate.world.clock()
+    estate.world.clock.now += 3_000
+    await _use_up(estate, 10)
+
+    await estate.say(estate.sign(proposal, iat=earlier, exp=earlier + 3_500))
+
+    assert (await estate.get(proposal)).state == "proposed"
+    assert [outcome for outcome, _, _ in estate.answered()] == ["denied"]
+
+
 async def _use_up(estate: Estate, changes: int) -> None:
     ledger = f"{estate.world.state.prefix}ledger:main/argocd/api"
     now = estate.world.clock()
