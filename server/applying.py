@@ -22,7 +22,7 @@ from .leases import Lease
 from .marks import is_unmoved, mark_patch, read_mark, require_precondition
 from .orders import PAUSED, Orders
 from .progress import Progress, operation_digest, writes_operation
-from .proposal_store import Outpaced
+from .proposal_store import Ordered, Outpaced
 from .proposals import ProposalBook
 
 _HEARS = 0.5
@@ -89,11 +89,9 @@ class Applying:
             try:
                 if resumed:
                     await self._require_begun()
-                await self._apply_all(await self._gates.open(self._proposal))
+                await self._apply_to_the_end(await self._gates.open(self._proposal))
             except (Refused, Stale) as error:
                 await self._finish(ProposalState.FAILED, error.message)
-            else:
-                await self._finish(ProposalState.APPLIED, "")
             await self._gates.close(self._proposal)
         if self._proposal.state is ProposalState.FAILED:
             await self._undo_all()
@@ -168,6 +166,13 @@ class Applying:
                 await self._finish(ProposalState.FAILED, f"{error.message} Nothing was undone.")
             return False
         return True
+
+    async def _apply_to_the_end(self, watch: Watch) -> None:
+        """An order that came when all was done, and before that was kept, is heeded like any other."""
+        while self._proposal.state is ProposalState.APPLYING:
+            await self._apply_all(watch)
+            with suppress(Ordered):
+                await self._finish(ProposalState.APPLIED, "")
 
     async def _apply_all(self, watch: Watch) -> None:
         """Wave by wave. Between any two steps, and while it waits, it hears what people order."""

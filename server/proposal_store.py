@@ -56,6 +56,10 @@ class Outpaced(Conflict):
     """Another proposal of the same app was begun since its changes were counted: count again."""
 
 
+class Ordered(Conflict):
+    """An order came at the very last moment: heed it before this is called applied."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProposalEvent:
     """One thing that happened to a proposal. `position` orders events; `at` is seconds since the epoch, `by` a key."""
@@ -103,13 +107,15 @@ class ProposalStore:
         """Puts `after` in place of `before`; False when that is no longer what is there, and then nothing changes.
 
         `wake` hands the proposal to the applier. With `counts` its changes are entered as begun, into the ledgers of
-        their apps. Raises `LostLease` when `lease` is no longer held, `Outpaced` when `counts` are no longer right."""
+        their apps. Raises `LostLease` when `lease` is no longer held, `Outpaced` when `counts` are no longer right, and
+        `Ordered` when it is to be applied while an order stands."""
         fields = _dump(after)
         old = before.fields if before else {}
         changed = [part for name, value in fields.items() if old.get(name) != value for part in (name, value)]
         apps = Counter(change.target.app for change in after.content.changes) if counts else {}
         keys = [self._state.key("proposal", after.id), self._events, self.work, self._all, self._expiring]
-        keys += [self._glass, self._known, *(lease.keys if lease else ()), *map(self._ledger, apps)]
+        keys += [self._glass, self._known, self._state.key("hold", after.id)]
+        keys += [*(lease.keys if lease else ()), *map(self._ledger, apps)]
         arguments = [after.id, old.get("version", ""), old.get("state", ""), secrets.token_hex(8)]
         arguments += [lease.fence if lease else "", after.state, str(after.state_at), by]
         arguments += [str(after.ends_at) if after.state in EXPIRING else "", "1" if wake else "", str(_EVENTS_KEPT)]
@@ -124,6 +130,8 @@ class ProposalStore:
                 raise LostLease("Another applier has taken this proposal over.")
             case -2:
                 raise Outpaced("Another change of the same app was begun.")
+            case -3:
+                raise Ordered("Somebody has told the applier to wait or to stop.")
             case answer:
                 return bool(answer)
 

@@ -1,13 +1,15 @@
 -- Moves one proposal from a version to the next, and tells of it; or changes nothing at all.
 --
 -- KEYS  1 the proposal   2 events   3 work   4 all proposals   5 expiry times   6 broken glass that is unreviewed
---       7 people who had a proposal applied   8… leases that must still be held   … ledgers of the apps it is begun for
+--       7 people who had a proposal applied   8 the order that stands for it   9… leases that must still be held
+--       … ledgers of the apps it is begun for
 -- ARGV  1 id   2 version now ("" for a new one)   3 state now   4 token of this very attempt   5 fence of the leases
 --       6 state after   7 time   8 by whom   9 when it expires ("" if it no longer can)   10 "1" to wake the applier
 --       11 events to keep   12 when its glass was broken ("": not, or reviewed)   13 who had it applied ("": nobody yet)
 --       14 number of leases   15 until when ledgers may forget   16… per ledger: how many changes, and the newest that
 --       was there when the budget was judged   … fields and their values
--- Returns 1 done, 0 another was first, -1 a lease is lost, -2 another has begun something of the same app.
+-- Returns 1 done, 0 another was first, -1 a lease is lost, -2 another has begun something of the same app, -3 it can't be
+-- applied while an order stands.
 
 local held = redis.call('HMGET', KEYS[1], 'version', 'state', 'token')
 if held[3] == ARGV[4] then
@@ -17,11 +19,14 @@ end
 if (held[1] or '') ~= ARGV[2] or (held[2] or '') ~= ARGV[3] then
   return 0
 end
-local first = 8 + tonumber(ARGV[14]) -- of the ledgers
-for i = 8, first - 1 do
+local first = 9 + tonumber(ARGV[14]) -- of the ledgers
+for i = 9, first - 1 do
   if redis.call('HGET', KEYS[i], 'fence') ~= ARGV[5] then
     return -1
   end
+end
+if ARGV[6] == 'applied' and held[2] ~= 'applied' and (redis.call('GET', KEYS[8]) or ''):find('"order":', 1, true) then
+  return -3
 end
 local at = tonumber(ARGV[7])
 for i = first, #KEYS do
