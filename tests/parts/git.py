@@ -9,8 +9,10 @@ from __future__ import annotations
 import base64
 import gzip
 import os
+import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -36,14 +38,21 @@ class Request:
 
 @dataclass
 class GitServer:
-    """Repositories at `<url>/<name>.git`. `seen` are the requests in order; `before` runs before each is answered."""
+    """Repositories at `<url>/<name>.git`. `seen` are the requests in order; `before` runs before each is answered, and
+    with `moved_to` each is sent there. `tls` is a certificate with its key."""
 
     folder: Path
     seen: list[Request] = field(default_factory=list)
     before: Callable[[Request], None] = lambda _: None
+    moved_to: str = ""
+    tls: tuple[Path, Path] | None = None
 
     def __enter__(self) -> Self:
         self._http = _Quiet(("127.0.0.1", 0), _make_handler(self))
+        if self.tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*self.tls)
+            self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
         return self
@@ -55,14 +64,14 @@ class GitServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_address[1]}"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self._http.server_address[1]}"
 
     def add(self, name: str, files: Mapping[str, str], *, branch: str = "main") -> str:
         """A new repository with one commit of these files; its URL."""
         bare = self.folder / f"{name}.git"
-        self.git("init", "-q", "--bare", f"--initial-branch={branch}", str(bare), at=self.folder)
-        self.git("config", "http.receivepack", "true", at=bare)
-        self.git("config", "uploadpack.allowFilter", "true", at=bare)
+        self.git("init", "-q", "--bare", "--template=", f"--initial-branch={branch}", str(bare), at=self.folder)
+        with (bare / "config").open("a") as config:
+            config.write("[http]\n receivepack = true\n[uploadpack]\n allowFilter = true\n")
         self.commit(name, files, branch=branch, message="Begin")
         return f"{self.url}/{name}.git"
 
@@ -70,21 +79,14 @@ class GitServer:
         self, name: str, files: Mapping[str, str | None], *, branch: str = "main", message: str = "Somebody else's"
     ) -> str:
         """A commit of somebody else's, straight into the repository: texts by path, None takes a file away. Its id."""
-        bare = self.folder / f"{name}.git"
-        index = {"GIT_INDEX_FILE": str(bare / "index.test")}
-        parent = self.git("rev-parse", "-q", "--verify", f"refs/heads/{branch}", at=bare, check=False)
-        if parent:
-            self.git("read-tree", parent, at=bare, env=index)
+        bare, ref = self.folder / f"{name}.git", f"refs/heads/{branch}"
+        first = not (bare / ref).exists() and not (bare / "packed-refs").exists()
+        lines = [f"commit {ref}", f"committer Somebody Else <somebody@example.org> {int(time.time())} +0000"]
+        lines += [_write_data(message), *([] if first else [f"from {ref}^0"])]
         for path, text in files.items():
-            if text is None:
-                self.git("update-index", "--index-info", at=bare, env=index, text=f"0 {'0' * 40}\t{path}\n")
-                continue
-            blob = self.git("hash-object", "-w", "--stdin", at=bare, text=text)
-            self.git("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", at=bare, env=index)
-        tree = self.git("write-tree", at=bare, env=index)
-        commit = self.git("commit-tree", tree, *(("-p", parent) if parent else ()), "-m", message, at=bare)
-        self.git("update-ref", f"refs/heads/{branch}", commit, at=bare)
-        return commit
+            lines += [f"D {path}"] if text is None else [f"M 100644 inline {path}", _write_data(text)]
+        self.git("fast-import", "--quiet", at=bare, text="\n".join((*lines, "")))
+        return self.git("rev-parse", ref, at=bare)
 
     def read(self, name: str, path: str, *, branch: str = "main") -> str:
         """A file as it is at the head of the branch, with its last line feed."""
@@ -130,6 +132,10 @@ _ENVIRONMENT = {
 }
 
 
+def _write_data(text: str) -> str:
+    return f"data {len(text.encode())}\n{text}"
+
+
 class _Quiet(ThreadingHTTPServer):
     """A connection that a test breaks is no news."""
 
@@ -156,7 +162,9 @@ def _make_handler(server: GitServer) -> type[BaseHTTPRequestHandler]:  # noqa: C
             server.before(request)
             path, _, query = self.path.partition("?")
             user = self._user()
-            if user is None:
+            if server.moved_to:
+                self._say(302, b"", {"Location": f"{server.moved_to}{self.path}"})
+            elif user is None:
                 self._say(401, b"", {"WWW-Authenticate": 'Basic realm="git"'})
             elif _PUSH in self.path and user != WRITER[0]:
                 self._say(403, b"you may only read", {})

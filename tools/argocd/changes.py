@@ -8,8 +8,8 @@ kept by somebody else: a parent app with self-heal, or an ApplicationSet.
 | sync                          | planned                   | planned, no undo           | no difference         |
 | sync to another revision      | planned                   | refused, as Argo CD does   | no difference         |
 | roll back                     | planned                   | refused, as Argo CD does   | no difference         |
-| set an image or the revision  | planned, runs once synced | planned, runs at once      | refused: it would be  |
-|                               |                           |                            | undone                |
+| set an image or the revision  | planned, runs once synced | planned, runs at once      | refused here: it is a |
+|                               |                           |                            | commit, or nothing    |
 
 An operation (sync, roll back) is nobody's desired state, so nothing undoes it but the app's own automation, which goes
 to the target revision. Operations have the shape that Argo CD's own API server gives them
@@ -310,7 +310,8 @@ def require_own_spec(app: App, kept_by: str) -> None:
         raise Refused(
             f"A change of {app.id.name}'s spec would be undone by {kept_by}.",
             field="app",
-            hint="Change it in Git, where that gets it from.",
+            hint="Change it in Git, where that gets it from; or ask the platform team to name that repository in the "
+            "settings (git.repositories), so that it can be proposed here as a commit.",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...policies.errors import Refused
 from ..argocd.changes import API as ARGO_API
 from ..change import ChangeKind
 from ..plan import Plan
@@ -31,6 +32,10 @@ def list_retellings(books: Books) -> Retellings:
     def retell(claim: Claim) -> Iterator[Plan]:
         told: Retelling = retell_application if claim.change.target.kind == APPLICATION else retell_values
         for plan in told(claim):
-            yield make_commit(plan, claim.node, claim.change.target, claim.live)
+            again = make_commit(plan, claim.node, claim.change.target, claim.live)
+            version = claim.live["metadata"]["resourceVersion"]
+            if again.change.diff != claim.change.diff and version != claim.change.precondition.resource_version:
+                raise Refused("the file has changed since this was proposed")
+            yield again
 
     return {(kind, API): retell for kind in (ChangeKind.SCALE, ChangeKind.SET_IMAGE, ChangeKind.SET_REVISION)}

@@ -121,8 +121,8 @@ def test_a_file_that_would_not_be_kept_or_is_huge_is_refused(data: bytes) -> Non
 
 
 def test_a_diff_withholds_secrets_beside_the_change_and_shows_what_hides() -> None:
-    text = "# password: only-for-this-test-9f8e7d6c\nimage: a:1 # \u202eevil\ntoken: only-for-this-test-0a1b2c3d\n"
-    text += "env:\n- name: DB_PASSWORD\n  value: only-for-this-test-4e5f6a7b\n"
+    text = "env:\n- name: DB_PASSWORD\n  value: only-for-this-test-4e5f6a7b\nimage: a:1 # \u202eevil\n"
+    text += "# password: only-for-this-test-9f8e7d6c\ntoken: only-for-this-test-0a1b2c3d\n"
     after = edit(text, 0, lambda value: value.update(image="a:2"))
     diff = documents.show_diff("x.yaml", text, after)
     assert "only-for-this-test" not in diff

@@ -2,7 +2,6 @@
 
 import logging
 import subprocess
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -15,13 +14,16 @@ import pytest
 from arborgate.policies.errors import ArborgateError, Refused, Stale, Unavailable
 from arborgate.tools.change import Attribution, JsonObject, Target
 from arborgate.tools.git.changes import make_commit, plan_image_commit
+from arborgate.tools.git.places import require_place
+from arborgate.tools.git.settings import GitSettings
 from arborgate.tools.git.source import GitSource
 from arborgate.tools.git.writer import GitWriter
 from arborgate.tools.kubernetes.changes import MARK
 from arborgate.tools.plan import Plan
+from tests.parts.certificates import CertificateAuthority
 from tests.parts.git import READER, WRITER, GitServer, Request
 from tests.parts.install import find_program
-from tests.tools.git.repository import API, NAME, api_node, make_settings, make_shop, make_writing
+from tests.tools.git.repository import API, FILES, NAME, api_node, make_settings, make_shop, make_writing
 
 pytestmark = pytest.mark.anyio
 
@@ -205,6 +207,20 @@ async def test_commits_of_others_elsewhere_do_not_stop_it(desk: Desk) -> None:
     assert desk.server.log(NAME, "%s") == ["Set the image of api", "Somebody else's", "Somebody else's", "Begin"]
 
 
+async def test_nothing_is_forced_over_a_commit_that_came_just_before_the_push(desk: Desk) -> None:
+    plan = await desk.plan()
+
+    def interfere(request: Request) -> None:
+        if request.method == "GET" and "receive-pack" in request.url:
+            desk.server.before = lambda _: None
+            desk.server.commit(NAME, {"README.md": "Just before."})
+
+    desk.server.before = interfere
+    await desk.apply(plan)
+    assert desk.server.log(NAME, "%s") == ["Set the image of api", "Somebody else's", "Begin"]
+    assert desk.server.read(NAME, "README.md") == "Just before."
+
+
 async def test_a_file_that_moved_is_stale_however_close_it_comes(desk: Desk) -> None:
     plan = await desk.plan()
 
@@ -316,7 +332,7 @@ async def test_who_may_only_read_can_not_push(desks: Callable[..., Desk], tmp_pa
 async def test_a_hook_that_says_no_is_told_in_its_words(desk: Desk) -> None:
     bare = desk.server.folder / f"{NAME}.git"
     hook = bare / "hooks" / "update"
-    hook.parent.mkdir(exist_ok=True)
+    hook.parent.mkdir()
     hook.write_text("#!/bin/sh\necho protected >&2\nexit 1\n")
     hook.chmod(0o755)
     with pytest.raises(Refused, match="does not take the commit: hook declined"):
@@ -348,6 +364,9 @@ async def test_nothing_is_written_but_where_the_app_is(desk: Desk, where: dict[s
     with pytest.raises((Refused, Stale)):
         await desk.writer.apply(target, marked, live["metadata"]["resourceVersion"], ASKED)
     assert desk.messages() == ["Begin"]
+    if "app" not in where:  # nor does it get as far: who verifies refuses it, without asking the server
+        with pytest.raises(Refused):
+            require_place(desk.source.books, desk.tree, api_node(desk.tree), target)
 
 
 @pytest.mark.parametrize(
@@ -368,8 +387,9 @@ async def test_a_patch_of_anything_but_the_document_is_refused(desk: Desk, patch
 
 
 async def test_a_link_is_no_file(desk: Desk) -> None:
+    """However much the name of what it leads to looks like one."""
     bare = desk.server.folder / f"{NAME}.git"
-    blob = desk.server.git("hash-object", "-w", "--stdin", at=bare, text="../README.md")
+    blob = desk.server.git("hash-object", "-w", "--stdin", at=bare, text=API)
     index = {"GIT_INDEX_FILE": str(bare / "index.link")}
     desk.server.git("read-tree", "main", at=bare, env=index)
     desk.server.git("update-index", "--add", "--cacheinfo", f"120000,{blob},apps/api.yaml", at=bare, env=index)
@@ -377,6 +397,9 @@ async def test_a_link_is_no_file(desk: Desk) -> None:
     commit = desk.server.git("commit-tree", tree, "-p", "main", "-m", "Link", at=bare)
     desk.server.git("update-ref", "refs/heads/main", commit, at=bare)
     assert await desk.writer.read(desk.target) is None
+    clone = await desk.source.clone(NAME, "main")
+    assert clone.find("apps/api.yaml") is None
+    assert clone.find("README.md/below") is None
 
 
 async def test_settings_bound_what_is_ever_written(desks: Callable[..., Desk]) -> None:
@@ -387,10 +410,18 @@ async def test_settings_bound_what_is_ever_written(desks: Callable[..., Desk]) -
 
 
 async def test_no_password_is_in_an_address_a_log_an_error_or_an_argument(
-    desk: Desk, caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    desks: Callable[..., Desk],
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     told: list[str] = []
-    sys.addaudithook(lambda event, given: told.append(repr(given)) if event == "subprocess.Popen" else None)
+    make_key(tmp_path / "signing")
+    start = subprocess.run
+    monkeypatch.setattr(
+        subprocess, "run", lambda *given, **more: (told.append(repr((given, more))), start(*given, **more))[1]
+    )
+    desk = desks(signing_key_file=tmp_path / "signing")
     with caplog.at_level(logging.DEBUG):
         await desk.apply(await desk.plan())
         for wrong in ("wrong-password-of-a-test", None):
@@ -404,7 +435,7 @@ async def test_no_password_is_in_an_address_a_log_an_error_or_an_argument(
     told += [request.url for request in desk.server.seen]
     secrets = (WRITER[1], READER[1], "wrong-password-of-a-test")
     assert not [one for one in told if any(secret in one for secret in secrets)]
-    assert any("ssh" not in one for one in told)
+    assert any("ssh-keygen" in one for one in told)
 
 
 async def test_a_repository_that_is_away_or_too_large_is_said_so(desks: Callable[..., Desk], server: GitServer) -> None:
@@ -426,3 +457,32 @@ async def test_a_file_that_grows_when_unpacked_is_refused(desks: Callable[..., D
     desk = desks(settings={"most_bytes": 65_536})
     with pytest.raises(Refused, match="grows"):
         await desk.read()
+
+
+async def test_a_certificate_counts_only_by_an_authority_that_is_trusted(tmp_path: Path, anyio_backend: str) -> None:
+    authority = CertificateAuthority(tmp_path)
+    (tmp_path / "repositories").mkdir()
+    with GitServer(tmp_path / "repositories", tls=authority.issue("git")) as server:
+        url = server.add(NAME, FILES)
+        tree = make_shop(url)
+        for ca_file, believed in ((authority.file, True), (None, False)):
+            (entry,) = make_settings(server, tmp_path).repositories
+            entry = entry.model_copy(update={"ca_file": ca_file})
+            source = GitSource(GitSettings(repositories=(entry,)))
+            if believed:
+                assert await source.find(tree, api_node(tree), "Application") is not None
+            else:
+                with pytest.raises(Unavailable):
+                    await source.find(tree, api_node(tree), "Application")
+            await source.close()
+
+
+async def test_a_password_does_not_follow_to_another_server(desk: Desk, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    with GitServer(tmp_path / "elsewhere") as thief:
+        thief.add(NAME, FILES)
+        desk.server.moved_to = thief.url
+        with pytest.raises(Unavailable):
+            await desk.read()
+        assert thief.seen
+        assert not [one for one in thief.seen if "authorization" in {name.lower() for name in one.headers}]
