@@ -21,8 +21,8 @@ def deployment(*entries: Any, mark: str = "") -> dict[str, Any]:
     return {"kind": "Deployment", "metadata": metadata, "spec": {"replicas": 3}}
 
 
-SCALED = {"f:spec": {"f:replicas": {}}}
-ELSEWHERE = {"f:status": {"f:replicas": {}}}
+SCALED: dict[str, Any] = {"f:spec": {"f:replicas": {}}}
+ELSEWHERE: dict[str, Any] = {"f:status": {"f:replicas": {}}}
 
 
 def test_the_newest_writer_of_a_watched_field_is_named() -> None:

@@ -23,7 +23,7 @@ from tests.tools.world import make_app, make_managed
 
 pytestmark = pytest.mark.anyio
 
-IMAGE = Path(__file__).parents[3] / "docs" / "images" / "proposal.png"
+IMAGE = Path(__file__).parents[3] / "docs" / "images" / "plan.png"
 
 SCALED = """--- Deployment shop/orders-worker (live)
 +++ Deployment shop/orders-worker (planned)
@@ -121,7 +121,7 @@ async def test_nothing_on_the_page_is_in_the_way_of_assistive_technology(
     await page.set_viewport_size({"width": width, "height": 900})
     await enter(site, page, await propose_much(site))
     if os.environ.get("ARBORGATE_IMAGES") == "write" and (scheme, width) == ("light", 1280):
-        await page.screenshot(path=IMAGE, full_page=True)
+        await page.screenshot(path=IMAGE, full_page=True, clip={"x": 0, "y": 0, "width": 1280, "height": 1280})
     for summary in await page.locator(".body summary").all():
         if await summary.is_visible():
             await summary.click()
