@@ -33,6 +33,13 @@ const valueAt = (content, pointer) =>
     .slice(1)
     .reduce((value, name) => value?.[name.replaceAll("~1", "/").replaceAll("~0", "~")], content);
 
+// A pointer in words.
+function nameOf(pointer) {
+  const [, number, part] = pointer.match(/^\/changes\/(\d+)\/(.*)$/) ?? [null, null, pointer.slice(1)];
+  const words = part.replaceAll(/[_/]/g, " ");
+  return number === null ? words : `${words} of change ${Number(number) + 1}`;
+}
+
 // What the page has to show for the value at a pointer, line by line.
 function listExpected(content, pointer) {
   const value = valueAt(content, pointer);

@@ -43,7 +43,8 @@ async function findProblem(form, told) {
   const content = JSON.parse(told.content);
   const lies = findLies(content);
   if (lies.length > 0) {
-    return `This page does not show what would be signed: ${lies.join(", ")}. Nothing was signed: tell the platform team.`;
+    const named = lies.map(nameOf).join(", ");
+    return `This page does not show what would be signed: ${named}. Nothing was signed: tell the platform team.`;
   }
   if ((await digestOf(content)) !== form.elements.namedItem("digest").value) {
     return "The digest of what is shown is another one than the server’s. Nothing was signed: tell the platform team.";
@@ -79,7 +80,12 @@ document.addEventListener("submit", async (event) => {
     field.value = JSON.stringify(await (verdict ? sign(form, JSON.parse(form.dataset.sign), verdict) : enrol(form)));
     form.requestSubmit(event.submitter);
   } catch (error) {
+    const lie = !(error instanceof DOMException);
     said.textContent = explain(error);
+    said.classList.toggle("lie", lie);
+    if (lie) {
+      form.querySelector("[data-computed]")?.replaceChildren(); // it was computed before
+    }
   }
 });
 

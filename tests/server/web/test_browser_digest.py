@@ -150,26 +150,26 @@ async def test_the_browser_computes_the_digest_of_what_it_shows(site: World, pag
 
 
 LIES = {
-    "/title": "document.querySelector('h1').textContent = 'Nothing much'",
-    "/reason": "document.querySelector('[data-shows=\"/reason\"]').append('!')",
-    "/changes/0/diff": "document.querySelector('ins').textContent = 'replicas: 3'",
-    "/changes/0/summary": "document.querySelector('[data-shows=\"/changes/0/summary\"]').remove()",
-    "/changes/0/undo": "document.querySelector('[data-shows=\"/changes/0/undo\"]').textContent = 'Nobody knows'",
-    "/changes/0/target": "document.querySelector('[data-shows=\"/changes/0/target\"]').hidden = true",
-    "/factors": "document.querySelector('[data-shows=\"/factors\"] [data-line]').remove()",
-    "/environments": "document.querySelector('[data-shows=\"/environments\"] [data-line]').textContent = 'staging'",
-    "/approvals_needed": "document.querySelector('[data-shows=\"/approvals_needed\"]').textContent = '2'",
+    "title": "document.querySelector('h1').textContent = 'Nothing much'",
+    "reason": "document.querySelector('[data-shows=\"/reason\"]').append('!')",
+    "diff of change 1": "document.querySelector('ins').textContent = 'replicas: 3'",
+    "summary of change 1": "document.querySelector('[data-shows=\"/changes/0/summary\"]').remove()",
+    "undo of change 1": "document.querySelector('[data-shows=\"/changes/0/undo\"]').textContent = 'Nobody knows'",
+    "target of change 1": "document.querySelector('[data-shows=\"/changes/0/target\"]').hidden = true",
+    "factors": "document.querySelector('[data-shows=\"/factors\"] [data-line]').remove()",
+    "environments": "document.querySelector('[data-shows=\"/environments\"] [data-line]').textContent = 'staging'",
+    "approvals needed": "document.querySelector('[data-shows=\"/approvals_needed\"]').textContent = '2'",
 }
 
 
-@pytest.mark.parametrize(("pointer", "lie"), LIES.items(), ids=LIES)
-async def test_a_page_that_shows_something_else_is_not_signed(site: World, page: Page, pointer: str, lie: str) -> None:
+@pytest.mark.parametrize(("named", "lie"), LIES.items(), ids=LIES)
+async def test_a_page_that_shows_something_else_is_not_signed(site: World, page: Page, named: str, lie: str) -> None:
     proposal = await open_page(site, page)
     await expect(page.locator("[data-computed]").first).to_contain_text("Computed on this device")
     await page.evaluate(lie)
     await page.get_by_role("button", name="Approve", exact=True).click()
     await expect(page.locator("[data-said]").first).to_have_text(
-        f"This page does not show what would be signed: {pointer}. Nothing was signed: tell the platform team."
+        f"This page does not show what would be signed: {named}. Nothing was signed: tell the platform team."
     )
     assert (await site.book.get(proposal.id)).approvals == ()
 

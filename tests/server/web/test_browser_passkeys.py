@@ -183,7 +183,8 @@ async def test_a_second_approver_signs_with_a_passkey_of_their_own(site: World, 
 async def test_a_passkey_is_added_and_used_with_the_keyboard_alone(site: World, page: Page) -> None:
     await Device.plug_in(page)
     proposal = await site.propose()
-    await log_in(page, site, "april", "/passkeys")
+    await log_in(page, site, "april")
+    await page.goto(f"{site.url}/passkeys")
     await press_until(page, "passkey-name")
     await page.keyboard.type("My laptop")
     await page.keyboard.press("Enter")
