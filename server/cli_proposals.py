@@ -41,7 +41,7 @@ Id = Annotated[str, typer.Argument(help="The proposal's id.", metavar="ID")]
 Comment = Annotated[str, typer.Option("--comment", "-m", help="Why; kept with the decision.")]
 M = TypeVar("M", bound=BaseModel)
 _LOCAL = "http://127.0.0.1:8484"
-_STEERED = {Command.ABORT: "aborted", Command.PAUSE: "paused", Command.RESUME: "resumed"}
+_STEERED = {Command.ABORT: "aborted", Command.PAUSE: "paused", Command.RELEASE: "released", Command.RESUME: "resumed"}
 
 
 @commands.command("list")
@@ -178,6 +178,18 @@ def abort(
     """Stops what is being applied and undoes what was done. That can't be taken back."""
     reason = reason or typer.prompt("Why it is aborted, which undoes what was done")
     _steer(proposal, Command.ABORT, reason, url, device)
+
+
+@commands.command()
+def release(
+    proposal: Id,
+    url: Url = _LOCAL,
+    comment: Annotated[str, typer.Option("--comment", "-m", help="What you found and did; kept on record.")] = "",
+    device: Device = False,
+) -> None:
+    """Lets others change the targets of what is stuck: it failed, and could not be undone. Undoes nothing."""
+    comment = comment or typer.prompt("What you found and did, so that others may change its targets again")
+    _steer(proposal, Command.RELEASE, comment, url, device)
 
 
 @commands.command()

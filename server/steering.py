@@ -1,17 +1,17 @@
-"""Steering: a person pauses, resumes or aborts what the applier is doing, each order on record and all or nothing."""
+"""Steering: a person pauses, resumes or aborts what the applier is doing, or releases what it left, each on record."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..policies.errors import ArborgateError, Conflict, Invalid
 from ..policies.model import Action, Caller
-from ..tools.proposal import Hold, Order, Proposal, ProposalState, Requester
+from ..tools.proposal import Hold, Order, Proposal, ProposalState, Release, Requester
 from ..tools.record import Entry, Event, name_caller
 from .holds import Holds
 from .state import State
@@ -30,12 +30,14 @@ class Command(StrEnum):
 
     ABORT = "abort"
     PAUSE = "pause"
+    RELEASE = "release"
     RESUME = "resume"
 
 
 _EVENTS: Mapping[Command, Event] = {
     Command.ABORT: Event.PROPOSAL_ABORTED,
     Command.PAUSE: Event.PROPOSAL_PAUSED,
+    Command.RELEASE: Event.PROPOSAL_RELEASED,
     Command.RESUME: Event.PROPOSAL_RESUMED,
 }
 _ORDERS: Mapping[Command, Order | None] = {
@@ -45,19 +47,26 @@ _ORDERS: Mapping[Command, Order | None] = {
 }
 
 
+class Steered(Protocol):
+    """The proposals, as far as they are steered."""
+
+    async def get(self, proposal_id: str) -> Proposal: ...
+
+    async def release(self, proposal_id: str, release: Release) -> Proposal: ...
+
+
 class Steering:
     """The orders to the applier. Each is recorded as intended before it is given, and with its outcome after."""
 
     def __init__(
         self,
         state: State,
-        read: Callable[[str], Awaitable[Proposal]],
+        book: Steered,
         audit: Recorder,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`read` finds a proposal by its id, or raises `NotThere`."""
         self._holds = Holds(state)
-        self._read = read
+        self._book = book
         self._audit = audit
         self._clock = clock
 
@@ -69,14 +78,16 @@ class Steering:
         """Gives the order; returns the proposal that it is about.
 
         Raises `Conflict` when there is nothing to steer (any more), for what is so already, and for whatever would take
-        an abort back; `Invalid` for an abort without a comment, `NotThere`, `Unavailable` or `Unrecorded`."""
+        an abort back; `Invalid` for an abort or a release without a comment, `NotThere`, `Unavailable` or `Unrecorded`."""
         # Once begun, an order is finished even when its giver goes away: its outcome belongs on the record.
         return await asyncio.shield(self._steer(proposal_id, command, caller, comment.strip()))
 
     async def _steer(self, proposal_id: str, command: Command, caller: Caller, comment: str) -> Proposal:
         if command is Command.ABORT and not comment:
             raise Invalid("Say why it is aborted.", field="comment")
-        proposal = await self._read(proposal_id)
+        if command is Command.RELEASE:
+            return await self._release(proposal_id, caller, comment)
+        proposal = await self._book.get(proposal_id)
         entry = Entry(
             event=_EVENTS[command],
             **name_caller(caller),
@@ -94,6 +105,13 @@ class Steering:
             raise
         await self._audit.write(replace(entry, outcome="ok"))
         return proposal
+
+    async def _release(self, proposal_id: str, caller: Caller, comment: str) -> Proposal:
+        """No order: the applier is done with it. The book records it as it does every move."""
+        if not comment:
+            raise Invalid("Say what you found and did, so that others may change this again.", field="comment")
+        release = Release(by=Requester.of(caller), comment=comment, at=round(self._clock(), 3))
+        return await self._book.release(proposal_id, release)
 
     async def _give(self, proposal: Proposal, command: Command, caller: Caller, comment: str) -> None:
         """A race that was lost is judged again by what stands now."""

@@ -32,7 +32,7 @@ from ..following import Follower
 from ..gate import Recorder
 from ..proposals import VERDICT_ACTIONS
 from ..reasons import explain_denial
-from ..steering import Command, Steering
+from ..steering import Command, Steered, Steering
 from ..step_up import find_login
 from ..votes import check_glass
 from .budgets import find_budgets
@@ -44,12 +44,10 @@ COMMENT_LIMIT = 2_000
 _RECORDS_SHOWN = 100
 
 
-class Book(Protocol):
+class Book(Steered, Protocol):
     """The proposals, as far as people read and decide them."""
 
     follower: Follower
-
-    async def get(self, proposal_id: str) -> Proposal: ...
 
     async def list(self, query: ProposalQuery) -> ProposalPage: ...
 

@@ -317,7 +317,7 @@ def test_no_tool_breaks_the_glass_or_reviews_it() -> None:
 async def test_an_agent_of_a_responder_may_not_by_any_door(world: World, channel: Channel) -> None:
     proposal = await world.propose()
     pages = world.pages
-    steering = Steering(world.state, pages.book.get, pages.audit, pages.clock)
+    steering = Steering(world.state, pages.book, pages.audit, pages.clock)
     review = Review(pages.book, pages.records, pages.tree, pages.engine, pages.audit, pages.sign, steering, pages.clock)
     agent = responder(world, channel=channel, agent="copilot")
     assert not (await review.get(agent, proposal.id)).break_glass.open

@@ -7,7 +7,7 @@ import pytest
 from arborgate.policies.model import Action
 from arborgate.server.leases import Lease, Leases
 from arborgate.tools.all import TOOLS
-from arborgate.tools.proposal import Order, Proposal, ProposalState
+from arborgate.tools.proposal import Order, Proposal, ProposalState, Step, StepState
 from arborgate.tools.record import Event
 from tests.server.web.world import Visitor, World
 
@@ -62,6 +62,34 @@ async def test_what_is_applied_is_paused_resumed_and_aborted(world: World) -> No
     assert (told[-1].detail, told[-1].proposal) == (WHY, proposal.id)
     decided = [one for one in world.records(Event.CALL_INTENDED) if one.action == Action.PROPOSAL_STEER]
     assert [one.policies for one in decided] == [("approvers-steer",)] * 3
+
+
+async def test_what_is_stuck_is_released_by_a_person_who_says_what_they_did(world: World) -> None:
+    april, viewer = await world.enter("april", "approver"), await world.enter("vera", "viewer")
+    proposal, lease = await begin(world)
+    assert await steer(april, proposal, "release", comment=WHY) == 409, "there is nothing to release"
+    await world.book.finish(proposal.id, ProposalState.FAILED, "It broke.", lease)
+    stuck = await world.book.step(proposal.id, 0, Step(state=StepState.STUCK, message="No undo."), lease)
+    assert stuck.stuck
+    page = (await april.get(f"/proposals/{proposal.id}")).text
+    assert "Release the targets" in page
+    assert "/abort" not in page
+    assert "Release the targets" not in (await viewer.get(f"/proposals/{proposal.id}")).text
+    form = await april.read_form(f"/proposals/{proposal.id}")
+    denied = await viewer.post(
+        f"/proposals/{proposal.id}/release", {**await viewer.read_form("/proposals"), "comment": WHY}
+    )
+    assert denied.status_code == 403
+    assert await steer(april, proposal, "release", comment=" ") == 400
+    assert await steer(april, proposal, "abort", comment=WHY) == 409
+    assert await steer(april, proposal, "release", comment=WHY) == 303
+    released = await world.book.get(proposal.id)
+    assert released.release is not None
+    assert (released.release.by.name, released.release.comment, released.stuck) == ("April", WHY, False)
+    told = world.records(Event.PROPOSAL_RELEASED)
+    assert [(one.outcome, one.detail) for one in told] == [("intended", WHY), ("ok", WHY)]
+    again = await april.post(f"/proposals/{proposal.id}/release", {**form, "comment": WHY})
+    assert again.status_code in (409, 422)
 
 
 async def test_an_abort_is_not_taken_back_and_needs_a_reason(world: World) -> None:

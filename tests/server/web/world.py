@@ -160,7 +160,7 @@ class World:
 
     @property
     def steering(self) -> Steering:
-        return Steering(self.state, self.book.get, self.audit, self.clock)
+        return Steering(self.state, self.book, self.audit, self.clock)
 
     @property
     def sessions(self) -> Sessions:
