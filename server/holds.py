@@ -54,9 +54,8 @@ class Holds:
         None when the proposal is in none of the `states`: then nothing changes. `by` is a person's key."""
         keys = [self._key(proposal_id), self._state.key("proposal", proposal_id), self._state.key("events")]
         put = after.model_dump_json() if after else ""
-        arguments: list[str | float] = [proposal_id, kept, put, _KEPT, at, by, _EVENTS_KEPT, *map(str, states)]
-        with reaching_state():
-            done = await self._swap(keys=keys, args=arguments)
+        arguments = [proposal_id, kept, put, _KEPT, str(at), by, _EVENTS_KEPT, *map(str, states)]
+        done = await self._state.run(self._swap, keys, arguments)
         return None if done == -1 else bool(done)
 
     async def put(self, proposal_id: str, hold: Hold | None) -> None:

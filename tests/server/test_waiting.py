@@ -21,7 +21,7 @@ from arborgate.server.http import build_app, requester
 from arborgate.server.identity.authentication import Identity
 from arborgate.server.identity.settings import IdentitySettings, IssuerSettings, LimitSettings
 from arborgate.server.leases import Leases
-from arborgate.server.limits import SharedLimits
+from arborgate.server.limits import Limited, SharedLimits, Unlimited
 from arborgate.server.mcp import build_server, waiting_tools
 from arborgate.server.metrics import Metrics
 from arborgate.server.protected import protect_mcp
@@ -32,10 +32,11 @@ from arborgate.tools.all import TOOLS
 from arborgate.tools.proposal import Proposal, ProposalState, Step, StepState
 from arborgate.tools.record import Event
 from arborgate.tools.tool import Context
+from tests.connect import bridging
 from tests.parts.process import find_free_ports
 from tests.server.issuing import ISSUER, Issuer
 from tests.server.serving import ERAS, connected, serving
-from tests.server.web.world import ROLES, World, open_world
+from tests.server.web.world import DEV, ROLES, World, open_world
 from tests.tools.world import ENVIRONMENTS
 
 pytestmark = pytest.mark.anyio
@@ -50,7 +51,7 @@ class Office:
     world: World
     issuer: Issuer
     url: str
-    metrics: Metrics
+    gate: Gate
     stop: asyncio.Event
 
     def token(self, person: str = "dev", role: str = "developer") -> str:
@@ -112,7 +113,7 @@ async def open_office(folder: Path, redis_url: str, **changes: Any) -> AsyncIter
             waiting=waiting_tools(TOOLS),
         )
         async with serving(app, settings, world.book.follower.end) as stop:
-            yield Office(world, issuer, f"{settings.url}/mcp", metrics, stop)
+            yield Office(world, issuer, f"{settings.url}/mcp", gate, stop)
         await limits.close()
 
 
@@ -165,6 +166,48 @@ async def test_who_waits_is_told_each_step_and_then_the_end(office: Office, era:
     await office.watched(0)
     (record,) = [one for one in office.world.records(Event.CALL_ANSWERED) if one.tool == "proposal_wait"]
     assert (record.outcome, record.action, record.resource) == ("ok", "proposal:read", f"Proposal::{proposal.id}")
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_so_it_is_through_the_bridge(office: Office, tmp_path: Path, era: str) -> None:
+    proposal = await office.world.propose()
+    async with bridging.connected(bridging.prepare(tmp_path, office.url, office.token()), era) as client:
+        waiting = asyncio.create_task(wait_telling(client, proposal, until="applied"))
+        await office.watched(1)
+        await apply(office.world, proposal)
+        async with asyncio.timeout(PATIENCE):
+            answer, told = await waiting
+    assert (answer["state"], told[-1]) == ("applied", "applied: 1 healthy")
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_and_over_a_pipe(office: Office, era: str) -> None:
+    """As `serve --stdio` answers: one connection for all, and no HTTP around it."""
+    proposal = await office.world.propose()
+    limited = Limited(office.gate, Unlimited())
+    server = build_server(
+        limited, TOOLS, lambda _: DEV, listening=Listening(limited, lambda _: DEV, office.world.book.follower)
+    )
+    async with Client(server, mode=era) as client:
+        waiting = asyncio.create_task(wait_telling(client, proposal, until="applied"))
+        await office.watched(1)
+        await apply(office.world, proposal)
+        async with asyncio.timeout(PATIENCE):
+            answer, told = await waiting
+    assert (answer["state"], told[-1]) == ("applied", "applied: 1 healthy")
+
+
+async def test_a_subscription_goes_through_the_bridge(office: Office, tmp_path: Path) -> None:
+    proposal = await office.world.propose()
+    uri = f"arborgate://proposal/{proposal.id}"
+    login = bridging.prepare(tmp_path, office.url, office.token())
+    async with (
+        bridging.connected(login, ERAS[0]) as client,
+        client.listen(resource_subscriptions=[uri]) as subscription,
+    ):
+        await office.world.book.close(proposal.id, ProposalState.STALE, "it moved")
+        async with asyncio.timeout(PATIENCE):
+            assert await anext(aiter(subscription)) == ResourceUpdated(uri)
 
 
 @pytest.mark.parametrize("era", ERAS)
