@@ -284,7 +284,12 @@ async def piped(
 ) -> AsyncIterator[tuple[World, Client]]:
     """A client over a pipe to a server of its own, and the world that they share."""
     program = Path(__file__).parent / "proposing.py"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "REDIS_URL": redis_url, "PATIENCE": patience}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+        "REDIS_URL": redis_url,
+        "PATIENCE": patience,
+    }
     parameters = StdioServerParameters(
         command=sys.executable, args=[str(program), str(folder / "its")], env=environment
     )
@@ -315,7 +320,7 @@ async def test_over_a_pipe_both_eras_are_shown_the_page(tmp_path: Path, redis_ur
 async def test_over_a_pipe_nobody_who_is_slow_holds_up_the_answer(tmp_path: Path, redis_url: str) -> None:
     person = Person()
     person.ready.clear()
-    async with piped(tmp_path, redis_url, "legacy", person, patience="0.2") as (_, client), asyncio.timeout(5):
+    async with piped(tmp_path, redis_url, "legacy", person, patience="0.2") as (_, client), asyncio.timeout(30):
         assert (await call(client)).structured_content is not None
         assert len(person.shown) == 1
         person.ready.set()
