@@ -196,8 +196,8 @@ def _find_application(remote: Remote, clone: Clone, place: Place, app: App) -> l
     found: list[File] = []
     for path in candidates:
         data = clone.content(files[path])
-        if app.id.name.encode() not in data:
-            continue
+        if not _may_hold(data.decode("utf-8", "replace"), app):
+            continue  # whatever is odd about it is no matter of this app's
         text = documents.decode(data)
         for where in documents.split(text):
             value = _read_application(documents.cut_out(text, where), app)
@@ -208,7 +208,7 @@ def _find_application(remote: Remote, clone: Clone, place: Place, app: App) -> l
 
 def _read_application(document: str, app: App) -> Mapping[str, Any] | None:
     """The document, if it is this app's Application."""
-    if app.id.name not in document or not _IS_APPLICATION.search(document):
+    if not _may_hold(document, app):
         return None
     value = documents.read(document)
     if not isinstance(value, dict) or value.get("kind") != APPLICATION or value.get("apiVersion") != ARGO_API:
@@ -217,6 +217,12 @@ def _read_application(document: str, app: App) -> Mapping[str, Any] | None:
     own = read_text(metadata, "name") == app.id.name
     beside = read_text(metadata, "namespace") in ("", app.id.namespace)
     return value if own and beside and isinstance(value.get("spec"), dict) else None
+
+
+def _may_hold(text: str, app: App) -> bool:
+    """Whether the text could be this app's Application, as far as that shows without reading it as YAML."""
+    named = rf"\bname[\"']?\s*:\s*[\"']?{re.escape(app.id.name)}[\"']?\s*(?:[,}}#\r\n]|$)"
+    return _IS_APPLICATION.search(text) is not None and re.search(named, text) is not None
 
 
 def _describe(

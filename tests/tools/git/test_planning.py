@@ -181,6 +181,26 @@ async def test_a_folder_that_is_rendered_is_refused_whatever_the_status_says(sho
         assert "rendered by Helm or Kustomize" in (await shop.bench.fail(SET_IMAGE)).message
 
 
+async def test_what_is_odd_in_other_files_is_no_matter(shops: Open, server: GitServer) -> None:
+    odd = {
+        "apps/windows.yaml": KEPT.replace("name: kept", "name: other").replace("\n", "\r\n"),
+        "apps/huge.yaml": "kind: ConfigMap\nmetadata: {name: kept}\ndata: " + "x" * 200_000,
+        "apps/template.yaml": "{{ if .Values.kept }}\nname: kept\n{{ end }}",
+        "apps/several.yaml": "a: &a 1\nb: *a\n---\n" + KEPT.replace("name: kept", "name: kept-too"),
+    }
+    server.commit(NAME, odd)
+    async with shops() as shop:
+        (change,) = await shop.plan(SET_IMAGE)
+    assert change.target.name == "apps/kept.yaml#kept"
+
+
+@pytest.mark.parametrize("quoted", ["'kept'", '"kept"', "kept  # ours"])
+async def test_a_name_is_found_however_it_is_written(shops: Open, server: GitServer, quoted: str) -> None:
+    server.commit(NAME, {"apps/kept.yaml": KEPT.replace("name: kept", f"name: {quoted}")})
+    async with shops() as shop:
+        assert await shop.plan(SET_IMAGE)
+
+
 async def test_a_document_that_would_not_be_kept_is_refused(shops: Open, server: GitServer) -> None:
     server.commit(NAME, {"apps/kept.yaml": KEPT.replace("project: default", "project: &p default\n  x: *p")})
     async with shops() as shop:
