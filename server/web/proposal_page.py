@@ -9,7 +9,7 @@ from ...policies.errors import ArborgateError
 from ...policies.model import Caller
 from ...tools.change import Change, Rehearsed
 from ...tools.promotion.ladder import PromotionSettings
-from ...tools.proposal import Proposal, ProposalState, Step, StepState, Verdict, count_votes
+from ...tools.proposal import Proposal, Step, Verdict, count_votes
 from ...tools.reach import Reach, find_reach
 from ...tools.record import Record
 from ...tools.risk import weigh
@@ -23,9 +23,6 @@ from .rulings import Seen
 
 SHORT_DIGEST = 12
 """How many characters of a digest people compare by eye."""
-
-_MOVING = frozenset({ProposalState.DRAFTED, ProposalState.APPROVED, ProposalState.APPLYING})
-_DONE = frozenset({StepState.HEALTHY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +69,6 @@ class ProposalView:
         return self.proposal.digest[:SHORT_DIGEST]
 
     @property
-    def moving(self) -> bool:
-        """Whether something other than a person will change it soon, so that the page looks again by itself."""
-        return self.proposal.state in _MOVING
-
-    @property
     def approvals(self) -> int:
         return count_votes(one for one in self.proposal.approvals if one.verdict is Verdict.APPROVE)
 
@@ -103,15 +95,6 @@ class ProposalView:
     def undoable(self) -> int:
         """How many of the changes can be undone."""
         return sum(view.change.undo is not None for view in self.changes)
-
-    @property
-    def started(self) -> bool:
-        """Whether anything has been applied, or is about to be."""
-        return bool(self.proposal.steps) or self.proposal.state in (ProposalState.APPROVED, ProposalState.APPLYING)
-
-    @property
-    def done(self) -> int:
-        return sum(view.step.state in _DONE for view in self.changes)
 
 
 async def view_proposal(

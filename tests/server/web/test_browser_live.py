@@ -9,6 +9,7 @@ from playwright.async_api import Page, expect
 from arborgate.server.leases import Lease
 from arborgate.server.steering import Command
 from arborgate.tools.proposal import Order, Proposal, ProposalState, Step, StepState
+from tests.parts.axe import find_faults
 from tests.parts.process import find_free_ports
 from tests.server.web.serving import serve
 from tests.server.web.test_live import begin
@@ -150,3 +151,20 @@ async def test_the_progress_fits_a_narrow_screen(site: World, page: Page, scheme
     await expect(page.get_by_text("Paused by a person.")).to_be_visible()
     await page.get_by_text("Abort", exact=True).click()
     assert await page.evaluate("document.documentElement.scrollWidth") == 320
+
+
+async def test_axe_finds_nothing_on_what_moves(site: World, page: Page) -> None:
+    proposal, lease = await open_applying(page, site)
+    await page.get_by_text("Pause or abort").click()
+    assert await find_faults(page) == []
+    rita = make_caller("rita", "responder")
+    await site.steering.steer(proposal.id, Command.PAUSE, rita, "I look at it.")
+    await expect(page.get_by_text("Paused by a person.")).to_be_visible()
+    assert await find_faults(page) == []
+    await site.steering.steer(proposal.id, Command.ABORT, rita, WHY)
+    await expect(page.get_by_text("A person has aborted it.")).to_be_visible()
+    assert await find_faults(page) == []
+    await site.book.finish(proposal.id, ProposalState.FAILED, "Rita aborted it.", lease)
+    await site.book.step(proposal.id, 0, Step(state=StepState.STUCK, message="somebody has changed it since"), lease)
+    await expect(page.get_by_text("Stopped: this needs a person.")).to_be_visible()
+    assert await find_faults(page) == []
