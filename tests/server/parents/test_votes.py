@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from arborgate.server.parent_statements import ParentVerdict, parse_keys
 from arborgate.server.parent_template import read_template
 from arborgate.server.settings import parse_settings, read_settings
 from arborgate.tools.argocd.changes import plan_rollback
+from arborgate.tools.argocd.parse import AppParser
 from arborgate.tools.change import Rehearsal, Rehearsed
 from arborgate.tools.risk import Risk
 from tests.policies.writing import TRUSTING, change, copy_shipped, load_alone
@@ -191,6 +193,20 @@ async def test_what_changed_after_the_vote_is_seen_before_anything_is_begun(esta
 
     assert (await estate.apply(proposal)).state == "rejected"
     assert estate.world.replicas()["api"] == 1
+
+
+@pytest.mark.parametrize(("unwell", "ended"), [("db", "applied"), ("api", "rolled_back")])
+async def test_on_the_way_only_children_that_are_not_begun_have_to_be_well(
+    estate: Estate, unwell: str, ended: str
+) -> None:
+    proposal = await estate.propose(estate.world.scale("db"), estate.world.scale("api"))
+    await estate.say(estate.sign(proposal))
+    raw = deepcopy(estate.world.cluster.get("Application", unwell))
+    raw["status"]["health"] = {"status": "Progressing"}
+    app = AppParser("main", estate.world.environments, {}).parse(raw)
+    estate.world.cluster.before_patch = lambda _: estate.world.tree.put(app)
+
+    assert (await estate.apply(proposal)).state == ended
 
 
 async def test_kinds_that_the_budget_does_not_name_are_outside_it(estate: Estate) -> None:
