@@ -43,6 +43,9 @@ _QUESTION: Final = "page"
 
 log = logging.getLogger(__name__)
 
+Did = Literal["accept", "decline", "cancel"]
+"""What a person does with a question."""
+
 RequestContext = ServerRequestContext[Any, Any]
 
 
@@ -133,7 +136,8 @@ class Showing:
 
     async def _ask(self, ctx: RequestContext, caller: Caller, tool: str, answer: Answer) -> None:
         """Asks, beside the call, and tells the client when the proposal has been decided on."""
-        elicitation, action = f"{answer.proposal}-{secrets.token_hex(4)}", "cancel"
+        elicitation = f"{answer.proposal}-{secrets.token_hex(4)}"
+        action: Did = "cancel"
         try:
             async with asyncio.timeout(_ASKED):
                 result = await ctx.session.elicit_url(_write(answer), answer.page, elicitation)
@@ -220,7 +224,7 @@ def _write(answer: Answer) -> str:
     )
 
 
-def _say(action: Literal["accept", "decline", "cancel"]) -> str:
+def _say(action: Did) -> str:
     return {"accept": "opened", "decline": "declined", "cancel": "dismissed, or never seen"}[action]
 
 
