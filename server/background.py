@@ -33,10 +33,15 @@ async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 async def complete(work: Coroutine[Any, Any, T]) -> T:
     """What it comes to. Once begun it goes on to its end even when whoever waits for it goes away; how it failed then is
     for itself to tell."""
+    return await asyncio.shield(linger(work))
+
+
+def linger(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Begins it, for nobody to wait for."""
     task = asyncio.create_task(work)
     _finishing.add(task)
     task.add_done_callback(_let_go)
-    return await asyncio.shield(task)
+    return task
 
 
 def _let_go(task: asyncio.Task[Any]) -> None:

@@ -40,6 +40,7 @@ from .proposal_entries import Actor, enter_draft, enter_move, enter_step
 from .proposal_store import EXPIRING, ProposalEvent, ProposalStore
 from .settings import ProposalSettings
 from .state import State
+from .unfinished import doubt
 from .votes import check_glass, find_lack
 
 if TYPE_CHECKING:
@@ -396,6 +397,7 @@ class ProposalBook:
             await self.store.swap(None, proposal, by=caller.key, wake=True)
         except ArborgateError as error:
             await self._audit.write(replace(entry, outcome=error.reason, detail=error.detail))
+            doubt(self._audit, self.store, entry, error)
             raise
         await self._audit.write(replace(entry, outcome="ok"))
         return proposal
@@ -426,6 +428,7 @@ class ProposalBook:
         except ArborgateError as error:
             if entry is not None:
                 await self._audit.write(replace(entry, outcome=error.reason, detail=error.detail or error.message))
+                doubt(self._audit, self.store, entry, error)
             raise
         await self._audit.write(replace(entry, outcome="ok"))
         return after

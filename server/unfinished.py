@@ -1,24 +1,27 @@
-"""Moves of proposals that a crash left on record as intended: at the next start their outcome is told, from what is kept."""
+"""Moves of proposals whose outcome nobody heard, by a crash here or of the state: it is told later, from what is kept."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..policies.errors import NotThere, Refused, Unavailable, Unrecorded
+from ..policies.errors import ArborgateError, NotThere, Reason, Refused, Unavailable, Unrecorded
 from ..tools.proposal import Proposal, ProposalState
 from ..tools.record import Entry, Event, Record
+from .background import linger
 from .chain import open_line
 from .log_files import find_sealed
 from .proposal_store import ProposalStore
 
 if TYPE_CHECKING:
     from .audit import AuditLog
+    from .gate import Recorder
 
 LOST, UNKNOWN = "lost", "unknown"
 """The outcomes of a move that was never made, since its process ended before, and of one that nothing tells of any more."""
@@ -36,11 +39,24 @@ _ENTRY_FIELDS = tuple(each.name for each in fields(Entry))
 async def tell_unfinished(audit: AuditLog, store: ProposalStore) -> None:
     """Records the outcome of each move that this log left without one when its process ended; waits for the state as
     long as it must."""
-    left = await asyncio.to_thread(find_unfinished, [*find_sealed(audit.path)[-1:], audit.path])
-    while left:
+    for record in await asyncio.to_thread(find_unfinished, [*find_sealed(audit.path)[-1:], audit.path]):
+        told = {name: getattr(record, name) for name in _ENTRY_FIELDS}
+        await tell_doubtful(audit, store, Entry(**told), datetime.fromisoformat(record.time).timestamp())
+
+
+def doubt(audit: Recorder, store: ProposalStore, move: Entry, error: ArborgateError) -> None:
+    """Has it told later what became of a move where the error leaves that open: its answer may have been lost."""
+    if error.reason is Reason.UNAVAILABLE:
+        linger(tell_doubtful(audit, store, move, time.time()))
+
+
+async def tell_doubtful(audit: Recorder, store: ProposalStore, move: Entry, began: float) -> None:
+    """Records what became of one move that was begun then (seconds since the epoch), once the state answers. Who ends
+    before has it told at the next start."""
+    while True:
         try:
-            await audit.write(await _conclude(left[0], store))
-            left = left[1:]
+            await audit.write(await _conclude(move, began, store))
+            return
         except (Unavailable, Unrecorded):
             await asyncio.sleep(_AGAIN_SECONDS)
 
@@ -57,7 +73,7 @@ def find_unfinished(paths: Iterable[Path]) -> Sequence[Record]:
                 key = (record.proposal, record.event, record.caller)
                 if record.outcome == "intended":
                     begun[key] = record
-                else:
+                elif record.outcome != Reason.UNAVAILABLE:  # then the move may have been made all the same
                     begun.pop(key, None)
     return before
 
@@ -73,18 +89,17 @@ def _read_tail(path: Path) -> Iterator[Record]:
                     yield open_line(line)
 
 
-async def _conclude(record: Record, store: ProposalStore) -> Entry:
-    since, states = await store.states(record.proposal)
+async def _conclude(move: Entry, began: float, store: ProposalStore) -> Entry:
+    since, states = await store.states(move.proposal)
     try:
-        made = _is_made(record, (await store.read(record.proposal)).proposal, states)
+        made = _is_made(move, (await store.read(move.proposal)).proposal, states)
     except (NotThere, Refused):
         made = False
-    outcome = "ok" if made else LOST if since <= datetime.fromisoformat(record.time).timestamp() else UNKNOWN
-    told = {name: getattr(record, name) for name in _ENTRY_FIELDS}
-    return Entry(**{**told, "outcome": outcome, "detail": "found out after the process had ended"})
+    outcome = "ok" if made else LOST if since <= began else UNKNOWN
+    return replace(move, outcome=outcome, detail="found out afterwards")
 
 
-def _is_made(record: Record, proposal: Proposal, states: Iterable[str]) -> bool:
+def _is_made(record: Entry, proposal: Proposal, states: Iterable[str]) -> bool:
     """Whether what is kept shows the move: the vote or the review itself, or that the proposal came to the state."""
     match record.event:
         case Event.GLASS_BROKEN:

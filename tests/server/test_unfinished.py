@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from arborgate.policies.errors import Unavailable
 from arborgate.server.audit import AuditLog
 from arborgate.server.chain import read_records
 from arborgate.server.proposals import ProposalBook
@@ -108,6 +109,31 @@ async def test_what_is_told_once_is_not_told_again_and_what_runs_now_is_left_alo
     await start_again(world, tmp_path)
     await start_again(world, tmp_path)
     assert [one.outcome for one in told(tmp_path, Event.PROPOSAL_APPROVED)] == ["intended", "ok"]
+
+
+async def test_a_move_whose_answer_was_lost_is_told_once_the_state_is_back(
+    redis: Redis, tmp_path: Path, redis_server: RedisServer
+) -> None:
+    world = World(redis)
+    proposal = await world.propose(world.scale("api"))
+    async with AuditLog.open(tmp_path, "serve-1") as audit:
+        book = ProposalBook(world.state, audit, world.settings.proposals, world.clock)
+        swap = book.store.swap
+
+        async def swap_and_lose_the_answer(*args: Any, **more: Any) -> bool:
+            await swap(*args, **more)
+            redis_server.kill()
+            raise Unavailable("Arborgate's own state can't be reached right now.")
+
+        setattr(book.store, "swap", swap_and_lose_the_answer)  # noqa: B010  # a method, as above
+        with pytest.raises(Unavailable):
+            await book.decide(world.vote(proposal))
+        assert [one.outcome for one in told(tmp_path, Event.PROPOSAL_APPROVED)] == ["intended", "unavailable"]
+        await asyncio.to_thread(redis_server.start)
+        async with asyncio.timeout(20):
+            while len(outcomes := [one.outcome for one in told(tmp_path, Event.PROPOSAL_APPROVED)]) < 3:
+                await asyncio.sleep(0.05)
+    assert outcomes == ["intended", "unavailable", "ok"]
 
 
 async def test_a_line_that_somebody_has_changed_stops_no_start(redis: Redis, tmp_path: Path) -> None:

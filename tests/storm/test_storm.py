@@ -75,7 +75,7 @@ async def test_nothing_is_lost_or_repeated_whatever_is_killed_and_when(
             ):
                 await fleet.set_out()
                 crowd, weather = Crowd(fleet, apps, seed), Weather(fleet, seed, SIZE.pause)
-                state = State(await stack.enter_async_context(connect(fleet.redis.url())), "{arborgate}:")
+                state = State(await stack.enter_async_context(connect(fleet.redis.url(), timeout=30.0)), "{arborgate}:")
                 await stack.enter_async_context(releasing(fleet, state))
 
                 async def pace(number: int) -> None:
