@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -71,3 +72,5 @@ def check_writing(settings: GitSettings, writing: GitWriting) -> None:
     key = writing.signing_key_file
     if key is not None and not key.is_file():
         raise BadConfiguration("applier.git.signing_key_file: there is no such file")
+    if key is not None and shutil.which("ssh-keygen") is None:
+        raise BadConfiguration("applier.git.signing_key_file: signing needs ssh-keygen (Debian: openssh-client)")

@@ -1,5 +1,6 @@
 """When a change by commit has worked: judged by what Argo CD says of the app, and by the branch's history."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -88,6 +89,18 @@ def test_deliveries_that_could_never_work_refuse_to_start(delivery: dict[str, st
         }
     )
     with pytest.raises(BadConfiguration, match=told):
+        check_writing(settings.git, settings.applier.git)
+
+
+def test_a_signing_key_that_could_not_be_used_refuses_to_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = tmp_path / "signing"
+    settings = parse_settings({"applier": {"git": {"signing_key_file": str(key)}}})
+    with pytest.raises(BadConfiguration, match="no such file"):
+        check_writing(settings.git, settings.applier.git)
+    key.touch()
+    check_writing(settings.git, settings.applier.git)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BadConfiguration, match="ssh-keygen"):
         check_writing(settings.git, settings.applier.git)
 
 

@@ -107,7 +107,7 @@ def test_hostile_yaml_is_refused_at_once(text: str) -> None:
     began = time.monotonic()
     with pytest.raises(Refused):
         documents.read(text)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize(

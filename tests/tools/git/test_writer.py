@@ -418,9 +418,12 @@ async def test_no_password_is_in_an_address_a_log_an_error_or_an_argument(
     told: list[str] = []
     make_key(tmp_path / "signing")
     start = subprocess.run
-    monkeypatch.setattr(
-        subprocess, "run", lambda *given, **more: (told.append(repr((given, more))), start(*given, **more))[1]
-    )
+
+    def overhear(*given: Any, **more: Any) -> Any:
+        told.append(repr((given, more)))
+        return start(*given, **more)
+
+    monkeypatch.setattr(subprocess, "run", overhear)
     desk = desks(signing_key_file=tmp_path / "signing")
     with caplog.at_level(logging.DEBUG):
         await desk.apply(await desk.plan())
