@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from ...policies.errors import ArborgateError, Unavailable
+from ...policies.errors import ArborgateError, Busy, Unavailable
 from ..following import Follower
 from ..scope import leave_place
 from .entrance import Entrance
@@ -62,17 +63,18 @@ class LivePage:
         leave_place(request.scope)  # a stream holds no place among the requests
         yield _AGAIN
         mark = request.headers.get("last-event-id") or request.query_params.get("since", "")
-        async with self.follower.watch(proposal_id, key) as watch:
-            news = True
-            for _ in range(_ROUNDS):
-                said = await self._look(request, proposal_id, mark, news=news)
-                yield said.text
-                if said.last:
-                    return
-                mark = said.mark
-                news = await watch.wait(_HEARTBEAT) or said.again
-                if watch.ended:
-                    return
+        with suppress(Busy):  # others were first: the browser asks again
+            async with self.follower.watch(proposal_id, key) as watch:
+                news = True
+                for _ in range(_ROUNDS):
+                    said = await self._look(request, proposal_id, mark, news=news)
+                    yield said.text
+                    if said.last:
+                        return
+                    mark = said.mark
+                    news = await watch.wait(_HEARTBEAT) or said.again
+                    if watch.ended:
+                        return
 
     async def _look(self, request: Request, proposal_id: str, mark: str, *, news: bool) -> _Said:
         """What there is to say to who sent the request, if their session still stands and they still may hear it."""
@@ -110,4 +112,3 @@ def _write(event: str, data: str = "", mark: str = "") -> str:
     """One event; a line of its data is a line of its own."""
     lines = [f"event: {event}", *([f"id: {mark}"] if mark else []), *(f"data: {line}" for line in data.split("\n"))]
     return "\n".join(lines) + "\n\n"
-
