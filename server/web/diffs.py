@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from enum import StrEnum
+from functools import lru_cache
 from itertools import groupby, pairwise
 
 from markupsafe import Markup, escape
@@ -203,7 +204,7 @@ def _show(line: DiffLine, marks: Sequence[Range] = ()) -> Line:
     text = line.text
     if line.mark is Mark.HUNK or len(text) > _LONGEST:
         return Line(line.mark, line.prefix, escape(text))
-    return Line(line.mark, line.prefix, _write(text, list(_tell_apart(text)), marks))
+    return Line(line.mark, line.prefix, _write(text, tuple(marks)))
 
 
 def _tell_apart(text: str) -> Iterator[tuple[int, int, str]]:
@@ -224,8 +225,11 @@ def _tell_apart(text: str) -> Iterator[tuple[int, int, str]]:
         yield comment.start(), len(text), "comment"
 
 
-def _write(text: str, parts: Sequence[tuple[int, int, str]], marks: Sequence[Range]) -> Markup:
-    """The text with its parts and marks as elements; without its tags it is the text."""
+@lru_cache(maxsize=4_096)
+def _write(text: str, marks: tuple[Range, ...]) -> Markup:
+    """The text with its parts and marks as elements; without its tags it is the text. Kept, since many lines are the same
+    from change to change, and from look to look."""
+    parts = list(_tell_apart(text))
     if not parts and not marks:
         return escape(text)
     cuts = sorted(
@@ -243,6 +247,7 @@ def _write(text: str, parts: Sequence[tuple[int, int, str]], marks: Sequence[Ran
     return Markup("".join(written))  # noqa: S704  # escaped piece by piece
 
 
+@lru_cache(maxsize=4_096)
 def _compare(old: str, new: str) -> tuple[list[Range], list[Range]]:
     """Where the words of two lines differ; nothing where the lines have too little in common for that to help."""
     if max(len(old), len(new)) > _LONGEST:

@@ -205,8 +205,9 @@ async def test_the_same_number_is_the_same_person_all_over_a_page(world: World) 
     both = make_change(summary="bob@example.com", diff="@@\n-alice@example.com\n+bob@example.com")
     proposal = await world.propose(both, title="For alice@example.com")
     text = (await (await world.enter("vera", "viewer")).get(f"/proposals/{proposal.id}")).text
-    assert "<h1>For [mail:1]</h1>" in text
-    assert re.findall(r"</span>(\[mail:\d\])</(?:ins|del|h3)>", text) == ["[mail:2]", "[mail:1]", "[mail:2]"]
+    said = re.findall(r"<(h1|h3|ins|del)\b[^>]*>(.*?)</\1>", text)
+    found = [(tag, re.sub(r"<[^>]+>", "", words)) for tag, words in said if "mail" in words]
+    assert found == [("h1", "For [mail:1]"), ("h3", "1[mail:2]"), ("del", "[mail:1]"), ("ins", "[mail:2]")]
 
 
 async def test_a_diff_is_masked_line_by_line_and_whole_for_who_judges_it(hostile: Hostile, tmp_path: Path) -> None:
