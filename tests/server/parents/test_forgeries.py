@@ -14,10 +14,11 @@ from pydantic import TypeAdapter
 
 from arborgate.policies.model import Binding
 from arborgate.server.parent_statements import ALGORITHMS, LONGEST, TYPE, ParentVerdict, sign_statement
-from arborgate.server.parents import make_approval, parent_caller
+from arborgate.server.parents import lies_below, make_approval, parent_caller
 from arborgate.tools.proposal import Approval, Proposal, Requester, Step, digest_content
 from arborgate.tools.risk import Risk
-from tests.server.parents.estate import BANK, SHOP, Estate, new_key
+from tests.server.applier.cluster import make_app
+from tests.server.parents.estate import BANK, SHOP, Estate, child_of, new_key
 
 pytestmark = pytest.mark.anyio
 
@@ -162,6 +163,25 @@ async def test_a_parent_app_does_not_move_its_own_boundaries(estate: Estate) -> 
     assert (await estate.get(proposal)).state == "proposed"
     assert await estate.asked() == []
     assert "does not lie below" in estate.refused()[0]
+
+
+async def test_below_a_parent_app_is_all_under_it_and_never_the_app_itself(estate: Estate) -> None:
+    estate.add(make_app("top", wave=0, environment="staging"))
+    estate.add(child_of(make_app("shop", wave=0, environment="staging"), "top"))
+    tree = estate.world.tree
+
+    below = {
+        app: [name for name in ("top", "shop", "bank", "api") if lies_below(tree, estate.world.node(name), app)]
+        for app in ("main/argocd/top", SHOP, "main/argocd/api", "argocd/top", "")
+    }
+
+    assert below == {
+        "main/argocd/top": ["shop", "api"],
+        SHOP: ["api"],
+        "main/argocd/api": [],
+        "argocd/top": [],
+        "": [],
+    }
 
 
 async def test_one_target_outside_makes_all_of_it_somebody_elses(estate: Estate) -> None:
