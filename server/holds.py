@@ -54,7 +54,7 @@ class Holds:
         None when the proposal is in none of the `states`: then nothing changes. `by` is a person's key."""
         keys = [self._key(proposal_id), self._state.key("proposal", proposal_id), self._state.key("events")]
         put = after.model_dump_json() if after else ""
-        arguments = [proposal_id, kept, put, _KEPT, str(at), by, _EVENTS_KEPT, *map(str, states)]
+        arguments: list[str | int] = [proposal_id, kept, put, _KEPT, str(at), by, _EVENTS_KEPT, *map(str, states)]
         done = await self._state.run(self._swap, keys, arguments)
         return None if done == -1 else bool(done)
 

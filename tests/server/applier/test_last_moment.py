@@ -104,4 +104,4 @@ async def test_a_pause_that_was_taken_back_loses_no_step(world: World, moment: i
 
 
 def make_steering(world: World) -> Steering:
-    return Steering(world.state, world.book.get, world.audit, world.clock)
+    return Steering(world.state, world.book, world.audit, world.clock)
