@@ -23,8 +23,8 @@ from arborgate.server.gates import Gates
 from arborgate.server.holds import Holds
 from arborgate.server.identity.roles import roles_of
 from arborgate.server.leases import Leases
-from arborgate.server.probes import Prober
 from arborgate.server.parents import Parents
+from arborgate.server.probes import Prober
 from arborgate.server.proposals import ProposalBook
 from arborgate.server.settings import ProposalSettings, Settings
 from arborgate.server.siblings import Baselines
