@@ -92,6 +92,10 @@ OUTSIDE: dict[str, tuple[Callable[[Estate], Change], str]] = {
         lambda e: with_image(e, "registry.example.com/shop\u2044api:1.4.2"),
         "is not in the budget",
     ),
+    "an image with a letter of another script": (
+        lambda e: with_image(e, "registry.example.com/shop/\u0430pi:1.4.2"),
+        "the image that it names is not in the budget",
+    ),
     "an image without a version": (lambda e: with_image(e, f"{IMAGE}:latest"), "is not in the budget"),
     "an image by its digest": (lambda e: with_image(e, DIGEST_OF), "the version that it names is not in the budget"),
     "an image by tag and digest": (
