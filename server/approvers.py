@@ -16,6 +16,7 @@ from ..tools.risk import Risk
 from .passkeys import Passkey, RelyingParty, check_assertion
 from .settings import SessionApprovals
 from .uses import Uses
+from .yaml_files import describe_mistake, load_plainly
 
 
 class Approver(BaseModel):
@@ -54,11 +55,13 @@ class Approvers(BaseModel):
 def read_approvers(path: Path) -> Approvers:
     """The file of `applier.approvers_file`; raises `BadConfiguration`."""
     try:
-        return Approvers.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        return Approvers.model_validate(load_plainly(path.read_text(encoding="utf-8")) or {})
     except OSError as error:
         raise BadConfiguration(f"{path}: can't be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadConfiguration(f"{path}: is not YAML") from error
+    except UnicodeDecodeError as error:
+        raise BadConfiguration(f"{path}: is not UTF-8 text") from error
+    except yaml.YAMLError as error:
+        raise BadConfiguration(f"{path}{describe_mistake(error)}") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])

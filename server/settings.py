@@ -28,6 +28,7 @@ from .notifications.settings import NotifySettings
 from .parent_settings import ControllerSettings, ParentSettings
 from .redaction_settings import RedactionSettings
 from .section import Seconds, Section
+from .yaml_files import describe_mistake, load_plainly
 
 
 class HttpSettings(Section):
@@ -260,16 +261,13 @@ def read_settings(path: Path | None, environ: Mapping[str, str] = os.environ) ->
         if not chosen.exists():
             return Settings()
     try:
-        raw = yaml.safe_load(chosen.read_text(encoding="utf-8")) or {}
+        raw = load_plainly(chosen.read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise BadConfiguration(f"{chosen}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise BadConfiguration(f"{chosen}: cannot be read: it is not UTF-8 text") from error
     except yaml.YAMLError as error:
-        # Its own words would repeat the line, which may hold a password.
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise BadConfiguration(f"{chosen}{where}: is not YAML: {problem or 'it has characters of no text'}") from None
+        raise BadConfiguration(f"{chosen}{describe_mistake(error)}") from None
     return parse_settings(raw, origin=str(chosen))
 
 

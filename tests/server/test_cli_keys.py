@@ -33,3 +33,9 @@ def test_a_key_that_is_there_is_never_replaced(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["serve.yaml", "applier.yaml"])
 def test_the_settings_to_begin_with_are_settings(name: str) -> None:
     assert read_settings(DEPLOY / name).environments[0].strict
+
+
+def test_the_applier_to_begin_with_believes_its_own_list_of_approvers() -> None:
+    applier = read_settings(DEPLOY / "applier.yaml").applier
+    assert applier.approvers_file is not None
+    assert [one.name for one in applier.git.repositories] == ["deployments"]

@@ -90,6 +90,17 @@ def test_a_file_that_is_away_or_no_yaml_is_a_clear_error(tmp_path: Path) -> None
         read_settings(tmp_path / "binary.yaml", {})
 
 
+def test_a_section_that_is_there_twice_is_refused_since_one_of_them_would_be_lost(tmp_path: Path) -> None:
+    file = tmp_path / "applier.yaml"
+    file.write_text("applier:\n  approvers_file: approvers.yaml\nreplica: a\napplier:\n  lease: 30\n")
+    with pytest.raises(BadConfiguration) as refused:
+        read_settings(file, {})
+    assert "applier.yaml, line 4, column 1: the key 'applier' is there twice" in refused.value.message
+    file.write_text("http: {port: 1, host: h, port: 2}\n")
+    with pytest.raises(BadConfiguration, match="'port' is there twice"):
+        read_settings(file, {})
+
+
 def test_a_mistake_in_the_file_never_repeats_what_stands_there(tmp_path: Path) -> None:
     file = tmp_path / "arborgate.yaml"
     texts = (
