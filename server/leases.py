@@ -41,7 +41,7 @@ class Leases:
     async def acquire(self, proposal_id: str, targets: Iterable[Target]) -> Lease:
         """Leases on all the targets, or `Busy`: another applier works on them, or another proposal is not done."""
         keys = self._keys(targets)
-        asked = [proposal_id, self._owner, self._milliseconds]
+        asked: list[str | int] = [proposal_id, self._owner, self._milliseconds]
         fence = await self._state.run(self._acquire, [self._state.key("fence"), *keys], asked)
         if not fence:
             raise Busy("Another change of the same target is under way.", hint="It is tried again when that is done.")
