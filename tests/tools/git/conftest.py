@@ -1,12 +1,15 @@
 """A repository on a real Git server, and those who read and write it."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from arborgate.tools.git.source import GitSource
 from tests.parts.git import GitServer
+from tests.tools.git.desk import Desk
 from tests.tools.git.repository import FILES, NAME, make_settings
 
 
@@ -24,3 +27,20 @@ async def source(server: GitServer, tmp_path: Path, anyio_backend: str) -> Async
     made = GitSource(make_settings(server, tmp_path))
     yield made
     await made.close()
+
+
+@pytest.fixture
+async def desks(server: GitServer, tmp_path: Path, anyio_backend: str) -> AsyncIterator[Callable[..., Desk]]:
+    async with AsyncExitStack() as stack:
+
+        def make(**more: Any) -> Desk:
+            desk = Desk(server, tmp_path, **more)
+            stack.push_async_callback(desk.source.close)
+            return desk
+
+        yield make
+
+
+@pytest.fixture
+def desk(desks: Callable[..., Desk]) -> Desk:
+    return desks()

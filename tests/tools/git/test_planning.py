@@ -21,7 +21,7 @@ from arborgate.tools.tree import AppTree
 from tests.parts.git import GitServer
 from tests.tools.git.repository import API, NAME, api_node, make_settings, make_shop
 from tests.tools.rollouts.applications import ENVIRONMENTS, SELF_HEAL, make_application, make_managed, make_tree
-from tests.tools.rollouts.test_propose import Bench, running
+from tests.tools.rollouts.proposing import Bench, running
 
 pytestmark = pytest.mark.anyio
 
