@@ -148,6 +148,7 @@ class _Quiet(ThreadingHTTPServer):
 def _make_handler(server: GitServer) -> type[BaseHTTPRequestHandler]:  # noqa: C901  # a handler is a class of its own
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # or each answer waits 40 ms for an acknowledgement
 
         def do_GET(self) -> None:
             self._answer()

@@ -21,8 +21,8 @@ from arborgate.tools.git.settings import Forge
 from arborgate.tools.git.writer import GitWriter
 from arborgate.tools.kubernetes.changes import MARK
 from tests.parts.git import WRITER, GitServer
+from tests.tools.git.desk import ASKED, Desk
 from tests.tools.git.repository import API, NAME, make_writing
-from tests.tools.git.test_writer import ASKED, Desk
 
 pytestmark = pytest.mark.anyio
 
