@@ -47,7 +47,6 @@ from .masking import Masker
 from .mcp import build_server, waiting_tools
 from .metrics import Metrics
 from .proposals import ProposalBook
-from .thresholds import Thresholds
 from .protected import protect_mcp
 from .readiness import Readiness
 from .record_stream import RecordStream
@@ -56,6 +55,7 @@ from .settings import Settings
 from .showing import Showing, open_showing
 from .state import State
 from .subscriptions import Listening
+from .thresholds import Thresholds
 
 if TYPE_CHECKING:
     from anyio import AsyncFile

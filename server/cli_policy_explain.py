@@ -71,7 +71,9 @@ def explain(
     signed: Annotated[bool, typer.Option("--signed", help="The approval is signed with a passkey.")] = False,
     approvals: Annotated[int, typer.Option(min=0, help="How many have approved what is to be applied.")] = 1,
     signed_approvals: Annotated[int, typer.Option(min=0, help="How many of them with a passkey.")] = 0,
-    changes: Annotated[list[str] | None, typer.Option("--change", help="A kind of change of the app: restart, …")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--change", help="A kind of change of the app: restart, …")
+    ] = None,
     healthy: Annotated[bool, typer.Option("--healthy", help="The app is healthy now.")] = False,
     proven: Annotated[bool, typer.Option("--proven", help="What it brings runs well in a lower environment.")] = False,
     policies: Annotated[

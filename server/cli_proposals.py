@@ -247,7 +247,9 @@ class _Server:
         page = f"{self.session.slot.origin}/proposals/{quote(shown.proposal.id, safe='')}"
         if has_browser():
             open_browser(page)
-        return Denied("This has to be signed with your passkey, which the terminal has none of.", hint=f"Its page: {page}")
+        return Denied(
+            "This has to be signed with your passkey, which the terminal has none of.", hint=f"Its page: {page}"
+        )
 
     def review(self, shown: Shown, finding: Finding, comment: str) -> Proposal:
         return self._post(shown, "review", {"finding": finding, "comment": comment})

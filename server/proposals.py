@@ -118,8 +118,9 @@ class ProposalBook:
         quorum: Callable[[Content], int] | None = None,
         hold: Callable[[Change], Change] = lambda change: change,
     ) -> None:
-        """`quorum` finds how many have to approve what is drafted here; without it the settings say. `count_broken` is called for each glass that is broken here. `clean` takes secrets out of what agents and
-        systems say before it is kept, so that it is never kept anywhere and an approval is of what is shown.
+        """`quorum` finds how many have to approve what is drafted here; without it the settings say. `count_broken`
+        is called for each glass that is broken here. `clean` takes secrets out of what agents and systems say before it
+        is kept, so that it is never kept anywhere and an approval is of what is shown.
         `hold` adds to a change what the settings ask of its app."""
         self.store = ProposalStore(state)
         self.follower = Follower(self.store)

@@ -17,6 +17,7 @@ from ..tools.change import Change, JsonObject, Target
 from ..tools.cuts import shorten
 from ..tools.diff import list_fields, overlap
 from ..tools.environments import Environments
+from ..tools.promotion.claims import check_brought, check_promotion
 from ..tools.proposal import (
     Approval,
     Content,
@@ -26,7 +27,6 @@ from ..tools.proposal import (
     digest_content,
     proposal_resources,
 )
-from ..tools.promotion.claims import check_brought, check_promotion
 from ..tools.record import Judged
 from ..tools.retelling import retell
 from ..tools.risk import Risk, RiskFactor, find_factors, rate
@@ -41,10 +41,10 @@ from .identity.roles import grants_of, roles_of
 from .lifetimes import check_given, check_lifetime
 from .parents import Parents
 from .proposals import APPLIER, VERDICT_ACTIONS, approvals_needed
-from .thresholds import Thresholds
 from .reasons import explain_denial
 from .retold import RETELLINGS, check_words, find_earlier
 from .settings import Settings
+from .thresholds import Thresholds
 from .votes import check_glass, find_lack
 
 _DOES = {
@@ -86,8 +86,8 @@ class Verifier:
         self._parents = parents
         self._clean = clean
         self._clock = clock
-        self._thresholds = Thresholds(engine, tree.resource, settings.proposals)
         self._git = GitChecks(settings.git, tree)
+        self._thresholds = Thresholds(engine, tree.resource, settings.proposals)
 
     def check_content(self, content: Content) -> None:
         """The changes are what they claim to be: each of an object of its app, touching only what its precondition
@@ -125,7 +125,9 @@ class Verifier:
         if change.promotion is not None:
             check_brought(change, change.promotion, origin or {}, live, self._settings.promotion)
         node, earlier = self._node(change.target.app), find_earlier(content.changes, index)
-        plan = retell({**RETELLINGS, **self._git.retellings}, node, change, live, earlier, proposed_at=content.created_at)
+        plan = retell(
+            {**RETELLINGS, **self._git.retellings}, node, change, live, earlier, proposed_at=content.created_at
+        )
         _check_tells(content, plan.risks)
 
     def check_approvals(self, proposal: Proposal) -> Sequence[Approval]:
@@ -167,7 +169,13 @@ class Verifier:
                 proposal_resources(unbroken, apps),
                 tuple(
                     counts.context(
-                        action, proposal, app.id, approval.approver.key, approval.at, past=True, signed=_is_signed(approval)
+                        action,
+                        proposal,
+                        app.id,
+                        approval.approver.key,
+                        approval.at,
+                        past=True,
+                        signed=_is_signed(approval),
                     )
                     for app in apps
                 ),

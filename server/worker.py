@@ -217,7 +217,8 @@ class Worker:
     async def _permit(self, proposal: Proposal) -> Counts:
         """Each change is started under the policies of that moment, and never after the approval's time."""
         counts, now = await self._book.counts(proposal), self._pace.clock()
-        if any(one.statement for one in proposal.approvals):  # a parent app's holds for what is begun, however that is now
+        # A parent app's approval holds for what is begun, however that is now.
+        if any(one.statement for one in proposal.approvals):
             proposal = proposal.model_copy(update={"steps": (await self._book.get(proposal.id)).steps})
         if now >= proposal.content.expires_at:
             raise Refused("The approval had expired before this change was started.")

@@ -93,7 +93,6 @@ async def _keep_quiet(_said: str) -> None:
     """Where nobody listens."""
 
 
-
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a running tool is given. `sources` holds the readers of outside systems by their class, `now` is seconds

@@ -18,7 +18,8 @@ from arborgate.tools.proposal import ProposalState
 from arborgate.tools.record import Records
 from arborgate.tools.tool import AnyTool, Context, Effect, Params, Result, Sealer, Tool
 from tests.server.test_gate import app_named, make_caller
-from tests.server.web.world import ENVIRONMENTS, World, open_world
+from tests.server.web.world import World, open_world
+from tests.tools.world import ENVIRONMENTS
 
 
 class Wanted(Params):

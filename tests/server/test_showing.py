@@ -56,7 +56,7 @@ class Person:
     def __post_init__(self) -> None:
         self.ready.set()
 
-    async def answer(self, _context: Any, params: types.ElicitRequestParams) -> types.ElicitResult:
+    async def answer(self, context: Any, params: types.ElicitRequestParams) -> types.ElicitResult:
         assert isinstance(params, types.ElicitRequestURLParams)
         self.shown.append(params)
         await self.ready.wait()
@@ -80,8 +80,9 @@ class Doors:
     async def connected(self, era: str, person: Person | None, subject: str = "ada") -> AsyncIterator[Client]:
         headers = {"Authorization": f"Bearer {self.token(subject)}"}
         async with httpx2.AsyncClient(headers=headers, trust_env=False) as http:
-            asked = {"elicitation_callback": person.answer} if person else {}
-            async with Client(streamable_http_client(self.url, http_client=http), mode=era, **asked) as client:
+            answer = person.answer if person else None
+            transport = streamable_http_client(self.url, http_client=http)
+            async with Client(transport, mode=era, elicitation_callback=answer) as client:
                 yield client
 
     async def ids(self) -> list[str]:
@@ -343,7 +344,7 @@ async def test_over_a_pipe_the_client_hears_when_it_was_decided(tmp_path: Path, 
 
 async def test_a_client_that_fails_to_show_it_gets_the_answer(tmp_path: Path, redis_url: str) -> None:
     class Clumsy(Person):
-        async def answer(self, _context: Any, params: types.ElicitRequestParams) -> types.ElicitResult:
+        async def answer(self, context: Any, params: types.ElicitRequestParams) -> types.ElicitResult:
             raise MCPError(code=types.INTERNAL_ERROR, message="no browser here")
 
     async with piped(tmp_path, redis_url, "legacy", Clumsy()) as (_, client):

@@ -184,7 +184,8 @@ def say_next(proposal: Proposal) -> str:
     """What has to happen now, and by whom, in our words."""
     if proposal.state is not ProposalState.PROPOSED:
         return _NEXT[proposal.state]
-    missing = max(proposal.content.approvals_needed - _count_approvals(proposal), 1)  # a person's, beside a parent app's
+    # A person's may be missing still, beside a parent app's.
+    missing = max(proposal.content.approvals_needed - _count_approvals(proposal), 1)
     until = write_time(proposal.content.expires_at)
     return f"{missing} approval(s) by others than the requester, on the approval page, until {until}. No tool approves."
 

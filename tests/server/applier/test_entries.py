@@ -16,7 +16,7 @@ async def test_an_entry_is_acknowledged_and_deleted_in_one_step(world: World, mo
     ((entry, proposal_id),) = await world.worker._take_new()
     assert proposal_id == drafted.id
     sent: list[str] = []
-    send = world.redis.execute_command
+    send: Any = world.redis.execute_command
 
     async def watch(*words: Any, **options: Any) -> Any:
         sent.append(str(words[0]))

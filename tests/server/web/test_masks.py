@@ -305,7 +305,7 @@ async def test_an_error_while_deciding_masks(hostile: Hostile, tmp_path: Path) -
 class Refusing(ProposalBook):
     """A book that says of whom it is when it refuses."""
 
-    async def decide(self, approval: Approval) -> Proposal:
+    async def decide(self, approval: Approval, *, alone: bool = False) -> Proposal:
         raise Refused(f"{approval.verdict}: {SAID}", hint=SAID)
 
 

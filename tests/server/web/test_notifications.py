@@ -333,7 +333,11 @@ async def test_in_a_browser_a_person_turns_mail_on_by_keyboard_and_gets_it(
     url = f"http://127.0.0.1:{port}"
     (tmp_path / "secret").write_text("a client secret")
     oidc_provider.add_client(describe_pages("arborgate-pages", "a client secret", f"{url}/login/callback"))
-    login = {"issuer": oidc_provider.issuer, "client_secret_file": tmp_path / "secret", "scope": "openid profile email"}
+    login: dict[str, Any] = {
+        "issuer": oidc_provider.issuer,
+        "client_secret_file": tmp_path / "secret",
+        "scope": "openid profile email",
+    }
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))
     with receive_mail() as receiver:
@@ -380,7 +384,11 @@ async def test_a_login_brings_the_groups_and_the_address_up_to_date(
     url = f"http://127.0.0.1:{port}"
     (tmp_path / "secret").write_text("a client secret")
     oidc_provider.add_client(describe_pages("arborgate-pages", "a client secret", f"{url}/login/callback"))
-    login = {"issuer": oidc_provider.issuer, "client_secret_file": tmp_path / "secret", "scope": "openid profile email"}
+    login: dict[str, Any] = {
+        "issuer": oidc_provider.issuer,
+        "client_secret_file": tmp_path / "secret",
+        "scope": "openid profile email",
+    }
     with receive_mail() as receiver:
         async with open_world(tmp_path / "record", redis_url, url=url, **login) as world:
             world.change(notify=NotifySettings.model_validate({"smtp": describe_smtp(receiver)}))
