@@ -114,6 +114,7 @@ async def open_services(settings: Settings, *, replica: str) -> AsyncIterator[Se
             quorum=thresholds.find_needed,
             hold=partial(hold_to, tree=base.tree, settings=settings.applier),
         )
+        stack.push_async_callback(proposals.follower.close)
         cursors = await Cursors.shared(state)
         fingerprints = await Fingerprints.shared(state, settings.redaction.fingerprint_key_file)
         sources: Mapping[type[Any], Any] = {ArgoCD: argocd, Clusters: base.clusters, RedisState: redis, GitSource: git}

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from ..policies.errors import Busy, Unavailable
+from .background import end
 from .proposal_store import ProposalStore
 
 _ROUND = 0.3
@@ -57,6 +58,7 @@ class Follower:
         self._watches: dict[str, set[Watch]] = {}
         self._waiting: Counter[str] = Counter()
         self._reading: asyncio.Task[None] | None = None
+        self._readings: set[asyncio.Task[None]] = set()
         self._begun = asyncio.Event()
         self._ended = False
 
@@ -76,6 +78,8 @@ class Follower:
                 if self._reading is None:
                     self._begun.clear()
                     self._reading = asyncio.create_task(self._read(), name="events of proposals")
+                    self._readings.add(self._reading)
+                    self._reading.add_done_callback(self._readings.discard)
                 await self._begun.wait()
             yield watch
         finally:
@@ -100,6 +104,12 @@ class Follower:
         self._begun.set()
         for watch in self._all():
             _end(watch)
+
+    async def close(self) -> None:
+        """Ends, and waits until nothing is read any more: a connection would be left open behind whoever closes Redis."""
+        self.end()
+        for reading in tuple(self._readings):
+            await end(reading)
 
     @property
     def watched(self) -> int:

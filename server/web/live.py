@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from ...policies.errors import ArborgateError, Busy, Unavailable
 from ..following import Follower
@@ -39,6 +40,18 @@ class _Said:
     again: bool = False
 
 
+class _Stream(StreamingResponse):
+    """Ends its events together with itself, however it ends: nobody is counted as waiting who has gone."""
+
+    def __init__(self, events: AsyncGenerator[str], headers: Mapping[str, str]) -> None:
+        super().__init__(events, media_type="text/event-stream", headers=headers)
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._events):
+            await super().__call__(scope, receive, send)
+
+
 @dataclass(frozen=True, slots=True)
 class LivePage:
     """Tells open pages what has become of their proposal. Who may see it is asked again each time there is something to
@@ -56,10 +69,9 @@ class LivePage:
         await self.review.get(session.caller, proposal_id)  # it is on record that they follow it
         self.follower.require_room(key)
         headers = {**HEADERS, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        lines = self._follow(request, key, proposal_id)
-        return StreamingResponse(lines, media_type="text/event-stream", headers=headers)
+        return _Stream(self._follow(request, key, proposal_id), headers)
 
-    async def _follow(self, request: Request, key: str, proposal_id: str) -> AsyncIterator[str]:
+    async def _follow(self, request: Request, key: str, proposal_id: str) -> AsyncGenerator[str]:
         leave_place(request.scope)  # a stream holds no place among the requests
         yield _AGAIN
         mark = request.headers.get("last-event-id") or request.query_params.get("since", "")

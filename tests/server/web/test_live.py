@@ -9,6 +9,8 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from starlette.requests import ClientDisconnect
+from starlette.types import Message
 
 from arborgate.policies.engine import Engine
 from arborgate.policies.loader import read_policies
@@ -238,6 +240,37 @@ async def test_streams_end_when_the_process_does(tmp_path: Path, redis_url: str)
             began = time.monotonic()
         assert time.monotonic() - began < 0.9  # the time for draining is 1 s
         assert await stream.next() == ("", "", "")
+
+
+async def test_a_follower_that_is_closed_reads_no_more(site: World) -> None:
+    """Not even for who has not heard of it yet: Redis is closed behind it."""
+    async with site.book.follower.watch("p-0000000000000000", "somebody") as watch:
+        await site.book.follower.close()
+        assert not [task for task in asyncio.all_tasks() if task.get_name() == "events of proposals"]
+        assert not await watch.wait(PATIENCE)
+
+
+async def test_a_browser_that_goes_away_in_the_middle_of_an_event_waits_no_longer(site: World) -> None:
+    proposal, _ = await begin(site)
+    session = await site.start_session("april", "approver")
+    headers = [(b"user-agent", AGENT.encode()), (b"cookie", f"arborgate={session}".encode())]
+    headers += [(b"host", site.url.partition("//")[2].encode()), (b"sec-fetch-dest", b"empty")]
+    path = f"/proposals/{proposal.id}/events"
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": headers}
+    watched: list[int] = []
+
+    async def send(message: Message) -> None:
+        if b"event: progress" in message.get("body", b""):
+            watched.append(site.book.follower.watched)
+            raise BrokenPipeError
+
+    async def receive() -> Message:
+        raise AssertionError("nothing is asked of a browser that reads")
+
+    with pytest.raises(ClientDisconnect) as gone:
+        await site.app({**scope, "asgi": {"version": "3.0", "spec_version": "2.4"}}, receive, send)
+    assert watched == [1], gone
+    assert site.book.follower.watched == 0
 
 
 async def test_news_come_again_when_redis_is_back(site: World, redis_server: RedisServer) -> None:

@@ -299,6 +299,7 @@ async def open_world(
         )
         async with records.following(audit):
             yield World(url, pages, Starlette(routes=pages.routes()), clock, book, tree, state, audit, key)
+        await book.follower.close()
         await state.redis.aclose()
 
 
