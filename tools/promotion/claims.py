@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from ...policies.errors import Refused
 from ..app import AppId, Health
-from ..argocd.images import read_values, split_image
+from ..argocd.images import put_value, read_values, split_image
 from ..argocd.sources import Sources
-from ..change import Change, ChangeKind, JsonObject, Promotion, merge
+from ..change import Change, ChangeKind, JsonObject, Promotion, digest_json, merge
 from ..kubernetes.fields import read_object, read_objects, read_text, read_texts
 from ..tree import AppTree, Node
 from .carrying import is_image
@@ -69,7 +69,7 @@ def _check_source(
         raise _unknown(change, "its revision")
     for override in _list_images(source):
         if override not in _list_images(here) and not any(
-            _is_same(override, one) for each in ran for one in _list_images(each)
+            _is_same(override, one, here) for each in ran for one in _list_images(each)
         ):
             raise _unknown(change, "an image")
     held = read_values(here)
@@ -80,6 +80,8 @@ def _check_source(
             raise _unknown(change, name)
         if not (is_image(name, value) or ladder.shares(name)):
             raise Refused(f"The promotion of {change.target} carries {name}, which is not shared.")
+    if digest_json(_carry_again(here, source)) != digest_json(source):
+        raise Refused(f"The promotion of {change.target} writes more than it carries.")
 
 
 def _find(app: str, tree: AppTree) -> Node:
@@ -126,10 +128,30 @@ def _list_images(source: JsonObject) -> tuple[str, ...]:
     return read_texts(read_object(source, "kustomize"), "images")
 
 
-def _is_same(one: str, other: str) -> bool:
-    """Whether two overrides bring the same image: one may spell out the name that it replaces."""
+def _carry_again(was: JsonObject, now: JsonObject) -> JsonObject:
+    """The source `was` with the revision, the images and the named values of `now`, and nothing else of it."""
+    built = merge(was, {"targetRevision": now["targetRevision"]}) if "targetRevision" in now else was
+    images = list(_list_images(was))
+    for override in _list_images(now):
+        keys = [split_image(each).key for each in images]
+        at = keys.index(key) if (key := split_image(override).key) in keys else len(images)
+        images[at : at + 1] = [override]
+    if images != list(_list_images(was)):
+        built = merge(built, {"kustomize": {"images": images}})
+    held = read_values(was)
+    for name, value in read_values(now).items():
+        if held.get(name) != value:
+            built = merge(built, put_value(built, name, value))
+    return built
+
+
+def _is_same(one: str, other: str, here: JsonObject) -> bool:
+    """Whether two overrides bring the same image in the same place: one may spell out the name that it replaces, as the
+    target `here` does."""
     first, second = split_image(one), split_image(other)
-    return (first.name, first.version) == (second.name, second.version)
+    replaced = {image.key: image.name for image in map(split_image, _list_images(here))}
+    place = replaced[first.key] == first.name if first.key in replaced else first.key == second.key
+    return place and (first.name, first.version) == (second.name, second.version)
 
 
 def _unknown(change: Change, what: str) -> Refused:

@@ -173,6 +173,22 @@ LIES: dict[str, tuple[Callable[[Change], Change], str]] = {
         ),
         "brings feature.x as it never was",
     ),
+    "a parameter whose name sets another one": (
+        lambda change: write(
+            change,
+            {"spec": {"source": {"helm": {"parameters": [{"name": "x=1,pod.privileged", "value": "true"}]}}}},
+            ("revision 1.1.0",),
+        ),
+        "writes more than it carries",
+    ),
+    "a list of containers among the values": (
+        lambda change: write(
+            change,
+            {"spec": {"source": {"helm": {"valuesObject": {"extraContainers": [{"image": "evil.example/db:1"}]}}}}},
+            ("revision 1.1.0",),
+        ),
+        "writes more than it carries",
+    ),
     "another path of the repository": (
         lambda change: write(change, {"spec": {"source": {"path": "other"}}}, ("revision 1.1.0",)),
         "writes /spec/source/path",
@@ -201,6 +217,16 @@ async def test_a_stolen_server_can_not_lie_about_what_is_promoted(world: World, 
     assert proposal.state == "refused"
     assert why in proposal.state_note
     assert not world.cluster.patched
+
+
+async def test_an_image_that_ran_below_is_not_put_in_the_place_of_another(world: World) -> None:
+    images = {"kustomize": {"images": ["registry.example/db:1.1.0"]}}
+    world.cluster.edit("Application", "db-staging", {"spec": {"source": images}})
+    world.relist("db-staging")
+    moved = {"spec": {"source": {"kustomize": {"images": ["side=registry.example/db:1.1.0"]}}}}
+    told = ("revision 1.1.0", "image registry.example/db:1.1.0")
+    proposal = await propose(world, lambda change: write(change, moved, told))
+    assert "brings an image as it never was" in proposal.state_note
 
 
 async def test_an_app_in_staging_that_is_another_component_is_no_origin(world: World) -> None:
