@@ -40,7 +40,9 @@ async def connected(url: str, token: str, era: str, note: Note | None = None) ->
     """The MCP SDK's own client, over HTTP; `note` gets each of its responses."""
     async with AsyncExitStack() as stack:
         http = httpx2.AsyncClient(
-            headers={"Authorization": f"Bearer {token}"}, event_hooks={"response": [note] if note else []}
+            headers={"Authorization": f"Bearer {token}"},
+            event_hooks={"response": [note] if note else []},
+            timeout=30.0,  # who waits gets no byte until there is news
         )
         await stack.enter_async_context(http)
         transport = streamable_http_client(url, http_client=http)

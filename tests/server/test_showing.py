@@ -79,7 +79,7 @@ class Doors:
     @asynccontextmanager
     async def connected(self, era: str, person: Person | None, subject: str = "ada") -> AsyncIterator[Client]:
         headers = {"Authorization": f"Bearer {self.token(subject)}"}
-        async with httpx2.AsyncClient(headers=headers, trust_env=False) as http:
+        async with httpx2.AsyncClient(headers=headers, trust_env=False, timeout=30.0) as http:
             answer = person.answer if person else None
             transport = streamable_http_client(self.url, http_client=http)
             async with Client(transport, mode=era, elicitation_callback=answer) as client:
@@ -197,7 +197,7 @@ async def ask_raw(doors: Doors, subject: str = "ada", **more: Any) -> tuple[int,
         "Mcp-Name": "rollout_propose",
     }
     body = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params}
-    async with httpx2.AsyncClient(headers=headers, trust_env=False) as http:
+    async with httpx2.AsyncClient(headers=headers, trust_env=False, timeout=30.0) as http:
         answer = await http.post(doors.url, content=json.dumps(body))
     return answer.status_code, answer.json()
 
