@@ -18,6 +18,7 @@ from ...policies.errors import Invalid, Refused
 from ..argocd.changes import change_source, is_automated, plan_sync_to, require_own_spec
 from ..argocd.sources import Sources
 from ..change import ChangeKind, JsonObject, Promotion, merge
+from ..kubernetes.fields import read_object, read_objects, read_text, read_texts
 from ..plan import Plan, follow
 from ..rollouts.claims import find_downgrades
 from ..tree import App, Health, Node, Sync
@@ -39,8 +40,9 @@ def plan_promotion(
     `Invalid` where there is nothing to bring."""
     _require_well(move.origin)
     found, ours = carry(move, origin, target), Sources.of(target)
+    deployed = _list_deployed(target, ours)
     spec = _write_sources(ours, found)
-    behind = any(now and now != was for now, was in zip(found.revisions, _pad(ours), strict=True))
+    behind = any(now and now != was for now, was in zip(found.revisions, deployed, strict=True))
     automated = is_automated(target)
     if not spec and (automated or not behind):
         raise _nothing(move, automated and behind)
@@ -57,7 +59,7 @@ def plan_promotion(
     promoted = change.model_copy(update={"promotion": _describe(move, found)})
     plans = [Plan(promoted, tuple(find_downgrades([promoted], {promoted.target.app: node})))]
     if not automated:
-        revisions = [now or was for now, was in zip(found.revisions, _pad(ours), strict=True)]
+        revisions = [now or was for now, was in zip(found.revisions, deployed, strict=True)]
         sync = plan_sync_to(node, merge(target, promoted.patch), revisions)
         plans.append(Plan(follow(sync.change, target, [promoted]), sync.risks))
     return plans
@@ -73,8 +75,16 @@ def _require_well(app: App) -> None:
         )
 
 
-def _pad(sources: Sources) -> Sequence[str]:
-    return sources.compared or [""] * len(sources.each)
+def _list_deployed(target: JsonObject, ours: Sources) -> Sequence[str]:
+    """The revision of each source that was deployed last, else the one that Argo CD compared with. While an app is
+    OutOfSync the latter is only what a sync would bring: it may be that of below and not run here."""
+    newest: JsonObject = max(
+        read_objects(read_object(target, "status"), "history"), key=lambda each: int(each.get("id") or 0), default={}
+    )
+    deployed = read_texts(newest, "revisions") if ours.several else (read_text(newest, "revision"),)
+    if len(deployed) == len(ours.each) and all(deployed):
+        return deployed
+    return ours.compared or [""] * len(ours.each)
 
 
 def _write_sources(ours: Sources, found: Carried) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def test_what_runs_in_staging_is_promoted_to_production_which_says_so_afterwards
     assert _wait_for_end(demo, proposal["proposal"]) == "applied"
     found = demo.call("developer", "app_get", app="shop-web")
     assert (found["health"], found["images"]) == ("Healthy", ["registry.example.com/shop/web:5.11.0"])
-    assert "approved by Ada Approver" in found["promoted"]
+    assert "approved by «Ada Approver»" in found["promoted"]
     assert {rung["environment"]: rung["same"] for rung in found["elsewhere"]} == {"dev": True, "staging": True}
 
 

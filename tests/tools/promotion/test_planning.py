@@ -170,6 +170,13 @@ def test_an_automated_app_rolls_a_new_image_out_by_itself() -> None:
     assert (only.change.kind, only.change.check.sync) == (ChangeKind.PROMOTE, "Synced")
 
 
+def test_what_was_compared_here_and_not_deployed_is_brought() -> None:
+    waiting = make_application("api", env="prod", status={"sync": {"status": "OutOfSync", "revision": NEWER}})
+    label, sync = promote(below(KUSTOMIZE), waiting)
+    assert label.change.kind is ChangeKind.PROMOTE
+    assert sync.change.patch["operation"]["sync"]["revision"] == NEWER
+
+
 def test_there_may_be_nothing_to_bring() -> None:
     error = fail(below(KUSTOMIZE, revision=COMMIT), above(KUSTOMIZE))
     assert isinstance(error, Invalid)
