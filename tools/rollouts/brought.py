@@ -51,7 +51,11 @@ def read_brought(change: Change, app: App) -> Brought:
     revision = source.target_revision or read_text(operation, "revision")
     if change.kind is ChangeKind.SYNC and not revision:
         return Brought(unclear="/operation/sync/revision")  # whatever the branch is at when it is synced
-    images = tuple(str(_without_alias(one)) for one in source.images if one not in app.sources[0].images)
+    there = app.sources[0].images
+    new = [one for one in source.images if one not in there]
+    if any(_takes_another_place(one, there) for one in new):
+        return Brought(unclear=_IMAGES)
+    images = tuple(str(_without_alias(one)) for one in new)
     return Brought(images, revision)
 
 
@@ -100,6 +104,14 @@ def is_fixed_revision(revision: str) -> bool:
 def _is_fixed_image(text: str) -> bool:
     image = split_image(text)
     return bool(image.digest) or _FIXED_TAG.fullmatch(image.tag) is not None
+
+
+def _takes_another_place(override: str, there: Collection[str]) -> bool:
+    """Whether what is replaced goes by another name than the image, and was not replaced by it before."""
+    image = split_image(override)
+    return image.key != image.name and (image.key, image.name) not in {
+        (one.key, one.name) for one in map(split_image, there)
+    }
 
 
 def _without_alias(override: str) -> str:

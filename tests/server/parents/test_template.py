@@ -33,6 +33,12 @@ def with_image(estate: Estate, image: str, *, proven: bool = True) -> Change:
     return change.model_copy(update={"kind": ChangeKind.SET_IMAGE, "patch": patch})
 
 
+def in_place_of_another(estate: Estate, image: str) -> Change:
+    """What Kustomize makes of the images that are called `db` becomes this one."""
+    change = with_image(estate, image)
+    return change.model_copy(update={"patch": {"spec": {"source": {"kustomize": {"images": [f"db={image}"]}}}}})
+
+
 def with_revision(estate: Estate, revision: str, *, proven: bool = True) -> Change:
     if proven:
         prove(estate, revision)
@@ -75,6 +81,10 @@ OUTSIDE: dict[str, tuple[Callable[[Estate], Change], str]] = {
     "a pre-release": (lambda e: with_revision(e, "2.0.0-rc.1"), "is not in the budget"),
     "half a version": (lambda e: with_revision(e, "2.0"), "is not in the budget"),
     "digits of another script": (lambda e: with_revision(e, "\u0662.0.0"), "is not in the budget"),
+    "an image that runs well below in the place of another": (
+        lambda e: in_place_of_another(e, f"{IMAGE}:1.4.2"),
+        "what the field /spec/source/kustomize/images brings can't be told",
+    ),
     "a branch": (lambda e: with_revision(e, "main"), "is not in the budget"),
     "a version that runs nowhere below": (
         lambda e: with_revision(e, "v2.0.1", proven=False),
@@ -211,7 +221,8 @@ async def test_hostile_names_and_versions_in_what_a_change_does_go_to_people(off
     ):
         allowed, why = await judge(office, change)
         assert not allowed
-        assert re.fullmatch(r"set_\w+ of main/argocd/api: (the (image|version) [\w./:-]+|.*that it names) .*", why)
+        named = r"the (image|version) [\w./:-]+|.*that it names|what the field [\w/]+ brings"
+        assert re.fullmatch(rf"set_\w+ of main/argocd/api: ({named}) .*", why)
         assert why.isascii()
         assert "\n" not in why
 
