@@ -19,7 +19,8 @@ from ..tools.proposal import Proposal, ProposalState, Step, StepState
 from .counts import Counts
 from .gates import Gates, Look, Watch
 from .leases import Lease
-from .marks import is_unmoved, mark_patch, read_mark, require_precondition
+from .lifetimes import check_undo
+from .marks import is_unmoved, mark_patch, read_mark, require_latest, require_precondition
 from .orders import PAUSED, Orders
 from .progress import Progress, operation_digest, writes_operation
 from .proposal_store import Ordered, Outpaced
@@ -74,6 +75,7 @@ class Applying:
         self._free = asyncio.Semaphore(_AT_ONCE)
         self._vouch = vouch
         self._vouched: set[int] = set()
+        self._shown: set[int] = set()  # as made, by the objects: Redis is not asked
         self._changes = proposal.content.changes
         self._order = sorted(range(len(self._changes)), key=lambda index: (self._changes[index].wave, index))
 
@@ -149,6 +151,7 @@ class Applying:
     async def _require_told(self, index: int, live: JsonObject) -> None:
         """The object is as it was when the change was planned, and the change is what the approvers were told."""
         require_precondition(self._changes[index], live)
+        require_latest(self._changes[index], live, self._proposal.content)
         if index not in self._vouched:
             await self._vouch(index, live, True)
             self._vouched.add(index)
@@ -159,7 +162,11 @@ class Applying:
         try:
             for index, change in enumerate(self._changes):
                 live = await self._writer.read(change.target)
-                if live is not None and self._mark_on(live) is None and is_unmoved(change, live):
+                if live is None:
+                    continue
+                if self._is_made(index, live):
+                    self._shown.add(index)
+                if self._mark_on(live) is None and is_unmoved(change, live):
                     await self._vouch(index, live, False)
         except Refused as error:
             if self._proposal.state is ProposalState.APPLYING:
@@ -181,7 +188,7 @@ class Applying:
                 raise Refused(step.message)
         waves = [list(group) for _, group in groupby(self._order, key=lambda index: self._changes[index].wave)]
         for place, wave in enumerate(waves):
-            if any(self._step(index).state is not StepState.PENDING for later in waves[place + 1 :] for index in later):
+            if self._shown.issuperset(wave) and any(not self._shown.isdisjoint(later) for later in waves[place + 1 :]):
                 continue
             for index in wave:
                 await self._hear()
@@ -268,6 +275,8 @@ class Applying:
         change = self._changes[index]
         step = self._step(index)
         if step.state in (StepState.APPLIED, StepState.HEALTHY):
+            if index not in self._shown:
+                raise Refused(f"{change.target} does not show that it was changed, though that was said to be done.")
             return
         if step.state is StepState.FAILED:
             raise Refused(step.message)
@@ -296,6 +305,7 @@ class Applying:
             try:
                 if not await self._is_to_undo(index):
                     continue
+                check_undo(self._proposal.content, self._pace.clock())
                 if change.undo is None:
                     raise Refused(change.undo_note or "It has no undo.")
                 await self._undo(index)
@@ -347,8 +357,11 @@ class Applying:
         known = (self._step(index).digest, change.precondition.digest)  # an operation leaves the object when it is done
         if live["metadata"].get("uid") != change.precondition.uid or fields not in known:
             raise Refused("somebody has changed it since.")
-        if not (self._took(index, live) or merge(live, change.patch) == live):
+        if not self._is_made(index, live):
             raise Refused("the object does not show that it was done.")
+        # What the fields were after the change is Redis's word; that they still hold what it wrote is the object's own.
+        if not writes_operation(change.patch) and merge(live, change.patch) != live:
+            raise Refused("somebody has changed it since.")
         if writes_operation(change.undo or {}) and live.get("operation"):
             raise Refused("its operation is still running.")
 
@@ -373,6 +386,10 @@ class Applying:
             and merge(ran, change.patch["operation"]) == ran
         )
 
+    def _is_made(self, index: int, live: JsonObject) -> bool:
+        patch = self._changes[index].patch
+        return self._took(index, live) or (not writes_operation(patch) and merge(live, patch) == live)
+
     def _mark_on(self, live: JsonObject) -> tuple[int, bool] | None:
         return read_mark(live, self._proposal.id, len(self._changes))
 
@@ -392,6 +409,7 @@ class Applying:
         return self._proposal.steps[index] if self._proposal.steps else Step()
 
     async def _keep_applied(self, index: int, live: JsonObject, message: str = "") -> None:
+        self._shown.add(index)
         digest = fields_digest(live, self._changes[index].precondition.fields)
         await self._keep(index, state=StepState.APPLIED, digest=digest, message=message)
 

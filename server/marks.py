@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from ..policies.errors import Stale
 from ..tools.change import Change, JsonObject, fields_digest, merge
-from ..tools.kubernetes.changes import MARK
+from ..tools.diff import list_fields
+from ..tools.kubernetes.changes import FIELD_MANAGER, MARK
+from ..tools.kubernetes.fields import read_object, read_objects, read_text
+from ..tools.last import owns
+from ..tools.proposal import Content
+from ..tools.retelling import read_time
 
 
 def mark_patch(patch: JsonObject, proposal_id: str, index: int, *, undone: bool = False) -> JsonObject:
@@ -38,3 +43,22 @@ def require_precondition(change: Change, live: JsonObject) -> None:
         raise Stale(f"{change.target} is another object than it was.")
     if fields_digest(live, change.precondition.fields) != change.precondition.digest:
         raise Stale(f"{change.target} has changed since this was proposed.")
+
+
+def require_latest(change: Change, live: JsonObject, content: Content) -> None:
+    """Raises `Stale` when the same was changed for another proposal, or the app was synced, since this one was made.
+
+    It may then be as it was because this was turned back on purpose; an approval is not used for a second time."""
+    metadata = read_object(live, "metadata")
+    mark = read_text(read_object(metadata, "annotations"), MARK).partition("/")[0]
+    ours = [
+        read_object(entry, "fieldsV1")
+        for entry in read_objects(metadata, "managedFields")
+        if read_text(entry, "manager") == FIELD_MANAGER and read_time(read_text(entry, "time")) > content.created_at
+    ]
+    written = any(owns(fields, field) for fields in ours for field in list_fields(change.patch))
+    ran = read_object(read_object(live, "status"), "operationState")
+    by = read_object(read_object(ran, "operation"), "initiatedBy")
+    synced = by.get("automated") is not True and read_time(read_text(ran, "startedAt")) > content.created_at
+    if (mark not in ("", content.id) and written) or ("operation" in change.patch and synced):
+        raise Stale(f"{change.target} was changed again since this was proposed.", hint="Propose it again.")

@@ -70,7 +70,7 @@ def _find_written(live: Mapping[str, Any], fields: Sequence[str]) -> LastChange 
     for entry in _list(metadata.get("managedFields")):
         owned = _mapping(_mapping(entry).get("fieldsV1"))
         at = _moment(_mapping(entry).get("time"))
-        touched = [each for each in fields if _owns(owned, each)]
+        touched = [each for each in fields if owns(owned, each)]
         if not touched or not at or (newest is not None and at <= newest.at):
             continue
         manager = _clean(_mapping(entry).get("manager"))
@@ -103,7 +103,7 @@ def _find_deployed(live: Mapping[str, Any]) -> LastChange | None:
     )
 
 
-def _owns(owned: Mapping[str, Any], pointer: str) -> bool:
+def owns(owned: Mapping[str, Any], pointer: str) -> bool:
     """Whether a set of fields (the FieldsV1 of structured-merge-diff) holds the pointer's field, a part of it, or all that
     it lies in. What lies in lists is owned with the list: a merge patch replaces them as a whole."""
     at = owned
