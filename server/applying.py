@@ -48,7 +48,7 @@ class Pace:
 class Applying:
     """One proposal at work under one lease. `permit` raises when a change may not be started (any more), and else says by
     which counts it was judged; `vouch` when one is not, on its live object, what was approved: by a dry run too where its
-    third argument says so."""
+    third argument says so. `approvers` are the names of those whose approvals count."""
 
     def __init__(
         self,
@@ -61,6 +61,7 @@ class Applying:
         vouch: Callable[[int, JsonObject, bool], Awaitable[None]],
         orders: Orders,
         gates: Gates,
+        approvers: tuple[str, ...],
     ) -> None:
         self._book = book
         self._writer = writer
@@ -70,6 +71,7 @@ class Applying:
         self._permit = permit
         self._orders = orders
         self._gates = gates
+        self._approvers = approvers
         self._said: str | None = None
         self._first: JsonObject | None = None
         self._free = asyncio.Semaphore(_AT_ONCE)
@@ -401,7 +403,7 @@ class Applying:
 
     async def _patch(self, index: int, patch: JsonObject, live: JsonObject, *, undone: bool = False) -> JsonObject:
         marked = mark_patch(patch, self._proposal.id, index, undone=undone)
-        attribution = _attribute(self._proposal, index, undone=undone)
+        attribution = _attribute(self._proposal, index, self._approvers, undone=undone)
         target, version = self._changes[index].target, live["metadata"]["resourceVersion"]
         return await self._writer.apply(target, marked, version, attribution)
 
@@ -427,7 +429,7 @@ class Applying:
         self._proposal = await self._book.finish(self._proposal.id, state, note, self._lease)
 
 
-def _attribute(proposal: Proposal, index: int, *, undone: bool) -> Attribution:
+def _attribute(proposal: Proposal, index: int, approvers: tuple[str, ...], *, undone: bool) -> Attribution:
     requester = proposal.content.requester
     return Attribution(
         proposal=proposal.id,
@@ -435,6 +437,6 @@ def _attribute(proposal: Proposal, index: int, *, undone: bool) -> Attribution:
         title=proposal.content.title,
         requester=requester.name,
         agent=requester.agent,
-        approvers=tuple(dict.fromkeys(one.approver.name for one in proposal.approvals)),
+        approvers=approvers,
         undone=undone,
     )

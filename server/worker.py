@@ -18,7 +18,7 @@ from redis.exceptions import ResponseError
 from ..policies.errors import ArborgateError, NotThere, Refused, Unavailable, Unrecorded
 from ..tools.change import JsonObject, Rehearsal, Rehearsed, Target, Writer
 from ..tools.cuts import shorten
-from ..tools.proposal import Content, Proposal, ProposalState, StepState
+from ..tools.proposal import Approval, Content, Proposal, ProposalState, StepState
 from .applying import Applying, Pace
 from .counts import Counts
 from .gates import Gates
@@ -169,7 +169,9 @@ class Worker:
     async def _carry_out(self, proposal: Proposal, lease: Lease) -> Proposal:
         if proposal.state is ProposalState.APPROVED and self._pace.clock() >= proposal.ends_at:
             return await self._book.close(proposal.id, ProposalState.EXPIRED, "")
-        if (refusal := self._doubt(proposal)) is not None:
+        try:
+            approvals = self._believe(proposal)
+        except Refused as refusal:
             log.warning("proposal %s is not applied: %s %s", proposal.id, refusal.message, refusal.detail)
             return await self._leave(proposal, refusal.message, lease)
         applying = Applying(
@@ -182,20 +184,19 @@ class Worker:
             vouch=partial(self._vouch, proposal),
             orders=Orders(self._holds, proposal.id),
             gates=self._gates,
+            approvers=tuple(dict.fromkeys(one.approver.name for one in approvals)),
         )
         return await self._hold(lease, applying)
 
-    def _doubt(self, proposal: Proposal) -> Refused | None:
-        """Why it can't be believed that people have approved exactly this, or should have been asked; None when it can."""
-        try:
-            self._verifier.check_approvals(proposal)
-            if proposal.state is ProposalState.APPROVED:
-                self._verifier.check_content(proposal.content)
-            elif len(proposal.steps) != len(proposal.content.changes):
-                raise Refused("How far it has come can't be told.")
-        except Refused as error:
-            return error
-        return None
+    def _believe(self, proposal: Proposal) -> Sequence[Approval]:
+        """The approvals that count. Raises `Refused` where it can't be believed that people have approved exactly this, or
+        should have been asked."""
+        approvals = self._verifier.check_approvals(proposal)
+        if proposal.state is ProposalState.APPROVED:
+            self._verifier.check_content(proposal.content)
+        elif len(proposal.steps) != len(proposal.content.changes):
+            raise Refused("How far it has come can't be told.")
+        return approvals
 
     async def _leave(self, proposal: Proposal, why: str, lease: Lease) -> Proposal:
         """Nothing at all is done about it, not even an undo."""

@@ -18,6 +18,8 @@ def list_retellings(books: Books) -> Retellings:
     """Every change that a commit can make, by what the applier's own settings say of the apps' values."""
 
     def retell_application(claim: Claim) -> Iterator[Plan]:
+        if claim.change.kind is ChangeKind.SCALE:
+            raise Refused("an Application has no replicas")
         live = as_application(claim.node, claim.live)
         yield from LIVE[claim.change.kind, ARGO_API](Claim(claim.node, claim.change, live))
 

@@ -90,6 +90,8 @@ class GitWriter:
                 return file.as_object()
             if file is None or file.blob != resource_version:
                 raise Stale(f"{target} has moved since it was read.")
+            if not attribution.undone and _find_commit(file.clone, file.place.name, mark):
+                raise Stale(f"{target} had this change before, and it was taken back.")
             with suppress(Moved):
                 await self._deliver(file, patch, attribution)
         raise Stale(f"The branch {target.namespace} keeps moving, so nothing could be committed.")

@@ -287,6 +287,15 @@ async def test_what_she_signed_herself_is_applied(heist: Heist) -> None:
     assert heist.world.replicas()["api"] == 3
 
 
+async def test_a_commit_names_the_approvers_as_the_file_has_them(heist: Heist) -> None:
+    """What `serve` calls the owner of a passkey is not what stands in a system's history."""
+    proposal = await heist.world.propose(heist.world.scale("api"))
+    vote = heist.vote(proposal)
+    posing = vote.approver.model_copy(update={"name": "Carla, head of payments"})
+    assert await end(heist, proposal, heist.vote(proposal, approver=posing)) == ("applied", "")
+    assert [one.approvers for one in heist.world.cluster.attributed] == [("Ana",)]
+
+
 async def test_the_glass_that_a_responder_breaks_with_a_passkey_counts(heist: Heist) -> None:
     world = heist.world
     proposal, until = await world.propose(world.scale("api")), world.clock() + 900
