@@ -37,6 +37,7 @@ from .counts import Counts
 from .following import Follower
 from .leases import Lease
 from .proposal_entries import Actor, enter_draft, enter_move, enter_step
+from .proposal_states import Rule, conflict_of, move_to
 from .proposal_store import EXPIRING, ProposalEvent, ProposalStore
 from .settings import ProposalSettings
 from .state import State
@@ -45,33 +46,6 @@ from .votes import check_glass, find_lack
 
 if TYPE_CHECKING:
     from .gate import Recorder
-
-TRANSITIONS: Mapping[ProposalState, frozenset[ProposalState]] = {
-    ProposalState.DRAFTED: frozenset(
-        {ProposalState.PROPOSED, ProposalState.REFUSED, ProposalState.WITHDRAWN, ProposalState.EXPIRED}
-    ),
-    ProposalState.PROPOSED: frozenset(
-        {
-            ProposalState.APPROVED,
-            ProposalState.REJECTED,
-            ProposalState.WITHDRAWN,
-            ProposalState.EXPIRED,
-            ProposalState.STALE,
-        }
-    ),
-    ProposalState.APPROVED: frozenset(
-        {
-            ProposalState.APPLYING,
-            ProposalState.REJECTED,
-            ProposalState.WITHDRAWN,
-            ProposalState.EXPIRED,
-            ProposalState.STALE,
-        }
-    ),
-    ProposalState.APPLYING: frozenset({ProposalState.APPLIED, ProposalState.FAILED}),
-    ProposalState.FAILED: frozenset({ProposalState.ROLLED_BACK}),
-}
-"""Where each state may go; one that is not here goes nowhere."""
 
 VERDICT_ACTIONS: Mapping[Verdict, Action] = {
     Verdict.APPROVE: Action.PROPOSAL_APPROVE,
@@ -97,9 +71,6 @@ _WAKES = frozenset({ProposalState.DRAFTED, ProposalState.APPROVED})
 _ATTEMPTS = 5
 
 log = logging.getLogger(__name__)
-
-Rule = Callable[[Proposal], Proposal]
-"""What a proposal becomes; raises when it must not."""
 
 
 class ProposalBook:
@@ -241,7 +212,7 @@ class ProposalBook:
             if proposal.review is not None:
                 raise Conflict("It has been reviewed already.")
             if not (proposal.state.final or proposal.state is ProposalState.FAILED):
-                raise _conflict(proposal, "be reviewed yet")
+                raise conflict_of(proposal, "be reviewed yet")
             return proposal.model_copy(update={"review": review})
 
         return await self._move(proposal_id, rule, review.reviewer)
@@ -253,7 +224,7 @@ class ProposalBook:
 
         def rule(proposal: Proposal) -> Proposal:
             if not (proposal.state is ProposalState.FAILED and proposal.stuck):
-                raise _conflict(proposal, "be released")
+                raise conflict_of(proposal, "be released")
             return proposal.model_copy(update={"release": release})
 
         return await self._move(proposal_id, rule, release.by)
@@ -291,7 +262,7 @@ class ProposalBook:
         before = await self.store.read(proposal_id)
         proposal = before.proposal
         if proposal.state not in (ProposalState.APPLYING, ProposalState.FAILED):
-            raise _conflict(proposal, "apply")
+            raise conflict_of(proposal, "apply")
         if (entry := enter_step(proposal, index, step, APPLIER)) is not None:
             await self._audit.write(entry)
         step = step.model_copy(update={"at": step.at or self._clock(), "message": self._clean(step.message)})
@@ -309,7 +280,7 @@ class ProposalBook:
 
         def rule(proposal: Proposal) -> Proposal:
             if proposal.state is not ProposalState.FAILED:
-                raise _conflict(proposal, "be remarked on")
+                raise conflict_of(proposal, "be remarked on")
             return proposal.model_copy(update={"state_note": self._clean(note)})
 
         return await self._move(proposal_id, rule, APPLIER, lease)
@@ -354,13 +325,7 @@ class ProposalBook:
         return rehearsal.model_copy(update={"changes": tuple(changes)})
 
     def _to(self, state: ProposalState, note: str = "") -> Rule:
-        def rule(proposal: Proposal) -> Proposal:
-            if state not in TRANSITIONS.get(proposal.state, frozenset()):
-                raise _conflict(proposal, f"become {state}")
-            update = {"state": state, "state_at": round(self._clock(), 3), "state_note": self._clean(note)}
-            return proposal.model_copy(update=update)
-
-        return rule
+        return lambda proposal: move_to(proposal, state, self._clock(), self._clean(note))
 
     def _vote(self, approval: Approval, alone: bool) -> Rule:
         def rule(proposal: Proposal) -> Proposal:
@@ -444,7 +409,3 @@ def _new_id(now: float) -> str:
     """Sorts by the second it was made in; the other 48 bits can't be guessed."""
     raw = struct.pack(">I", int(now)) + secrets.token_bytes(6)
     return f"p-{base64.b32hexencode(raw).decode().lower()}"
-
-
-def _conflict(proposal: Proposal, what: str) -> Conflict:
-    return Conflict(f"It is {str(proposal.state).replace('_', ' ')}, so it can't {what.replace('_', ' ')}.")

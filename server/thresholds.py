@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from ..policies.engine import Engine
 from ..policies.model import Action, Resource
 from ..tools.app import AppId
-from ..tools.proposal import Content, Proposal, ProposalState, Verdict, proposal_resources
+from ..tools.proposal import Content, Proposal, ProposalState, Verdict, proposal_resources, touched
 from .proposals import APPLIER, approvals_needed
 from .settings import ProposalSettings
 
@@ -47,11 +47,10 @@ class Thresholds:
     def _ask(self, content: Content, approvals: int, signed: int) -> Sequence[tuple[bool, frozenset[str]]]:
         """For each app that it touches the decision by that many approvals, with the policies that determine it."""
         engine = self._engine()
-        touched = dict.fromkeys(AppId(*change.target.app.split("/", 2)) for change in content.changes)
         asked = Proposal(content=content, digest="", state=ProposalState.APPROVED, state_at=content.created_at)
         context = (("applied_today", 0), ("approvals", approvals), ("signed_approvals", signed))
         answers = [
             engine.decide(APPLIER, Action.PROPOSAL_APPLY, each, context, at=content.created_at)
-            for each in proposal_resources(asked, list(map(self._resource, touched)))
+            for each in proposal_resources(asked, [self._resource(app) for app in touched(asked)])
         ]
         return [(answer.allowed, frozenset(answer.policies)) for answer in answers]

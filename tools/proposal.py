@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from ..policies.model import Binding, Caller, Resource, ResourceType
+from .app import AppId
 from .change import Change, Rehearsal, digest_json
 from .closed import Closed
 from .evidence import Evidence
@@ -348,6 +349,11 @@ class Proposals(Protocol):
     async def has_applied(self, requester: str) -> bool:
         """Whether any proposal of the person with this key was ever applied."""
         ...
+
+
+def touched(proposal: Proposal) -> list[AppId]:
+    """The apps whose objects the proposal changes, each once, in the order of the changes."""
+    return list(dict.fromkeys(AppId(*change.target.app.split("/", 2)) for change in proposal.content.changes))
 
 
 def proposal_resources(proposal: Proposal, apps: Sequence[Resource]) -> tuple[Resource, ...]:

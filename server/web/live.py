@@ -14,10 +14,11 @@ from starlette.types import Receive, Scope, Send
 from ...policies.errors import ArborgateError, Busy, Unavailable
 from ..following import Follower
 from ..scope import leave_place
+from .checks import COMMENT_LIMIT
 from .entrance import Entrance
 from .guard import HEADERS
 from .progress import ProgressView, view_progress
-from .review import COMMENT_LIMIT, Review
+from .review import Review
 from .rulings import Seen
 from .sessions import Session
 

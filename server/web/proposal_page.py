@@ -9,7 +9,7 @@ from ...policies.errors import ArborgateError
 from ...policies.model import Caller
 from ...tools.change import Change, Rehearsed
 from ...tools.promotion.ladder import PromotionSettings
-from ...tools.proposal import Proposal, Step, Verdict, count_votes
+from ...tools.proposal import Proposal, Step, Verdict, count_votes, touched
 from ...tools.reach import Reach, find_reach
 from ...tools.record import Record
 from ...tools.risk import weigh
@@ -18,7 +18,7 @@ from ...tools.undo import diff_undo
 from .below import Below, find_below
 from .diffs import DiffView, view_diff
 from .glance import RiskView, view_risks
-from .review import Review, touched
+from .review import Review
 from .rulings import Seen
 
 SHORT_DIGEST = 12

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ...policies.engine import Engine
-from ...policies.errors import ArborgateError, Conflict, Denied, Invalid, LoginNeeded, NotThere, Reason, Refused
+from ...policies.errors import ArborgateError, Denied, Invalid, LoginNeeded, NotThere, Reason, Refused
 from ...policies.model import INSTALLATION, Action, Caller, Channel, Decision, Question, Resource, ResourceType
 from ...tools.cuts import shorten
 from ...tools.proposal import (
@@ -22,6 +22,7 @@ from ...tools.proposal import (
     Requester,
     Verdict,
     proposal_resources,
+    touched,
 )
 from ...tools.reach import Keep
 from ...tools.record import Entry, Event, Judged, Record, RecordQuery, Records, name_caller, name_decision
@@ -36,10 +37,8 @@ from ..steering import Command, Steered, Steering
 from ..step_up import find_login
 from ..votes import check_glass
 from .budgets import find_budgets
+from .checks import check_app, check_comment, check_digest
 from .rulings import SIGN_THERE, SIGNED, UNSIGNED, Ruling, Seen, explain, find_obstacle, rule
-
-COMMENT_LIMIT = 2_000
-"""The most characters of an approver's comment."""
 
 _RECORDS_SHOWN = 100
 
@@ -131,7 +130,7 @@ class Review:
         Raises `NotThere`, `Denied` (`LoginNeeded` where another login would do), `Refused` (not in a state to be decided,
         or asked for by the caller), `Conflict` (the digest shown is not the digest now, or somebody was first), `Invalid`
         (comment, app), `Unavailable` or `Unrecorded`."""
-        _check_comment(comment)
+        check_comment(comment)
         proposal = await self._find(caller, proposal_id)
         counts = await self.book.counts(proposal)
         action, uid = VERDICT_ACTIONS[verdict], _uid(proposal)
@@ -150,21 +149,16 @@ class Review:
             until=(until if assertion else float(int(now + self.glass_lasts))) if breaking else 0.0,
             assertion=assertion,
         )
-        try:
+        async with self._intending(caller, action, uid, judged):
             self._check(caller, proposal, action, self._decide_signed(caller, action, proposal, counts), counts)
             if assertion is None and self._has_to_sign(caller, action, proposal, counts):
                 raise Refused(UNSIGNED, hint=SIGN_THERE)
-            _check_digest(proposal, digest)
+            check_digest(proposal, digest)
             if breaking:
                 check_glass(approval, self.glass_lasts)
-                _check_app(proposal, app)
+                check_app(proposal, app)
             if self.enrolment:
                 await self.enrolment.accept(approval, proposal.content)
-        except ArborgateError as error:
-            event = Event.CALL_FAILED if judged.decision.allowed else Event.CALL_DENIED
-            await self._record(event, caller, action, uid, judged, error=error)
-            raise
-        await self._record(Event.CALL_INTENDED, caller, action, uid, judged)
         return await self._do(caller, action, uid, judged, self.book.decide(self.sign(approval)))
 
     async def review_glass(self, caller: Caller, proposal_id: str, finding: Finding, *, comment: str) -> Proposal:
@@ -172,20 +166,15 @@ class Review:
 
         Raises `NotThere`, `Denied` (`LoginNeeded`), `Refused` (nothing to review, not over, or the caller had a part in
         it), `Conflict` (somebody was first), `Invalid` (comment), `Unavailable` or `Unrecorded`."""
-        _check_comment(comment)
+        check_comment(comment)
         proposal = await self._find(caller, proposal_id)
         counts = await self.book.counts(proposal)
         action, uid = Action.PROPOSAL_REVIEW, _uid(proposal)
         judged = self._judge(caller, action, proposal, counts)
-        try:
+        async with self._intending(caller, action, uid, judged):
             self._check(caller, proposal, action, judged.decision, counts)
             if not comment.strip():
                 raise Invalid("Say what you found.", field="comment")
-        except ArborgateError as error:
-            event = Event.CALL_FAILED if judged.decision.allowed else Event.CALL_DENIED
-            await self._record(event, caller, action, uid, judged, error=error)
-            raise
-        await self._record(Event.CALL_INTENDED, caller, action, uid, judged)
         review = GlassReview(
             finding=finding, reviewer=Requester.of(caller), comment=comment.strip(), at=round(self.clock(), 3)
         )
@@ -196,18 +185,13 @@ class Review:
 
         Raises `NotThere`, `Denied` (`LoginNeeded`), `Refused` (nothing to steer), `Conflict` (it is so already, or would
         take an abort back), `Invalid` (comment), `Unavailable` or `Unrecorded`."""
-        _check_comment(comment)
+        check_comment(comment)
         proposal = await self._find(caller, proposal_id)
         counts = await self.book.counts(proposal)
         action, uid = Action.PROPOSAL_STEER, _uid(proposal)
         judged = self._judge(caller, action, proposal, counts)
-        try:
+        async with self._intending(caller, action, uid, judged):
             self._check(caller, proposal, action, judged.decision, counts)
-        except ArborgateError as error:
-            event = Event.CALL_FAILED if judged.decision.allowed else Event.CALL_DENIED
-            await self._record(event, caller, action, uid, judged, error=error)
-            raise
-        await self._record(Event.CALL_INTENDED, caller, action, uid, judged)
         return await self._do(caller, action, uid, judged, self.steering.steer(proposal.id, command, caller, comment))
 
     async def unreviewed(self, caller: Caller) -> list[Seen]:
@@ -298,6 +282,17 @@ class Review:
     async def _find_unreviewed(self, caller: Caller) -> list[Proposal]:
         broken = await self.book.unreviewed()
         return [one for one in broken if self._decide(caller, Action.PROPOSAL_READ, one).allowed]
+
+    @asynccontextmanager
+    async def _intending(self, caller: Caller, action: Action, uid: str, judged: Judged) -> AsyncIterator[None]:
+        """What is checked inside is on record after it: that it was refused, and why, or that it is about to be done."""
+        try:
+            yield
+        except ArborgateError as error:
+            event = Event.CALL_FAILED if judged.decision.allowed else Event.CALL_DENIED
+            await self._record(event, caller, action, uid, judged, error=error)
+            raise
+        await self._record(Event.CALL_INTENDED, caller, action, uid, judged)
 
     async def _do(
         self, caller: Caller, action: Action, uid: str, judged: Judged, doing: Awaitable[Proposal]
@@ -405,31 +400,6 @@ class Review:
                 proposal="" if action.hides else resource.partition("::")[2],
             )
         )
-
-
-def touched(proposal: Proposal) -> list[AppId]:
-    """The apps whose objects the proposal changes, each once, in the order of the changes."""
-    return list(dict.fromkeys(AppId(*change.target.app.split("/", 2)) for change in proposal.content.changes))
-
-
-def _check_comment(comment: str) -> None:
-    if len(comment) > COMMENT_LIMIT:
-        raise Invalid(f"A comment has at most {COMMENT_LIMIT} characters.", field="comment")
-
-
-def _check_digest(proposal: Proposal, digest: str) -> None:
-    if not secrets.compare_digest(digest.encode(), proposal.digest.encode()):
-        raise Conflict(
-            "What you saw is not what this proposal says now, so nothing was decided.",
-            field="digest",
-            hint="Read it again, then decide.",
-        )
-
-
-def _check_app(proposal: Proposal, typed: str) -> None:
-    name = touched(proposal)[0].name
-    if typed.strip() != name:
-        raise Invalid(f"To break the glass, type the name of the app: {name}.", field="app")
 
 
 def _uid(proposal: Proposal) -> str:

@@ -17,10 +17,11 @@ from ...policies.errors import ArborgateError, Invalid
 from ...policies.model import Caller
 from ...tools.cuts import shorten
 from ...tools.promotion.ladder import PromotionSettings
-from ...tools.proposal import GLASS_REASON_LEAST, Finding, ProposalQuery, ProposalState, Verdict
+from ...tools.proposal import GLASS_REASON_LEAST, Finding, ProposalQuery, ProposalState, Verdict, touched
 from ...tools.risk import HIGH_FROM
 from ..enrolment import read_assertion
 from .account import Account
+from .checks import COMMENT_LIMIT
 from .entrance import Entrance, FormHandler, redirect
 from .guard import HEADERS
 from .login import Wanted
@@ -29,7 +30,7 @@ from .passkey_pages import prepare_signing, read_moment
 from .progress import view_progress
 from .proposal_page import view_proposal
 from .render import STATIC
-from .review import COMMENT_LIMIT, Review, touched
+from .review import Review
 from .rulings import Seen
 from .sessions import Draft, Session
 from .tree_page import TreeFilter, environments_of, view_tree

@@ -22,10 +22,11 @@ from ..errors import as_json, explain_validation
 from ..identity.settings import PagesSettings
 from ..scope import NONCE, leave_place
 from ..steering import Command
+from .checks import COMMENT_LIMIT
 from .entrance import STATUS
 from .masks import Masking, Masks
 from .progress import view_progress
-from .review import COMMENT_LIMIT, Review
+from .review import Review
 from .rulings import Budget, Ruling, Seen
 from .signing import tell_terminal
 from .words import reveal_clean

@@ -13,8 +13,8 @@ from typing import Any, cast
 from arborgate.server.chain import read_records
 from arborgate.server.log_files import group_files
 from arborgate.server.proof import Proof, prove
+from arborgate.server.proposal_states import TRANSITIONS
 from arborgate.server.proposal_store import ProposalStore
-from arborgate.server.proposals import TRANSITIONS
 from arborgate.server.state import State
 from arborgate.server.worker import GROUP
 from arborgate.tools.proposal import Proposal, ProposalQuery, ProposalState, StepState

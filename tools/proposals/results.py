@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..argocd.find import keep_visible
 from ..change import Change, ChangeKind
-from ..proposal import Approval, Proposal, ProposalState, StepState, Verdict, count_votes
+from ..proposal import Approval, Proposal, ProposalState, StepState, Verdict, count_votes, touched
 from ..reach import find_reach
 from ..risk import Risk
 from ..times import write_time
@@ -120,11 +120,6 @@ class Withdrawal(Result):
     next: str
 
 
-def list_app_ids(proposal: Proposal) -> list[str]:
-    """The apps that the changes touch, each once, in the order of the changes."""
-    return list(dict.fromkeys(change.target.app for change in proposal.content.changes))
-
-
 def show_row(proposal: Proposal) -> ProposalRow:
     content = proposal.content
     return ProposalRow(
@@ -134,7 +129,7 @@ def show_row(proposal: Proposal) -> ProposalRow:
         risk=content.risk,
         requester=content.requester.name,
         agent=content.requester.agent,
-        apps=list_app_ids(proposal),
+        apps=[str(app) for app in touched(proposal)],
         environments=list(content.environments),
         created_at=write_time(content.created_at),
         approvals=f"{_count_approvals(proposal)}/{content.approvals_needed}",

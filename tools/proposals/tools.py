@@ -12,11 +12,10 @@ from ...policies.model import INSTALLATION, Action, Resource
 from ..argocd.find import find_app
 from ..budget import ANSWER, Page
 from ..paging import SHORT_PAGE, Paged, Sized, open_cursor, seal_cursor
-from ..proposal import Proposal, ProposalQuery, ProposalState, proposal_resources
+from ..proposal import Proposal, ProposalQuery, ProposalState, proposal_resources, touched
 from ..tool import AnyTool, Context, Effect, Params, Tool
-from ..tree import AppId
 from .rendering import render_proposal, render_rows, render_withdrawal
-from .results import ProposalDetail, ProposalRows, Withdrawal, list_app_ids, say_next, show_proposal, show_row
+from .results import ProposalDetail, ProposalRows, Withdrawal, say_next, show_proposal, show_row
 from .waiting import LONGEST, ProposalWaitParams, Standing, render_standing, wait
 
 _ROUNDS = 10
@@ -57,8 +56,7 @@ async def _installation(_: Context, __: ProposalListParams) -> Sequence[Resource
 
 
 def _resources(ctx: Context, proposal: Proposal) -> Sequence[Resource]:
-    apps = [ctx.tree.resource(AppId(*app.split("/", 2))) for app in list_app_ids(proposal)]
-    return proposal_resources(proposal, apps)
+    return proposal_resources(proposal, [ctx.tree.resource(app) for app in touched(proposal)])
 
 
 async def _get(ctx: Context, params: ProposalGetParams) -> ProposalDetail:

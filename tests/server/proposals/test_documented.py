@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from arborgate.server.proposals import TRANSITIONS
+from arborgate.server.proposal_states import TRANSITIONS
 from arborgate.tools.kubernetes.changes import MARK
 
 PAGE = (Path(__file__).parents[3] / "docs" / "proposals.md").read_text(encoding="utf-8")

@@ -19,7 +19,7 @@ from arborgate.policies.errors import (
     Unrecorded,
 )
 from arborgate.server.leases import Leases, LostLease
-from arborgate.server.proposals import TRANSITIONS
+from arborgate.server.proposal_states import TRANSITIONS
 from arborgate.tools.change import Rehearsal, Rehearsed, Target
 from arborgate.tools.proposal import Proposal, ProposalQuery, ProposalState, Step, Verdict, digest_content
 from tests.parts.redis import RedisServer
