@@ -68,7 +68,7 @@ def plan_sync(node: Node, live: JsonObject, *, revision: str = "", source: int =
     revisions = list(sources.compared)
     if revision:
         at = sources.pick(source)
-        _require_revision(revision)
+        require_revision(revision)
         target = sources.revision(at)
         if is_automated(live) and revision not in (target, *sources.compared[at : at + 1]):
             raise Refused(
@@ -155,7 +155,7 @@ def plan_set_revision(node: Node, live: JsonObject, *, revision: str, source: in
     Raises `Refused` when somebody does, `Invalid` naming `revision` or `source`."""
     app = node.app
     require_own_spec(app, kept_by)
-    _require_revision(revision)
+    require_revision(revision)
     sources = Sources.of(live)
     at = sources.pick(source)
     was = sources.revision(at)
@@ -315,7 +315,8 @@ def require_own_spec(app: App, kept_by: str) -> None:
         )
 
 
-def _require_revision(revision: str) -> None:
+def require_revision(revision: str) -> None:
+    """Raises `Invalid` (field `revision`) for a text that can't name one."""
     if not _REVISION.fullmatch(revision) or ".." in revision:
         raise Invalid(
             "This is not a revision.", field="revision", hint="Give a commit, a branch, a tag or a chart version."

@@ -6,7 +6,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..argocd.changes import API, combine_images, make_sync, plan_rollback, plan_set_image, plan_set_revision
+from ..argocd.changes import (
+    API,
+    combine_images,
+    make_sync,
+    plan_rollback,
+    plan_set_image,
+    plan_set_revision,
+    require_revision,
+)
 from ..argocd.images import split_image
 from ..change import Change, ChangeKind, JsonObject, merge
 from ..kubernetes.fields import read_object, read_objects, read_text, read_texts
@@ -33,7 +41,10 @@ def _retell_restart(claim: Claim) -> Iterator[Plan]:
 def _retell_sync(claim: Claim) -> Iterator[Plan]:
     sync = _read_sync(claim.change)
     revision = read_text(sync, "revision")
-    yield Plan(make_sync(claim.node.app, claim.live, read_texts(sync, "revisions") or ([revision] if revision else [])))
+    revisions = read_texts(sync, "revisions") or ([revision] if revision else [])
+    for each in filter(None, revisions):
+        require_revision(each)  # any other text would be told as HEAD
+    yield Plan(make_sync(claim.node.app, claim.live, revisions))
 
 
 def _retell_rollback(claim: Claim) -> Iterator[Plan]:

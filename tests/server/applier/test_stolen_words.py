@@ -11,6 +11,7 @@ from arborgate.policies.engine import Engine
 from arborgate.policies.loader import read_policies
 from arborgate.server.enrolment import Enrolment
 from arborgate.server.settings import PasskeyUse
+from arborgate.tools.argocd.changes import make_sync
 from arborgate.tools.change import ChangeKind, Check, Rehearsal, Rehearsed
 from arborgate.tools.plan import make_precondition
 from arborgate.tools.proposal import Content, Proposal, Step, StepState, digest_content
@@ -49,6 +50,14 @@ def tell_a_sync_to_another_revision(world: World, content: Content) -> dict[str,
     sync = world.sync("api")
     summary = sync.summary.replace("aaaaaaaaaa", "bbbbbbbbbb")
     return {"changes": (sync.model_copy(update={"summary": summary}),), "title": summary}
+
+
+def sync_to_what_can_not_be_said(world: World, content: Content) -> dict[str, Any]:
+    """It is told as HEAD, and Argo CD reads it otherwise."""
+    sync, live = world.sync("api"), world.cluster.get("Application", "api")
+    plan = make_sync(world.node("api").app, live, ["refs/heads/mine:yours"])
+    assert plan.summary == "Sync api to HEAD"
+    return {"changes": (plan.model_copy(update={"precondition": sync.precondition}),), "title": plan.summary}
 
 
 def undo_a_sync_by_an_older_deployment(world: World, content: Content) -> dict[str, Any]:
@@ -97,6 +106,7 @@ LIES: dict[str, Lie] = {
     "soften_a_factor": soften_a_factor,
     "stop_it_under_the_title_of_another_change": stop_it_under_the_title_of_another_change,
     "stop_it_with_a_kinder_diff": stop_it_with_a_kinder_diff,
+    "sync_to_what_can_not_be_said": sync_to_what_can_not_be_said,
     "tell_a_sync_to_another_revision": tell_a_sync_to_another_revision,
     "tell_another_environment": lambda *_: {"environments": ("staging",)},
     "tell_another_title": lambda *_: {"title": "Restart Deployment api of api"},
