@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -265,8 +265,9 @@ async def open_world(
     tree = make_tree()
     identity_settings = IdentitySettings(issuers=(IssuerSettings(issuer=issuer),))
     async with (
+        aclosing(state.redis),
         AuditLog.open(folder, "serve-1", Redactor().clean_text) as audit,
-        httpx2.AsyncClient(trust_env=False, timeout=5.0) as client,
+        httpx2.AsyncClient(trust_env=False, timeout=20.0) as client,
     ):
         records = RecordStream(state, longest=10_000)
         book = ProposalBook(state, audit, proposals or ProposalSettings(), clock)
@@ -297,10 +298,9 @@ async def open_world(
             logs=folder,
             clock=clock,
         )
-        async with records.following(audit):
+        async with records.following(audit), AsyncExitStack() as stack:
+            stack.push_async_callback(book.follower.close)
             yield World(url, pages, Starlette(routes=pages.routes()), clock, book, tree, state, audit, key)
-        await book.follower.close()
-        await state.redis.aclose()
 
 
 def make_tree() -> AppTree:
