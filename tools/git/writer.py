@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from dulwich.objects import Commit, ObjectID, ShaFile
+from dulwich.objects import Blob, Commit, ObjectID, ShaFile
 from dulwich.signature import SSHCliSignatureVendor
 
 from ...policies.errors import Refused, Stale, Unavailable
@@ -150,12 +150,24 @@ class GitWriter:
         request = await requests.find(url, branch, place.namespace)
         if request is None:
             made = await self._source.run(self._make, file, patch, attribution)
-            with suppress(Moved):  # the branch is there already
+            try:
                 await self._source.run(remote.push, branch, *made, None)
+            except Moved:  # the branch is there already
+                await self._require_same(file, branch, made[1])
             body = _describe(attribution, place.name, "").partition("\n\n")[2]
             title = _clean(attribution.title, _SUBJECT)
             request = await requests.open(url, branch, place.namespace, title, body)
         await requests.wait_merged(url, request)
+
+    async def _require_same(self, file: File, branch: str, objects: Sequence[ShaFile]) -> None:
+        """Raises `Refused` unless a branch is what an earlier try would have left: one commit on top of the file's branch
+        that makes the same of this file and nothing of any other. Whoever may push branches could have made another."""
+        there = await self._source.clone(file.place.cluster, branch)
+        (data,) = (one.data for one in objects if isinstance(one, Blob))
+        head = next(iter(there.commits()))
+        before = [one for one in file.clone.commits() if [one.id] == list(head.parents)]
+        if not before or replace(file.clone, head=before[0].id.decode()).replace(file.path, data)[0] != head.tree:
+            raise Refused(f"The branch {branch} is there already, and holds something else.", hint="Delete it.")
 
     def _make(self, file: File, patch: JsonObject, attribution: Attribution) -> tuple[bytes, list[ShaFile]]:
         reverted = self._find_reverted(file, attribution) if attribution.undone else None

@@ -257,6 +257,21 @@ async def test_what_an_earlier_try_left_is_taken_up(offices: Callable[[], Office
     assert [one["state"] for one in forge.requests] == ["merged"]
 
 
+@pytest.mark.parametrize("before", [{"apps/other.yaml": "kind: Evil\n"}, {"apps/api.yaml": API + "# more\n"}])
+async def test_no_pull_request_is_opened_of_a_branch_that_somebody_else_has_made(
+    offices: Callable[[], Office], forge: StandInForge, before: dict[str, str | None]
+) -> None:
+    office = offices()
+    plan, bare = await office.plan(), forge.server.folder / f"{NAME}.git"
+    forge.server.git("branch", "arborgate/p-1-0", "main", at=bare)
+    forge.server.commit(NAME, before, branch="arborgate/p-1-0")
+    good = {"apps/api.yaml": API.replace("api:1.4.2", "api:1.5.0")}
+    forge.server.commit(NAME, good, branch="arborgate/p-1-0")
+    with pytest.raises(Refused, match="holds something else"):
+        await office.apply(plan)
+    assert forge.requests == []
+
+
 async def test_a_forge_that_says_no_is_told_without_its_words(
     offices: Callable[[], Office], forge: StandInForge
 ) -> None:
