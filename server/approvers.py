@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
-from ..policies.errors import BadConfiguration, Refused
+from ..policies.errors import Refused
 from ..policies.model import Binding
 from ..tools.proposal import Approval, Content, Requester
 from ..tools.risk import Risk
 from .passkeys import Passkey, RelyingParty, check_assertion
 from .settings import SessionApprovals
 from .uses import Uses
-from .yaml_files import describe_mistake, load_plainly
+from .yaml_files import read_file
 
 
 class Approver(BaseModel):
@@ -54,18 +54,7 @@ class Approvers(BaseModel):
 
 def read_approvers(path: Path) -> Approvers:
     """The file of `applier.approvers_file`; raises `BadConfiguration`."""
-    try:
-        return Approvers.model_validate(load_plainly(path.read_text(encoding="utf-8")) or {})
-    except OSError as error:
-        raise BadConfiguration(f"{path}: can't be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise BadConfiguration(f"{path}: is not UTF-8 text") from error
-    except yaml.YAMLError as error:
-        raise BadConfiguration(f"{path}{describe_mistake(error)}") from None
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BadConfiguration(f"{path}: {where}{': ' if where else ''}{first['msg']}") from error
+    return read_file(path, Approvers)
 
 
 def write_approvers(approvers: Approvers) -> str:

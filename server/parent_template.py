@@ -13,12 +13,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Self
 
-import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from semver import Version
 
 from ..policies.calendar import Calendar, Hours
-from ..policies.errors import BadConfiguration
 from ..tools.app import Health
 from ..tools.argocd.images import Image, split_image
 from ..tools.change import Change, ChangeKind
@@ -29,7 +27,7 @@ from ..tools.rollouts.brought import Brought, is_proven, read_brought, read_repl
 from ..tools.rollouts.claims import find_excess
 from ..tools.tree import AppTree, Node
 from .section import Section
-from .yaml_files import describe_mistake, load_plainly
+from .yaml_files import read_file
 
 _BRINGING = frozenset(ChangeKind) - {ChangeKind.RESTART, ChangeKind.SCALE}
 _NAME = re.compile(r"[a-z0-9][a-z0-9._:/-]{0,254}")
@@ -106,20 +104,7 @@ class Template(Section):
 
 def read_template(path: Path) -> Template:
     """The file of `controller.template_file`; raises `BadConfiguration` that names the field."""
-    try:
-        return Template.model_validate(load_plainly(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise BadConfiguration(f"{path}: can't be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise BadConfiguration(f"{path}: is not UTF-8 text") from error
-    except yaml.YAMLError as error:
-        raise BadConfiguration(f"{path}{describe_mistake(error)}") from None
-    except ValidationError as error:
-        lines = [
-            f"{path}: {'.'.join(str(part) for part in each['loc'])}: {each['msg']}"
-            for each in error.errors(include_url=False)
-        ]
-        raise BadConfiguration("\n".join(lines)) from error
+    return read_file(path, Template)
 
 
 @dataclass(frozen=True, slots=True)

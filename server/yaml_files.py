@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import yaml
+from pydantic import BaseModel, ValidationError
+
+from ..policies.errors import BadConfiguration
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class TwiceThere(yaml.MarkedYAMLError):
@@ -27,6 +33,21 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
+def read_file(path: Path, model: type[M]) -> M:
+    """What a file of YAML says, as a model; raises `BadConfiguration` that names the file and each field that is wrong."""
+    try:
+        said = load_plainly(path.read_text(encoding="utf-8"))
+        return model.model_validate({} if said is None else said)
+    except OSError as error:
+        raise BadConfiguration(f"{path}: can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadConfiguration(f"{path}: is not UTF-8 text") from error
+    except yaml.YAMLError as error:
+        raise BadConfiguration(f"{path}{describe_mistake(error)}") from None
+    except ValidationError as error:
+        raise BadConfiguration("\n".join(_name_faults(path, error))) from error
+
+
 def load_plainly(text: str) -> Any:
     """What the one document says; `None` when it is empty. Raises `yaml.YAMLError` with the place of the mistake."""
     return yaml.load(text, Loader=_Loader)  # noqa: S506  # a safe loader
@@ -39,3 +60,8 @@ def describe_mistake(error: yaml.YAMLError) -> str:
     where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
     what = problem or "it has characters of no text"
     return f"{where}: {what}" if isinstance(error, TwiceThere) else f"{where}: is not YAML: {what}"
+
+
+def _name_faults(path: Path, error: ValidationError) -> list[str]:
+    faults = ((".".join(map(str, each["loc"])), each["msg"]) for each in error.errors(include_url=False))
+    return [f"{path}: {where}{': ' if where else ''}{what}" for where, what in faults]

@@ -90,10 +90,6 @@ class People:
         with reaching_state():
             await self._redis.hset(self._key, preferences.key, preferences.model_dump_json())
 
-    async def drop(self, key: str) -> None:
-        with reaching_state():
-            await self._redis.hdel(self._key, key)
-
     async def all(self) -> list[Preferences]:
         with reaching_state():
             texts = cast("list[str]", await self._redis.hvals(self._key))
