@@ -7,7 +7,7 @@ themselves (each patch leaves the mark of its change on the object it patches), 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
@@ -46,9 +46,10 @@ class Pace:
 
 
 class Applying:
-    """One proposal at work under one lease. `permit` raises when a change may not be started (any more), and else says by
-    which counts it was judged; `vouch` when one is not, on its live object, what was approved: by a dry run too where its
-    third argument says so. `approvers` are the names of those whose approvals count."""
+    """One proposal at work under one lease. `permit` raises when a change may not be started (any more) after those that
+    their objects show as made, and else says by which counts it was judged; `vouch` when one is not, on its live object,
+    what was approved: by a dry run too where its third argument says so. `approvers` are the names of those whose
+    approvals count."""
 
     def __init__(
         self,
@@ -57,7 +58,7 @@ class Applying:
         proposal: Proposal,
         lease: Lease,
         pace: Pace,
-        permit: Callable[[], Awaitable[Counts]],
+        permit: Callable[[Collection[int]], Awaitable[Counts]],
         vouch: Callable[[int, JsonObject, bool], Awaitable[None]],
         orders: Orders,
         gates: Gates,
@@ -111,7 +112,9 @@ class Applying:
                 with suppress(Outpaced):
                     self._proposal = await self._book.begin(self._proposal.id, self._lease, counts)
                     return True
-                counts = await self._permit()  # another took a place in the same budget: is there still one for this?
+                counts = await self._permit(
+                    self._shown
+                )  # another took a place in the same budget: is there still one for this?
         except Stale as error:
             await self._close(ProposalState.STALE, error.message)
         except Refused as error:
@@ -123,7 +126,7 @@ class Applying:
     async def _check_all(self) -> Counts:
         """Policy and the preconditions at the same time: from here on somebody waits for the first change."""
         free = (self._require_free(index) for index in range(len(self._changes)))
-        counts, *others = await asyncio.gather(self._permit(), *free, return_exceptions=True)
+        counts, *others = await asyncio.gather(self._permit(self._shown), *free, return_exceptions=True)
         for found in (counts, *others):
             if isinstance(found, BaseException):
                 raise found
@@ -289,7 +292,7 @@ class Applying:
                 await self._keep_applied(index, live, "found done")
                 return
             await self._require_told(index, live)
-            await self._permit()
+            await self._permit(self._shown)
             if (step := self._step(index)).state is StepState.PENDING or step.seen != operation_digest(live):
                 await self._keep(index, state=StepState.STARTED, seen=operation_digest(live))
             try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import NoReturn, cast
@@ -18,7 +18,7 @@ from redis.exceptions import ResponseError
 from ..policies.errors import ArborgateError, NotThere, Refused, Unavailable, Unrecorded
 from ..tools.change import JsonObject, Rehearsal, Rehearsed, Target, Writer
 from ..tools.cuts import shorten
-from ..tools.proposal import Approval, Content, Proposal, ProposalState, StepState
+from ..tools.proposal import Approval, Content, Proposal, ProposalState, Step, StepState
 from .applying import Applying, Pace
 from .counts import Counts
 from .gates import Gates
@@ -215,12 +215,15 @@ class Worker:
         step = steps[left[-1]].model_copy(update={"state": StepState.STUCK, "message": proposal.state_note})
         return await self._book.step(proposal.id, left[-1], step, lease)
 
-    async def _permit(self, proposal: Proposal) -> Counts:
+    async def _permit(self, proposal: Proposal, begun: Collection[int]) -> Counts:
         """Each change is started under the policies of that moment, and never after the approval's time."""
         counts, now = await self._book.counts(proposal), self._pace.clock()
-        # A parent app's approval holds for what is begun, however that is now.
-        if any(one.statement for one in proposal.approvals):
-            proposal = proposal.model_copy(update={"steps": (await self._book.get(proposal.id)).steps})
+        # A parent app's approval holds for what is begun, however that is now; what is begun the objects say.
+        steps = [
+            Step(state=StepState.APPLIED if at in begun else StepState.PENDING)
+            for at in range(len(proposal.content.changes))
+        ]
+        proposal = proposal.model_copy(update={"steps": tuple(steps)})
         if now >= proposal.content.expires_at:
             raise Refused("The approval had expired before this change was started.")
         self._verifier.check_content(proposal.content)

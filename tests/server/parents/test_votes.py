@@ -20,6 +20,7 @@ from arborgate.server.settings import parse_settings, read_settings
 from arborgate.tools.argocd.changes import plan_rollback
 from arborgate.tools.argocd.parse import AppParser
 from arborgate.tools.change import Rehearsal, Rehearsed
+from arborgate.tools.proposal import Step, StepState
 from arborgate.tools.risk import Risk
 from tests.policies.writing import TRUSTING, change, copy_shipped, load_alone
 from tests.server.applier.cluster import make_app
@@ -207,6 +208,21 @@ async def test_on_the_way_only_children_that_are_not_begun_have_to_be_well(
     estate.world.cluster.before_patch = lambda _: estate.world.tree.put(app)
 
     assert (await estate.apply(proposal)).state == ended
+
+
+@pytest.mark.parametrize("state", ["approved", "applying"])
+async def test_redis_does_not_say_what_was_begun_before_a_child_was_unwell(estate: Estate, state: str) -> None:
+    proposal = await estate.propose(estate.world.scale("api"))
+    await estate.say(estate.sign(proposal))
+    estate.edit("api", {"status": {"health": {"status": "Degraded"}}})
+    steps = orjson.dumps([Step(state=StepState.STARTED).model_dump(mode="json")]).decode()
+    await estate.world.forge(proposal.id, state=state, steps=steps)
+
+    ended = await estate.apply(proposal)
+
+    assert estate.world.cluster.patched == []
+    assert ended.state in ("rejected", "rolled_back")
+    assert "Policy does not let shop approve this as a parent app" in ended.state_note
 
 
 async def test_kinds_that_the_budget_does_not_name_are_outside_it(estate: Estate) -> None:
