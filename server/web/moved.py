@@ -17,8 +17,9 @@ MOST_READ = 24
 """How many objects are read for one look; of further ones nothing is said."""
 
 _AT_ONCE = 8
-_WAITING = frozenset({ProposalState.DRAFTED, ProposalState.PROPOSED, ProposalState.APPROVED})
-"""The states in which nothing of the proposal's own has moved a target yet."""
+_WAITING = frozenset({ProposalState.DRAFTED, ProposalState.PROPOSED})
+"""The states in which nothing of the proposal's own can have moved a target: once it is approved the applier looks for
+itself, and what moves is its own doing."""
 
 
 class Standing(StrEnum):

@@ -125,9 +125,10 @@ async def test_one_look_reads_no_more_than_so_many_objects(world: World) -> None
     assert (found.same, found.unknown, live.asked) == (MOST_READ, 6, MOST_READ)
 
 
-async def test_what_is_past_waiting_is_not_looked_at(moving: World) -> None:
+@pytest.mark.parametrize("state", [ProposalState.APPROVED, ProposalState.APPLYING, ProposalState.ROLLED_BACK])
+async def test_what_is_past_waiting_is_not_looked_at(moving: World, state: ProposalState) -> None:
     proposal = await moving.propose(plan())
-    past: Proposal = proposal.model_copy(update={"state": ProposalState.APPLYING})
+    past: Proposal = proposal.model_copy(update={"state": state})
     assert await Lookout(moving.tree, LiveObjects()).look(past, 1.0) is None
 
 
