@@ -69,6 +69,8 @@ async def _examine(
 
 def _read_examiner(name: str, file: Path | None) -> Examiner | None:
     if not name:
+        if file:
+            raise BadConfiguration("--redis-password-file: is whose? Give --redis-user with it")
         return None
     try:
         return Examiner(name, file.read_text(encoding="utf-8").strip() if file else "")

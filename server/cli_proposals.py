@@ -33,7 +33,9 @@ from .web.proposal_page import SHORT_DIGEST
 from .web.terminal import Followed, Listed, RulingBody, Shown
 from .web.words import Mark, read_diff, reveal, reveal_line, show_distance
 
-commands = typer.Typer(help="Proposals: list, read, approve, reject.", no_args_is_help=True)
+commands = typer.Typer(
+    help="Proposals: list, read, decide, watch, and stop what is being applied.", no_args_is_help=True
+)
 
 Url = Annotated[str, typer.Option("--url", envvar="ARBORGATE_URL", help="Where Arborgate is, without a path.")]
 Device = Annotated[bool, typer.Option("--device", help="Log in by a code on another device.")]
@@ -363,7 +365,8 @@ def _print_change(number: int, change: Change, rehearsed: Rehearsed | None) -> N
         typer.secho(f"   | {line.sign or ' '} {line.text}", fg=colours.get(line.mark))
     undo = "can be undone" if change.undo is not None else "can't be undone"
     typer.echo(f"   Undo: {undo}{': ' if change.undo_note else ''}{reveal(change.undo_note)}")
-    typer.echo(f"   Worked when: {reveal(change.check.app)} is {change.check.health} within {change.check.timeout} s")
+    well = f"is {change.check.health}" if change.check.health else "takes it"
+    typer.echo(f"   Worked when: {reveal(change.check.app)} {well} within {change.check.timeout} s")
     if change.check.bake:
         typer.echo(f"   And stays so for {change.check.bake} s")
     for probe in change.check.probes:

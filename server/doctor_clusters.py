@@ -49,6 +49,10 @@ Right = tuple[str, str, str]
 """A verb, an API group and a resource."""
 
 
+class _NoAnswer(Exception):
+    """The cluster answers, and does not say what its credentials may do."""
+
+
 async def examine_clusters(settings: Settings, process: Process) -> AsyncIterator[Finding]:
     """Each cluster with the credentials that the process uses."""
     serve = process is Process.SERVE
@@ -62,6 +66,10 @@ async def examine_clusters(settings: Settings, process: Process) -> AsyncIterato
         try:
             async for finding in _examine_cluster(what, client, each, serve):
                 yield finding
+        except _NoAnswer as error:
+            yield bad(
+                f"{what} credentials", f"can't be judged: {error}", "let them ask about themselves (system:basic-user)"
+            )
         except FAULTS as error:
             yield bad(what, f"does not answer: {type(error).__name__}", "see its kubeconfig, and that it runs")
         finally:
@@ -151,7 +159,7 @@ async def _review(client: ApiClient, kind: str, spec: Mapping[str, Any]) -> Mapp
     sent = await client.call_api(method, url, headers, body, _request_timeout=READ_TIMEOUT)
     async with cast("ClientResponse", sent.response) as answer:
         if answer.status != 201:
-            raise ValueError(f"HTTP {answer.status}")
+            raise _NoAnswer(f"a {kind} is answered with HTTP {answer.status}")
         return cast("Mapping[str, Any]", orjson.loads(await answer.read())["status"])
 
 

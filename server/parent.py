@@ -198,7 +198,10 @@ async def run_parent(settings: Settings, stop: asyncio.Event) -> None:
     """Runs the controller of the settings until `stop`; raises `BadConfiguration` when it can't be started."""
     own = settings.controller
     if own is None:
-        raise BadConfiguration("controller is not set: whom does it speak for, and what may it approve?")
+        raise BadConfiguration(
+            "controller is not set: whom does it speak for, and what may it approve?",
+            hint="deploy/parent.yaml has settings to begin with; docs/parent-protocol.md says the rest.",
+        )
     key = load_key(own.signing_key_file, "controller.signing_key_file")
     if not key.is_private:
         raise BadConfiguration(

@@ -133,7 +133,7 @@ def _find_obstacle_to_review(caller: Caller, proposal: Proposal) -> str:
 def _find_obstacle_to_steer(proposal: Proposal) -> str:
     if proposal.state in STEERED or proposal.stuck:
         return ""
-    return f"It is {_STANDING[proposal.state]}: there is nothing to pause or to abort."
+    return f"It is {_STANDING[proposal.state]}: there is nothing to pause, abort or release."
 
 
 def _say_login(login: LoginNeeded | None) -> str:

@@ -143,6 +143,11 @@ def test_what_its_own_user_may_not_ask_of_redis_is_a_warning(patient: Patient) -
     assert patient.told("redis user default", admin=False)[0] == "warn"
 
 
+def test_a_password_of_nobody_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    asked = CliRunner().invoke(commands, ["--config", str(tmp_path / "none.yaml"), "--redis-password-file", "admin"])
+    assert "Give --redis-user" in str(asked.exception)
+
+
 def test_a_redis_that_is_away_or_knows_nobody_is_bad(patient: Patient) -> None:
     patient.settings["state"] = {"url": "redis://127.0.0.1:1/0", "timeout": 0.2}
     assert patient.told("state.url")[0] == "bad"
