@@ -76,9 +76,10 @@ class ProgressView:
             case ProposalState.APPROVED:
                 said = "Approved. The applier takes it up next."
             case ProposalState.APPLYING:
-                said = f"Applying: {done} of {len(steps)} changes are in place and healthy."
+                said = f"Applying: {done} of {len(steps)} {'change' if len(steps) == 1 else 'changes'} in place and healthy."
             case ProposalState.APPLIED:
-                return f"Applied. All {len(steps)} changes are in place and healthy."
+                whole = "Its change is" if len(steps) == 1 else f"All {len(steps)} changes are"
+                return f"Applied. {whole} in place and healthy."
             case ProposalState.FAILED if self.proposal.stuck:
                 return "It stopped half way, and needs a person."
             case ProposalState.FAILED:

@@ -115,12 +115,12 @@ async def test_progress_moves_while_the_page_is_open(site: World, page: Page) ->
         proposal.id, [change.target for change in proposal.content.changes]
     )
     await site.book.begin(proposal.id, lease, await site.book.counts(proposal))
-    await expect(page.get_by_text("Applying: 0 of 1 changes")).to_be_visible()
+    await expect(page.get_by_text("Applying: 0 of 1 change")).to_be_visible()
     await site.book.step(proposal.id, 0, Step(state=StepState.STARTED), lease)
     await expect(page.locator(".steps").get_by_text("started")).to_be_visible()
     await site.book.step(proposal.id, 0, Step(state=StepState.HEALTHY), lease)
     await site.book.finish(proposal.id, ProposalState.APPLIED, "", lease)
-    await expect(page.get_by_text("Applied. All 1 changes are in place and healthy.")).to_be_visible()
+    await expect(page.get_by_text("Applied. Its change is in place and healthy.")).to_be_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

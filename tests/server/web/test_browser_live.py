@@ -52,7 +52,7 @@ async def standing(world: World, proposal: Proposal) -> Order | None:
 async def open_applying(page: Page, world: World) -> tuple[Proposal, Lease]:
     proposal, lease = await begin(world)
     await enter(page, world, "april", "approver", f"/proposals/{proposal.id}")
-    await expect(page.get_by_text("Applying: 0 of 1 changes")).to_be_visible()
+    await expect(page.get_by_text("Applying: 0 of 1 change")).to_be_visible()
     return proposal, lease
 
 
@@ -98,7 +98,7 @@ async def test_steps_and_orders_show_without_a_reload_and_leave_what_is_typed(si
     await expect(page.get_by_text("Paused by a person.")).to_have_count(0)
     await site.book.step(proposal.id, 0, Step(state=StepState.HEALTHY), lease)
     await site.book.finish(proposal.id, ProposalState.APPLIED, "", lease)
-    await expect(page.get_by_text("Applied. All 1 changes are in place and healthy.")).to_be_visible()
+    await expect(page.get_by_text("Applied. Its change is in place and healthy.")).to_be_visible()
     await expect(page.locator('[data-live="state"]')).to_have_text("applied")
     await expect(page.get_by_text("Pause or abort")).to_have_count(0)
     assert await page.evaluate("window.stayed")

@@ -98,7 +98,7 @@ async def test_each_step_is_told_at_once(site: World) -> None:
     took = []
     async with follow(site, proposal.id, await site.start_session("april", "approver")) as stream:
         event, html, _ = await stream.next()
-        assert (stream.status, event, "Applying: 0 of 1 changes" in html) == (200, "progress", True)
+        assert (stream.status, event, "Applying: 0 of 1 change" in html) == (200, "progress", True)
         for state in STEPS:
             began = time.monotonic()
             await site.book.step(proposal.id, 0, Step(state=state), lease)
@@ -107,7 +107,7 @@ async def test_each_step_is_told_at_once(site: World) -> None:
             assert (event, str(state) in html) == ("progress", True)
         await site.book.finish(proposal.id, ProposalState.APPLIED, "", lease)
         event, html, _ = await stream.next()
-        assert (event, "Applied. All 1 changes" in html) == ("progress", True)
+        assert (event, "Applied. Its change is" in html) == ("progress", True)
         assert [(await stream.next())[0], (await stream.next())[0]] == ["over", ""]
     assert min(took) < 0.1, took
 

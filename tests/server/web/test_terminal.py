@@ -331,8 +331,8 @@ async def test_a_proposal_is_followed_in_the_terminal_to_its_end(office: World, 
         await office.book.finish(proposal.id, ProposalState.APPLIED, "", lease)
         (plain, _), (lines, _) = [await one.communicate() for one in watching]
     assert [one.returncode for one in watching] == [0, 0]
-    assert "Applying: 0 of 1 changes are in place and healthy." in plain.decode()
-    assert "Applied. All 1 changes are in place and healthy." in plain.decode().splitlines()[-2]
+    assert "Applying: 0 of 1 change in place and healthy." in plain.decode()
+    assert "Applied. Its change is in place and healthy." in plain.decode().splitlines()[-2]
     told = [json.loads(line) for line in lines.decode().splitlines()]
     assert (told[0]["state"], told[-1]["state"], told[-1]["steps"][0]["state"]) == ("applying", "applied", "healthy")
 
