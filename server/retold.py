@@ -9,6 +9,7 @@ from ..policies.errors import Refused
 from ..tools.change import Change, Rehearsed, Target
 from ..tools.plan import write_title
 from ..tools.promotion import retelling as promotions
+from ..tools.promotion.claims import check_company
 from ..tools.promotion.retelling import write_promotion_title
 from ..tools.proposal import Content
 from ..tools.retelling import Retellings
@@ -43,6 +44,7 @@ def check_words(content: Content, environments: Collection[str], needed: int, cl
     """The title is that of the changes, and the environments and how many have to approve are what they are here.
 
     `clean` is what took secrets out of the title. Raises `Refused`."""
+    check_company(content.changes)
     if content.title != clean(write_promotion_title(content.changes) or write_title(content.changes)):
         raise Refused("It is not called what its changes are.")
     if content.environments != tuple(sorted(environments)):

@@ -43,6 +43,23 @@ def check_promotion(change: Change, proposal: str, tree: AppTree, ladder: Promot
     return origin
 
 
+def check_company(changes: Sequence[Change]) -> None:
+    """Besides promoting, a proposal that is called a promotion only syncs the same apps, to what they are promoted to.
+
+    Raises `Refused`."""
+    promoted = {one.target: one for one in changes if one.promotion}
+    for one in changes if promoted else ():
+        if one.promotion is not None:
+            continue
+        brought = promoted.get(one.target)
+        if brought is None or brought.promotion is None or one.kind is not ChangeKind.SYNC:
+            raise Refused(f"It is called a promotion, and also does something else to {one.target}.")
+        revision = read_text(read_object(read_object(one.patch, "operation"), "sync"), "revision")
+        written = read_text(read_object(read_object(brought.patch, "spec"), "source"), "targetRevision")
+        if revision not in ("", written, brought.promotion.revision):
+            raise Refused(f"{one.target} would be synced to something else than what is promoted.")
+
+
 def check_brought(
     change: Change, promotion: Promotion, origin: JsonObject, target: JsonObject, ladder: PromotionSettings
 ) -> None:

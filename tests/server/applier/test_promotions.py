@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from arborgate.tools.argocd.changes import make_sync
 from arborgate.tools.argocd.parse import AppParser
 from arborgate.tools.change import Change, merge
 from arborgate.tools.diff import list_fields
@@ -56,7 +57,12 @@ async def world(redis_world: Callable[..., World]) -> World:
     return world
 
 
-async def propose(world: World, lie: Callable[[Change], Change] = lambda change: change) -> Proposal:
+Beside = Callable[[list[Change]], list[Change]]
+
+
+async def propose(
+    world: World, lie: Callable[[Change], Change] = lambda change: change, beside: Beside = lambda changes: changes
+) -> Proposal:
     """The promotion of the database, in which a stolen server puts a lie, rehearsed."""
     parser = AppParser(CLUSTER, world.environments, {})
     live = [world.cluster.get("Application", name) for name in ("db-staging", "db")]
@@ -66,7 +72,7 @@ async def propose(world: World, lie: Callable[[Change], Change] = lambda change:
     first, *more = [plan.change for plan in plan_promotion(world.node("db"), move, *live, proposal=identity)]
     told = lie(first)
     watched = make_precondition(live[1], {*told.precondition.fields, *list_fields(told.patch)})
-    changes = (told.model_copy(update={"precondition": watched}), *more)
+    changes = (told.model_copy(update={"precondition": watched}), *beside(more))
     draft = Draft(
         id=identity,
         title=write_promotion_title(changes) or write_title(changes),
@@ -201,7 +207,10 @@ LIES: dict[str, tuple[Callable[[Change], Change], str]] = {
         lambda change: write(change, {"metadata": {"labels": {PROPOSAL: "p-other"}}}, ("revision 1.1.0",)),
         "labels",
     ),
-    "a revision that it is said to have run": (lambda change: tell(change, revision="f" * 40), "labels"),
+    "a revision that it is said to have run": (
+        lambda change: tell(change, revision="f" * 40),
+        "something else than what is promoted",
+    ),
     "a time since when": (lambda change: tell(change, since="2020-01-01T00:00:00Z"), "has not run it since"),
     "another app below": (lambda change: tell(change, app=f"{CLUSTER}/argocd/api"), "does not go from one environment"),
     "an app that is not there": (lambda change: tell(change, app=f"{CLUSTER}/argocd/gone"), "not there"),
@@ -217,6 +226,25 @@ async def test_a_stolen_server_can_not_lie_about_what_is_promoted(world: World, 
     assert proposal.state == "refused"
     assert why in proposal.state_note
     assert not world.cluster.patched
+
+
+async def test_nothing_else_hides_behind_the_title_of_a_promotion(world: World) -> None:
+    proposal = await propose(world, beside=lambda changes: [*changes, world.scale("api", 5)])
+    assert (proposal.state, "It is called a promotion" in proposal.state_note) == ("refused", True)
+
+
+async def test_a_promotion_is_synced_to_nothing_else_than_what_is_promoted(world: World) -> None:
+    live = world.cluster.get("Application", "db")
+
+    def sync_to_another(changes: list[Change]) -> list[Change]:
+        (sync,) = changes
+        other = make_sync(
+            world.node("db").app, merge(live, {"spec": {"source": {"targetRevision": "1.1.0"}}}), ["e" * 40]
+        )
+        return [other.model_copy(update={"precondition": sync.precondition})]
+
+    proposal = await propose(world, beside=sync_to_another)
+    assert (proposal.state, "synced to something else" in proposal.state_note) == ("refused", True)
 
 
 async def test_an_image_that_ran_below_is_not_put_in_the_place_of_another(world: World) -> None:
