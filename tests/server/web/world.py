@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +248,12 @@ def hidden_fields(html: str) -> dict[str, str]:
     return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', html))
 
 
+@cache
+def read_shipped() -> Engine:
+    """The shipped policies: to read them and try their cases takes longer than most tests."""
+    return Policies(None, surroundings=TRUSTING).current
+
+
 @asynccontextmanager
 async def open_world(
     folder: Path,
@@ -278,14 +285,13 @@ async def open_world(
         login = PagesSettings(issuer=issuer, **settings)
         approvals = protect_approvals(url, identity_settings, login)
         terminal = Authenticator(identity, audit, Metrics(), approvals)
-        policies = Policies(None, surroundings=TRUSTING)
         pages = Pages(
             settings=login,
             issuer=identity_settings.pages_issuer(login),
             url=url,
             roles=ROLES,
             state=state,
-            engine=lambda: policies.current,
+            engine=read_shipped,
             tree=tree,
             book=book,
             records=records,
