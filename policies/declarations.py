@@ -29,15 +29,17 @@ class Declaration:
         self._file = file
         self._lines = text.split("\n")
         try:
-            self._node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
-            self._raw: object = yaml.safe_load(text)
+            loader = yaml.SafeLoader(text)
+            self._node: yaml.Node | None = loader.get_single_node()
+            twice = [
+                self._passage(key.start_mark).tell(f"{key.value}: stands here twice") for key in _twice(self._node)
+            ]
+            self._raw: object = loader.construct_document(self._node) if self._node else None
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             problem = getattr(error, "problem", None) or str(error)
             raise BadConfiguration(self._passage(mark).tell(f"is not YAML: {problem}{_tip(problem)}")) from error
-        if twice := [
-            self._passage(key.start_mark).tell(f"{key.value}: stands here twice") for key in _twice(self._node)
-        ]:
+        if twice:
             raise BadConfiguration("\n".join(twice))
 
     def parse(self, model: type[M]) -> M:
