@@ -258,9 +258,9 @@ def test_a_terminal_shows_a_proposal_with_nothing_in_it_that_passes_for_ours(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     ruling = {"allowed": False, "why": "No.", "policies": [], "login_helps": False, "acr_values": []}
-    rulings = dict.fromkeys(("approve", "reject", "break_glass", "review"), ruling)
+    rulings = dict.fromkeys(("approve", "reject", "break_glass", "review", "steer"), ruling)
     budgets = [{"app": HOSTILE, "applied": 1, "most": 6}]
-    shown = Shown.model_validate({"proposal": hostile_proposal(), "budgets": budgets, **rulings})
+    shown = Shown.model_validate({"proposal": hostile_proposal(), "budgets": budgets, "hold": None, **rulings})
     _print(shown)
     text = re.sub(r"⟨U\+[0-9A-F]{4,6}⟩", "", capsys.readouterr().out)
     assert MARK in text

@@ -237,10 +237,10 @@ async def test_who_waits_keeps_no_place_from_others(tmp_path: Path, redis_url: s
     async with open_office(tmp_path, redis_url, max_in_flight=6) as office:
         proposal = await office.world.propose()
         async with connected(office.url, office.token(), ERAS[0]) as client:
-            waiting = [
-                asyncio.create_task(client.call_tool("proposal_wait", {"proposal": proposal.id})) for _ in range(10)
-            ]
-            await office.watched(10)  # more than the places of all, and of one person
+            waiting = []
+            for number in range(1, 11):  # more than the places of all, and of one person
+                waiting.append(asyncio.create_task(client.call_tool("proposal_wait", {"proposal": proposal.id})))
+                await office.watched(number)
             answer = await client.call_tool("proposal_get", {"proposal": proposal.id})
             assert not answer.is_error
             await office.world.book.close(proposal.id, ProposalState.STALE, "it moved")

@@ -88,7 +88,7 @@ def render_detail(result: AppDetail) -> str:
             _section("History", (_deploy(deploy) for deploy in result.history)),
             _line("Resources", _resources(result.resources)),
             *_managed(result.resources.shown),
-            _line("Promoted", result.promoted),
+            _line("Promoted", quote(result.promoted)),
             _section("Elsewhere", (_rung(rung) for rung in result.elsewhere)),
             _line("Owns in Redis", ", ".join(map(quote_name, result.owns.redis))),
             _line("Owns routes", ", ".join(map(quote_name, result.owns.routes))),

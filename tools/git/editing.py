@@ -7,6 +7,7 @@ than it is, only the difference that the edit makes is carried over.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from io import StringIO
@@ -46,14 +47,23 @@ def edit(text: str, where: Slice, after: Any) -> str:
     node = compose(document)
     if node is None:
         raise Refused("The document is empty.", hint=UNREADABLE)
+    comments = _count_comments(lines)
     for one in sorted(_edit(lines, node, read(document), after), reverse=True):
         lines[one.start : one.end] = one.lines
+    if comments - _count_comments(lines):
+        # A round trip may take the comment above an entry away with the entry before it.
+        raise Refused(_UNKEPT, hint=UNREADABLE)
     whole = text.splitlines(keepends=True)
     result = "".join((*whole[: where.start], *lines, *whole[where.end :]))
     there = [one for one in split(result) if one.start == where.start]
     if not there or len(split(result)) != len(split(text)) or read(cut_out(result, there[0])) != after:
         raise Refused(_UNKEPT, hint=UNREADABLE)
     return result
+
+
+def _count_comments(lines: Sequence[str]) -> Counter[str]:
+    """The lines that are comments, however they are indented."""
+    return Counter(text for line in lines if (text := line.strip()).startswith("#"))
 
 
 def _edit(lines: list[str], node: yaml.Node, before: Any, after: Any) -> Iterator[_Edit]:

@@ -209,9 +209,10 @@ class World:
 
     async def wait_searchable(self, proposal: Proposal) -> None:
         """Until what is on disk about the proposal can be searched too: that copy is made in the background."""
-        written = [record for record in self.records() if record.proposal == proposal.id]
+        written = {record.seq for record in self.records() if record.proposal == proposal.id}
+        query = RecordQuery(proposal=proposal.id, limit=1_000)
         async with asyncio.timeout(10):
-            while len((await self.pages.records.search(RecordQuery(proposal=proposal.id))).records) < len(written):
+            while not written <= {record.seq for record in (await self.pages.records.search(query)).records}:
                 await asyncio.sleep(0.01)
 
     def check_signature(self, approval: Approval) -> None:

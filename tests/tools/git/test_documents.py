@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from arborgate.policies.errors import Refused
@@ -188,6 +188,7 @@ KEYS = st.dictionaries(st.sampled_from("pqrstu"), VALUES, min_size=1, max_size=4
 
 
 @given(KEYS, KEYS, st.booleans())
+@example({"q": [False], "p": False}, {"q": [False]}, False)
 @settings(max_examples=80, deadline=None)
 def test_any_edit_says_what_is_wanted_and_keeps_every_comment_or_is_refused(
     before: dict[str, Any], after: dict[str, Any], flow: bool

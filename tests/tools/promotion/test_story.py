@@ -85,5 +85,5 @@ async def test_an_app_that_was_never_promoted_says_nothing(tmp_path: Path) -> No
 async def test_it_is_told_as_text_too(tmp_path: Path) -> None:
     world = world_of(tmp_path, STAGING, PRODUCTION)
     answer = await world.call("app_get", ADA, app="web")
-    assert "Promoted: from staging: 3f2c1ab" in answer.text
+    assert "Promoted: «from staging: 3f2c1ab" in answer.text
     assert "staging: main/argocd/web-staging Healthy at 3f2c1ab: the same" in answer.text
