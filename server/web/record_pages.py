@@ -16,14 +16,15 @@ from starlette.routing import BaseRoute, Route
 
 from ...policies.engine import Engine
 from ...policies.errors import Busy, Denied, Invalid, Refused
-from ...policies.model import INSTALLATION, Action, Caller, Question
-from ...tools.record import Entry, Event, RecordQuery, Records, name_caller, name_decision
+from ...policies.model import INSTALLATION, Action, Caller
+from ...tools.record import RecordQuery, Records
 from ...tools.records.searching import check_event, list_things, search_as
 from ...tools.times import read_moment
 from ..gate import Recorder
 from ..log_files import group_files
 from ..proof import Proof, prove
 from .entrance import Entrance
+from .looking import require
 from .sessions import Session
 
 MOST_BYTES = 512 * 1024 * 1024
@@ -129,21 +130,8 @@ class RecordPages:
 
     async def _require(self, caller: Caller, action: Action) -> None:
         """Raises `Denied`; looking at the record is on record too."""
-        engine = self.engine()
-        question = Question(caller, action, (INSTALLATION,), at=self.clock())
-        decision = engine.answer(question)
-        await self.recorder.write(
-            Entry(
-                event=Event.CALL_ANSWERED if decision.allowed else Event.CALL_DENIED,
-                **name_caller(caller),
-                action=action,
-                resource=INSTALLATION.uid,
-                **name_decision(decision, question, engine.digest),
-                outcome="ok" if decision.allowed else "denied",
-            )
-        )
-        if not decision.allowed:
-            raise Denied("You may not search the record.", hint="Ask the platform team which group you need.")
+        refusal = Denied("You may not search the record.", hint="Ask the platform team which group you need.")
+        await require(self.engine(), self.recorder, caller, action, self.clock(), refusal)
 
 
 def _read_filters(query: QueryParams) -> dict[str, str]:

@@ -32,7 +32,6 @@ from ...policies.residue import Ways, what_can, who_can
 from ...policies.statements import Statement
 from ...policies.vocabulary import find_vocabulary
 from ...policies.world import Person, person_key
-from ...tools.record import Entry, Event, name_caller, name_decision
 from ...tools.risk import Risk
 from ...tools.tree import Node
 from ..gate import Recorder
@@ -40,6 +39,7 @@ from ..identity.roles import RoleMembers
 from ..identity.settings import Grant
 from ..replay import Archive, BrokenLog, find_past
 from ..retelling import Retold, Wanted, retell
+from .looking import require
 from .review import Review
 
 _MADE_UP = "made-up"
@@ -144,20 +144,8 @@ class Workbench:
     async def enter(self, caller: Caller, action: Action = Action.POLICY_READ) -> Engine:
         """The engine to look into. Raises `Denied`."""
         engine = self.engine()
-        question = Question(caller, action, (INSTALLATION,), at=self.clock())
-        decision = engine.answer(question)
-        await self.audit.write(
-            Entry(
-                event=Event.CALL_ANSWERED if decision.allowed else Event.CALL_DENIED,
-                **name_caller(caller),
-                action=action,
-                resource=INSTALLATION.uid,
-                **name_decision(decision, question, engine.digest),
-                outcome="ok" if decision.allowed else "denied",
-            )
-        )
-        if not decision.allowed:
-            raise Denied("You may not read the policies.", hint="Approvers and auditors may, as policies have it.")
+        refusal = Denied("You may not read the policies.", hint="Approvers and auditors may, as policies have it.")
+        await require(engine, self.audit, caller, action, self.clock(), refusal)
         return engine
 
     def show(self, engine: Engine) -> InForce:
