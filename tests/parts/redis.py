@@ -197,14 +197,23 @@ class RedisSentinel:
         for server in self.servers:
             server.start()
         wait_until(lambda: any(map(self._agree_on, self.servers)), "the sentinels agree on a primary")
-        primary = self.find_primary()
-        replica = next(server for server in self.servers if server is not primary)
-        run_command(replica.admin, "REPLICAOF", primary.host, primary.port)  # the sentinels would, in 10 s
         wait_until(
-            lambda: _is_in_step(replica) and all(map(self._sees_everyone, self.sentinel_ports)),
+            lambda: self._is_whole() and all(map(self._sees_everyone, self.sentinel_ports)),
             "the replica is in step and every sentinel sees the others",
             seconds=60,  # sentinels look at each other anew every 10 s, and two rounds may be needed
         )
+
+    def _is_whole(self) -> bool:
+        """Whether the one that is not the primary follows it, in step; it is told to, as the sentinels would in 10 s. Who
+        the primary is may change meanwhile, where a promotion was under way."""
+        try:
+            primary = self.find_primary()
+            replica = next(server for server in self.servers if server is not primary)
+            if _read_replication(replica)["role"] == "master" and self._agree_on(primary):
+                run_command(replica.admin, "REPLICAOF", primary.host, primary.port)
+        except PartFailed:
+            return False
+        return _is_in_step(replica)
 
     def _agree_on(self, server: RedisServer) -> bool:
         try:
