@@ -122,7 +122,9 @@ async def test_those_that_wait_at_the_front_do_not_keep_others_from_their_turn(w
     await until(all_had_a_turn, "all were taken over")
 
 
-async def test_what_comes_for_a_proposal_at_work_has_its_turn_right_after(world: World) -> None:
+async def test_what_comes_for_a_proposal_at_work_has_its_turn_right_after(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     worker = world.make_worker(seconds=60)
     advance, begun, go_on = worker.advance, asyncio.Event(), asyncio.Event()
 
@@ -131,7 +133,7 @@ async def test_what_comes_for_a_proposal_at_work_has_its_turn_right_after(world:
         begun.set()
         await go_on.wait()
 
-    worker.advance = advance_slowly  # type: ignore[method-assign]
+    monkeypatch.setattr(worker, "advance", advance_slowly)
     async with running(worker):
         proposal = await reached(world, await world.draft([world.scale("api")]), "proposed")
         await begun.wait()

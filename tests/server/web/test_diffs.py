@@ -8,7 +8,7 @@ from difflib import unified_diff
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arborgate.server.web.diffs import SHOWN, Block, DiffView, Fold, view_diff
+from arborgate.server.web.diffs import SHOWN, Block, DiffView, Fold, Line, view_diff
 from arborgate.tools.change import ChangeKind
 from arborgate.tools.undo import diff_undo
 from tests.server.web.world import DIFF, make_change
@@ -46,7 +46,7 @@ def test_any_text_passes_for_a_diff_and_nothing_in_it_becomes_an_element(lines: 
 KINDS = ("comment", "key", "number", "text", "word")
 
 
-def list_lines(block: Block) -> tuple:  # type: ignore[type-arg]
+def list_lines(block: Block) -> tuple[Line, ...]:
     return (*block.lines, *block.old, *block.new)
 
 

@@ -325,19 +325,20 @@ async def test_a_choice_that_can_not_be_recorded_is_not_made(office: Office) -> 
     assert await People(office.world.state).all() == []
 
 
+def register_pages(provider: OidcProvider, url: str, secret: Path) -> dict[str, Any]:
+    """Makes the pages a client of the provider; what their settings say of the login, with the address that it verified."""
+    secret.write_text("a client secret")
+    provider.add_client(describe_pages("arborgate-pages", "a client secret", f"{url}/login/callback"))
+    return {"issuer": provider.issuer, "client_secret_file": secret, "scope": "openid profile email"}
+
+
 async def test_in_a_browser_a_person_turns_mail_on_by_keyboard_and_gets_it(
     tmp_path: Path, redis_url: str, oidc_provider: OidcProvider, page: Page
 ) -> None:
     """With the address that a real provider has verified."""
     (port,) = find_free_ports(1)
     url = f"http://127.0.0.1:{port}"
-    (tmp_path / "secret").write_text("a client secret")
-    oidc_provider.add_client(describe_pages("arborgate-pages", "a client secret", f"{url}/login/callback"))
-    login: dict[str, Any] = {
-        "issuer": oidc_provider.issuer,
-        "client_secret_file": tmp_path / "secret",
-        "scope": "openid profile email",
-    }
+    login = register_pages(oidc_provider, url, tmp_path / "secret")
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))
     with receive_mail() as receiver:
@@ -382,13 +383,7 @@ async def test_a_login_brings_the_groups_and_the_address_up_to_date(
 ) -> None:
     (port,) = find_free_ports(1)
     url = f"http://127.0.0.1:{port}"
-    (tmp_path / "secret").write_text("a client secret")
-    oidc_provider.add_client(describe_pages("arborgate-pages", "a client secret", f"{url}/login/callback"))
-    login: dict[str, Any] = {
-        "issuer": oidc_provider.issuer,
-        "client_secret_file": tmp_path / "secret",
-        "scope": "openid profile email",
-    }
+    login = register_pages(oidc_provider, url, tmp_path / "secret")
     with receive_mail() as receiver:
         async with open_world(tmp_path / "record", redis_url, url=url, **login) as world:
             world.change(notify=NotifySettings.model_validate({"smtp": describe_smtp(receiver)}))

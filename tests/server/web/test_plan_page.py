@@ -1,12 +1,13 @@
 """What makes a plan worth approving from: seen at a glance, with reasons, history and evidence."""
 
 import re
+from typing import Any
 
 import pytest
 
 from arborgate.server.web.glance import LOWER, view_risks
 from arborgate.tools.app import AppSource
-from arborgate.tools.change import ChangeKind, Promotion
+from arborgate.tools.change import Change, ChangeKind, Promotion
 from arborgate.tools.evidence import Evidence
 from arborgate.tools.last import LastChange, Trace
 from arborgate.tools.promotion.ladder import PromotionSettings
@@ -24,8 +25,8 @@ def read(html: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", text)).replace("&#39;", "'")
 
 
-async def open_proposal(world: World, *changes: object, **fields: object) -> str:
-    proposal = await world.propose(*changes, **fields)  # type: ignore[arg-type]  # the world's own
+async def open_proposal(world: World, *changes: Change, **fields: Any) -> str:
+    proposal = await world.propose(*changes, **fields)
     return (await (await world.enter("april", "approver")).get(f"/proposals/{proposal.id}")).text
 
 
