@@ -30,6 +30,19 @@ async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
                 raise
 
 
+@asynccontextmanager
+async def finishing(seconds: float) -> AsyncIterator[None]:
+    """Gives what lingers so long at the end of the block to come to its own end, and then ends it: before what it works
+    with is closed."""
+    try:
+        yield
+    finally:
+        loop = asyncio.get_running_loop()
+        if left := [task for task in _finishing if task.get_loop() is loop]:
+            await asyncio.wait(left, timeout=seconds)
+            await asyncio.gather(*map(end, left))
+
+
 async def complete(work: Coroutine[Any, Any, T]) -> T:
     """What it comes to. Once begun it goes on to its end even when whoever waits for it goes away; how it failed then is
     for itself to tell."""

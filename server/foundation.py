@@ -13,13 +13,16 @@ from ..tools.kubernetes.source import Clusters, connect
 from ..tools.record import Entry, Event
 from ..tools.tree import AppTree
 from .audit import AuditLog, Upkeep
-from .background import running
+from .background import finishing, running
 from .proposal_store import ProposalStore
 from .record_stream import RecordStream
 from .redaction import Redactor
 from .settings import ClusterSettings, Settings
 from .state import State, open_state
 from .unfinished import tell_unfinished
+
+_FINISHES_SECONDS = 3.0
+"""How long a move that nobody waits for any more may still take at the end: its outcome belongs on the record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ async def open_foundation(
         )
         state = open_state(settings.state)
         stack.push_async_callback(state.redis.aclose)
+        await stack.enter_async_context(finishing(_FINISHES_SECONDS))
         records = RecordStream(state, longest=settings.record.stream_length)
         await stack.enter_async_context(records.following(audit))
         await stack.enter_async_context(running(tell_unfinished(audit, ProposalStore(state))))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from arborgate.server.background import complete
+from arborgate.server.background import complete, finishing, linger
 
 pytestmark = pytest.mark.anyio
 
@@ -26,6 +26,27 @@ async def test_work_that_is_to_be_finished_goes_on_when_nobody_waits_for_it_any_
     go.set()
     async with asyncio.timeout(5):
         await done.wait()
+
+
+async def test_at_the_end_it_is_waited_for_and_what_does_not_end_is_ended() -> None:
+    begun, told = asyncio.Event(), list[str]()
+
+    async def write() -> None:
+        await begun.wait()
+        told.append("written")
+
+    async def retry() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            told.append("ended")
+
+    async with finishing(0.05):
+        linger(write())
+        retrying = linger(retry())
+        begun.set()
+    assert told == ["written", "ended"]
+    assert retrying.cancelled()
 
 
 async def test_how_it_fails_then_is_not_complained_about_by_the_loop() -> None:
