@@ -11,13 +11,16 @@ from typing import cast
 
 from pydantic import ValidationError
 
-from ..tools.proposal import Hold, ProposalState
+from ..tools.proposal import Hold, Order, ProposalState, Requester
 from .leases import read_script
 from .state import State, reaching_state
 
 _KEPT = 30 * 86_400
 """Seconds after which an order that nobody took back is forgotten: long after what it was about."""
 _EVENTS_KEPT = 10_000
+_NOBODY = Requester(key="", issuer="", subject="", name="an order that can't be read", groups=(), roles=(), agent="")
+_UNREADABLE = Hold(order=Order.PAUSE, by=_NOBODY, comment="Resume or abort it: that replaces the order.", at=0.0)
+"""Somebody ordered something, so the applier goes no further until a person says what."""
 
 
 class Holds:
@@ -28,7 +31,7 @@ class Holds:
         self._swap = state.redis.register_script(read_script("steer"))
 
     async def read(self, proposal_id: str) -> Hold | None:
-        """The order that stands; one that can't be read counts as none."""
+        """The order that stands; one that can't be read counts as an order to wait."""
         return (await self.read_kept(proposal_id))[0]
 
     async def read_kept(self, proposal_id: str) -> tuple[Hold | None, str]:
@@ -38,7 +41,7 @@ class Holds:
         try:
             return (Hold.model_validate_json(text) if text else None), text
         except ValidationError:
-            return None, text
+            return _UNREADABLE, text
 
     async def swap(
         self,

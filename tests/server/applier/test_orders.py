@@ -7,6 +7,7 @@ import pytest
 
 from arborgate.policies.errors import Unavailable
 from arborgate.server.orders import PAUSED
+from arborgate.server.steering import Command, Steering
 from arborgate.tools.change import JsonObject, Target
 from arborgate.tools.proposal import Order, Proposal
 from tests.server.applier.test_crashes import Crash, resume, swap
@@ -236,3 +237,22 @@ async def test_a_redis_that_does_not_answer_is_not_an_order_to_go_on(world: Worl
     assert world.cluster.patched == []
     swap(world.holds, "read", read)
     assert (await resume(world, proposal)).state == "applied"
+
+
+async def test_an_order_that_cannot_be_read_is_one_to_wait_until_a_person_gives_another(world: World) -> None:
+    proposal = await world.approved(world.scale("db"), world.scale("api"))
+    await world.state.redis.set(world.state.key("hold", proposal.id), '{"order": "leave", "by": "a later version"}')
+    told: list[str] = []
+
+    async def sleep(seconds: float) -> None:
+        await world.clock.sleep(seconds)
+        told.append((await world.book.get(proposal.id)).steps[0].message)
+        assert world.cluster.patched == []
+        if len(told) == 3:
+            steering = Steering(world.state, world.book, world.audit, clock=world.clock)
+            await steering.steer(proposal.id, Command.RESUME, world.approver())
+
+    world.worker._pace = replace(world.worker._pace, sleep=sleep)
+    await world.worker.advance(proposal.id)
+    assert told[0].startswith(f"{PAUSED} by an order that can't be read")
+    assert (await world.book.get(proposal.id)).state == "applied"
