@@ -44,7 +44,7 @@ def hold_to(change: Change, *, tree: AppTree, settings: GateSettings) -> Change:
     """The change as these settings want it: with the bake time of its environment and the probes of its app, if it has
     not more already."""
     app, check = change.target.app, change.check
-    node = tree.get(AppId(*app.split("/")))
+    node = tree.find(app)
     bake = max(check.bake, settings.bake.get(node.app.environment if node else UNASSIGNED, 0))
     probes = tuple(dict.fromkeys((*check.probes, *settings.probes.of(app))))
     return change.model_copy(update={"check": check.model_copy(update={"bake": bake, "probes": probes})})
@@ -130,7 +130,7 @@ class Watch:
             return Look(*judged)
 
     async def _read(self, change: Change) -> tuple[JsonObject | None, JsonObject | None]:
-        cluster, namespace, name = AppId(*change.check.app.split("/"))
+        cluster, namespace, name = AppId.parse(change.check.app)
         app_target = Target(
             app=change.check.app, cluster=cluster, api=API, kind="Application", namespace=namespace, name=name
         )

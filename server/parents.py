@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..policies.errors import BadConfiguration, Refused, Unavailable
+from ..policies.errors import BadConfiguration, Refused
 from ..policies.model import Action, Attribute, Binding, Caller, Channel, Question, Resource
 from ..tools.app import AppId, Health
 from ..tools.promotion.ladder import PromotionSettings
@@ -15,6 +15,7 @@ from ..tools.proposal import Approval, Content, Proposal, Requester, StepState, 
 from ..tools.rollouts.brought import changes_of, is_proven, kinds_of
 from ..tools.tree import AppTree, Node
 from .counts import Counts
+from .fresh import require_fresh
 from .parent_settings import ParentSettings
 from .parent_statements import Keys, ParentVerdict, Statement, check_times, parse_keys, read_statement
 from .settings import Settings
@@ -215,14 +216,7 @@ class Parents:
         return [each for each in self._tree.named(name) if each.app.id.cluster in self._clusters]
 
     def _node(self, app: str) -> Node:
-        cluster, *rest = app.split("/")
-        if cluster not in self._clusters or len(rest) != 2:
-            raise Refused(f"There is no app {app[:200]}.")
-        if self._tree.freshness(cluster).stale:
-            raise Unavailable(f"What is known of {cluster} is too old to judge by.")
-        if (node := self._tree.get(AppId(cluster, *rest))) is None:
-            raise Refused(f"There is no app {app[:200]}.")
-        return node
+        return require_fresh(self._tree, self._clusters, app)
 
 
 def lies_below(tree: AppTree, node: Node, app: str) -> bool:

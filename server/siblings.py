@@ -38,7 +38,7 @@ class Baselines:
         with reaching_state():
             text = cast("str | None", await self._state.redis.get(self._key(proposal_id)))
         try:
-            return frozenset(AppId(*each.split("/")) for each in orjson.loads(text)) if text else None
+            return frozenset(map(AppId.parse, orjson.loads(text))) if text else None
         except (ValueError, TypeError, AttributeError):
             return None
 
@@ -101,7 +101,7 @@ def find_siblings(tree: AppTree, changes: Iterable[Change]) -> frozenset[AppId]:
 
 
 def _touched(changes: Iterable[Change]) -> frozenset[AppId]:
-    return frozenset(AppId(*change.target.app.split("/")) for change in changes)
+    return frozenset(AppId.parse(change.target.app) for change in changes)
 
 
 def _above(tree: AppTree, app: AppId) -> Iterable[AppId]:

@@ -9,12 +9,10 @@ from itertools import combinations
 from joserfc.jwk import OKPKey
 
 from ..policies.engine import Engine
-from ..policies.errors import Invalid, Refused, Unavailable
+from ..policies.errors import Invalid, Refused
 from ..policies.model import Action, Caller, Channel, Decision, Question, Resource
-from ..tools.app import AppId
 from ..tools.argocd.changes import app_target
 from ..tools.change import Change, JsonObject, Target
-from ..tools.cuts import shorten
 from ..tools.diff import list_fields, overlap
 from ..tools.environments import Environments
 from ..tools.promotion.claims import check_brought, check_promotion
@@ -36,6 +34,7 @@ from ..tools.tree import AppTree, Node
 from .approvals import verify_approval
 from .approvers import Pinned
 from .counts import Counts
+from .fresh import require_fresh
 from .git_checks import GitChecks, is_value
 from .identity.roles import grants_of, roles_of
 from .lifetimes import check_given, check_lifetime
@@ -268,15 +267,7 @@ class Verifier:
         raise Refused(f"{target} is not an object of {target.app}.")
 
     def _node(self, app: str) -> Node:
-        cluster, *rest = app.split("/")
-        if cluster not in self._clusters or len(rest) != 2:
-            raise Refused(f"There is no app {shorten(app, 200)}.")
-        if self._tree.freshness(cluster).stale:
-            raise Unavailable(f"What is known of {cluster} is too old to judge by.")
-        node = self._tree.get(AppId(cluster, *rest))
-        if node is None:
-            raise Refused(f"There is no app {shorten(app, 200)}.")
-        return node
+        return require_fresh(self._tree, self._clusters, app)
 
     def _apps(self, content: Content) -> list[Resource]:
         apps = dict.fromkeys(change.target.app for change in content.changes)

@@ -16,7 +16,16 @@ class AppId(NamedTuple):
     name: str
 
     def __str__(self) -> str:
-        return f"{self.cluster}/{self.namespace}/{self.name}"
+        return f"{self.cluster}/{self.namespace}/{self.name}" if self.cluster else self.name
+
+    @classmethod
+    def parse(cls, text: str) -> AppId:
+        """From its written form. Other text becomes an id in no cluster, which no app has; it reads as it was."""
+        match text.split("/"):
+            case [cluster, namespace, name]:
+                return cls(cluster, namespace, name)
+            case _:
+                return cls("", "", text)
 
 
 class Health(StrEnum):

@@ -353,7 +353,7 @@ class Proposals(Protocol):
 
 def touched(proposal: Proposal) -> list[AppId]:
     """The apps whose objects the proposal changes, each once, in the order of the changes."""
-    return list(dict.fromkeys(AppId(*change.target.app.split("/", 2)) for change in proposal.content.changes))
+    return list(dict.fromkeys(AppId.parse(change.target.app) for change in proposal.content.changes))
 
 
 def proposal_resources(proposal: Proposal, apps: Sequence[Resource]) -> tuple[Resource, ...]:

@@ -126,8 +126,7 @@ def overlaps(one: str, other: str) -> bool:
 def _list_nodes(tree: AppTree, targets: Iterable[Target]) -> Iterator[Node]:
     """The apps of the targets and those below, parents before children; some more than once."""
     for app, whole in dict.fromkeys((target.app, target.kind == "Application") for target in targets):
-        parts = app.split("/")
-        node = tree.get(AppId(*parts)) if len(parts) == 3 else None
+        node = tree.find(app)
         if node is not None:
             yield node
             if whole:

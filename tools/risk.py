@@ -7,7 +7,6 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
-from .app import AppId
 from .change import Change, ChangeKind
 from .environments import Environments
 from .tree import AppTree, Node
@@ -85,8 +84,8 @@ def rate(factors: Iterable[RiskFactor]) -> Risk:
 def find_factors(changes: Sequence[Change], tree: AppTree, environments: Environments) -> tuple[RiskFactor, ...]:
     """What follows from the changes and the app tree alone. Whoever has both finds the same, so the applier believes no
     proposal that claims less."""
-    ids = {change.target.app: change.target.app.split("/") for change in changes}
-    nodes = {name: node for name, parts in ids.items() if len(parts) == 3 and (node := tree.get(AppId(*parts)))}
+    names = dict.fromkeys(change.target.app for change in changes)
+    nodes = {name: node for name in names if (node := tree.find(name))}
     found = [
         RiskFactor.of(Factor.STRICT_ENVIRONMENT, f"The environment {name} is strict.")
         for name in sorted({node.app.environment for node in nodes.values()})

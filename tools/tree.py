@@ -143,6 +143,10 @@ class AppTree:
         self._judge()
         return self._nodes.get(app_id)
 
+    def find(self, app: str) -> Node | None:
+        """The app with this id as text."""
+        return self.get(AppId.parse(app))
+
     def named(self, name: str) -> Sequence[Node]:
         """All apps that the text can mean, by id: `cluster/namespace/name`, `namespace/name` or `name`."""
         self._judge()

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from ...policies.engine import Engine
 from ...policies.model import Action, Resource, ResourceType
-from ...tools.app import AppId
-from ...tools.proposal import Proposal, proposal_resources
+from ...tools.proposal import Proposal, proposal_resources, touched
 from ...tools.tree import AppTree
 from ..identity.authentication import DenyList
 from ..identity.flaws import Unauthenticated
@@ -89,8 +88,7 @@ class Audience:
         return not channel.apps or not above.isdisjoint(channel.apps)
 
     def _apps(self, proposal: Proposal) -> Sequence[Resource]:
-        ids = {change.target.app: change.target.app.split("/") for change in proposal.content.changes}
-        return [self.tree.resource(AppId(*parts)) for parts in ids.values() if len(parts) == 3]
+        return [self.tree.resource(each) for each in touched(proposal)]
 
 
 def _takes(channel: ChannelSettings, occasion: Occasion) -> bool:

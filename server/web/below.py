@@ -10,7 +10,7 @@ from ...tools.change import Change, ChangeKind
 from ...tools.promotion.ladder import PromotionSettings, find_counterparts
 from ...tools.reach import Keep
 from ...tools.rollouts.brought import read_brought
-from ...tools.tree import AppId, AppTree, Node
+from ...tools.tree import AppTree, Node
 
 _DEPLOYING = frozenset(
     {ChangeKind.PROMOTE, ChangeKind.ROLLBACK, ChangeKind.SET_IMAGE, ChangeKind.SET_REVISION, ChangeKind.SYNC}
@@ -43,8 +43,7 @@ class Below:
 def find_below(change: Change, tree: AppTree, ladder: PromotionSettings, keep: Keep) -> Sequence[Below]:
     """The apps that the change's app is in the environment below, as far as `keep` shows them; none for a change that
     deploys nothing, and where the settings have no environment below."""
-    parts = change.target.app.split("/")
-    node = tree.get(AppId(*parts)) if len(parts) == 3 else None
+    node = tree.find(change.target.app)
     environment = ladder.below(node.app.environment) if node else ""
     if node is None or not environment or change.kind not in _DEPLOYING:
         return ()

@@ -11,7 +11,7 @@ from typing import Protocol
 from ...policies.errors import ArborgateError
 from ...tools.change import Change, JsonObject, Target, fields_digest
 from ...tools.proposal import Proposal, ProposalState
-from ...tools.tree import AppId, AppTree
+from ...tools.tree import AppTree
 
 MOST_READ = 24
 """How many objects are read for one look; of further ones nothing is said."""
@@ -86,8 +86,7 @@ class Lookout:
 
     def _unmoved(self, change: Change) -> bool:
         """Whether the app tree, being current, holds the very version that was planned on."""
-        parts = change.target.app.split("/")
-        node = self.tree.get(AppId(*parts)) if change.target.kind == "Application" and len(parts) == 3 else None
+        node = self.tree.find(change.target.app) if change.target.kind == "Application" else None
         if node is None or self.tree.freshness(node.app.id.cluster).stale:
             return False
         planned = change.precondition

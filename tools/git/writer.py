@@ -14,7 +14,6 @@ from dulwich.objects import Blob, Commit, ObjectID, ShaFile
 from dulwich.signature import SSHCliSignatureVendor
 
 from ...policies.errors import Refused, Stale, Unavailable
-from ..app import AppId
 from ..change import Attribution, JsonObject, Rehearsed, Target
 from ..cuts import shorten
 from ..text import disarm
@@ -101,7 +100,7 @@ class GitWriter:
         path = target.name.partition("#")[0]
         if not (_fits(target.namespace, delivery.branches) and _fits(path, delivery.paths)):
             raise Refused(f"{target} is never written: applier.git leaves it out.")
-        node = self._tree.get(AppId(*target.app.split("/")))
+        node = self._tree.find(target.app)
         if node is None:
             raise Refused(f"There is no app {target.app}.")
         require_place(self._source.books, self._tree, node, target)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ...policies.errors import Refused
-from ..app import AppId, Health
+from ..app import Health
 from ..argocd.images import put_value, read_values, split_image
 from ..argocd.sources import Sources
 from ..change import Change, ChangeKind, JsonObject, Promotion, digest_json, merge
@@ -102,8 +102,7 @@ def _check_source(
 
 
 def _find(app: str, tree: AppTree) -> Node:
-    parts = app.split("/")
-    node = tree.get(AppId(*parts)) if len(parts) == 3 else None
+    node = tree.find(app)
     if node is None:
         raise Refused("What is promoted comes from an app that is not there.")
     return node

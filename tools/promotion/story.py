@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...policies.errors import NotThere, Refused, Unavailable
 from ...policies.model import Action
-from ..app import App, AppId, Health
-from ..proposal import Proposal, Verdict, proposal_resources
+from ..app import App, Health
+from ..proposal import Proposal, Verdict, proposal_resources, touched
 from ..text import quote_name
 from ..tool import Context, Untrusted
 from ..tree import Node
@@ -63,6 +63,5 @@ async def tell_promotion(ctx: Context, app: App) -> str | None:
 
 
 def _may_read(ctx: Context, proposal: Proposal) -> bool:
-    parts = [change.target.app.split("/") for change in proposal.content.changes]
-    apps = [ctx.tree.resource(AppId(*each)) for each in parts if len(each) == 3]
+    apps = [ctx.tree.resource(each) for each in touched(proposal)]
     return all(ctx.policy.visible(Action.PROPOSAL_READ, proposal_resources(proposal, apps)))

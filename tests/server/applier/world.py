@@ -225,7 +225,7 @@ class World:
         return plan_set_revision(node, live, revision=revision).change
 
     def environments_of(self, changes: Iterable[Change]) -> tuple[str, ...]:
-        nodes = [self.tree.get(AppId(*parts)) for one in changes if len(parts := one.target.app.split("/")) == 3]
+        nodes = [self.tree.find(one.target.app) for one in changes]
         return tuple(sorted({node.app.environment for node in nodes if node}))
 
     async def draft(self, changes: Iterable[Change], *, by: Caller = DEV, risk: Risk = Risk.HIGH) -> Proposal:

@@ -231,6 +231,17 @@ async def test_a_filtered_tree_keeps_the_way_down(world: World) -> None:
     assert re.findall(r'class="app-name">([^<]+)<', troubled) == ["shop-staging", "payments-api-staging"]
 
 
+async def test_a_target_that_is_no_app_hides_no_other_proposal(world: World) -> None:
+    usual = make_change()
+    posing = usual.model_copy(update={"target": usual.target.model_copy(update={"app": "orders-api"})})
+    proposals = [await world.propose(usual), await world.propose(posing)]
+    april = await world.enter("april", "approver")
+    inbox = await april.get("/proposals")
+    assert inbox.status_code == 200
+    assert [one.id in inbox.text for one in proposals] == [True, True]
+    assert (await april.get(f"/proposals/{proposals[1].id}")).status_code == 200
+
+
 async def test_who_has_no_role_sees_no_tree(world: World) -> None:
     answer = await (await world.enter("nora")).get("/apps")
     assert (answer.status_code, "orders" in answer.text) == (403, False)
