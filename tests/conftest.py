@@ -1,8 +1,10 @@
 """The real parts as fixtures: each starts once a session, and each test gets it clean."""
 
+import threading
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from fakeredis import TcpFakeServer
 from playwright.async_api import Browser, Page
 
 from tests.parts.chromium import open_page, run_chromium
@@ -30,6 +32,18 @@ def redis_url(redis_server: RedisServer) -> Iterator[str]:
     redis_server.flush()
     yield redis_server.url()
     redis_server.recover()
+
+
+@pytest.fixture
+def fake_url() -> Iterator[str]:
+    """The Redis in pure Python that the demo falls back to."""
+    server = TcpFakeServer(("127.0.0.1", 0), server_type="redis")
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"redis://127.0.0.1:{server.server_address[1]}/0"
+    server.shutdown()
+    server.server_close()
+    thread.join()
 
 
 @pytest.fixture(scope="session")

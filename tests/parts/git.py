@@ -9,17 +9,15 @@ from __future__ import annotations
 import base64
 import gzip
 import os
-import ssl
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Self
 
 from .install import find_program
+from .loopback import Loopback
 
 READER, WRITER = ("reader", "only-reads-in-tests"), ("writer", "may-push-in-tests")
 """Names and passwords: one may fetch, the other may push too."""
@@ -37,7 +35,7 @@ class Request:
 
 
 @dataclass
-class GitServer:
+class GitServer(Loopback):
     """Repositories at `<url>/<name>.git`. `seen` are the requests in order; `before` runs before each is answered, and
     with `moved_to` each is sent there. `tls` is a certificate with its key."""
 
@@ -47,24 +45,8 @@ class GitServer:
     moved_to: str = ""
     tls: tuple[Path, Path] | None = None
 
-    def __enter__(self) -> Self:
-        self._http = _Quiet(("127.0.0.1", 0), _make_handler(self))
-        if self.tls is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(*self.tls)
-            self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
-
-    @property
-    def url(self) -> str:
-        return f"http{'s' if self.tls else ''}://127.0.0.1:{self._http.server_address[1]}"
+    def make_handler(self) -> type[BaseHTTPRequestHandler]:
+        return _make_handler(self)
 
     def add(self, name: str, files: Mapping[str, str], *, branch: str = "main") -> str:
         """A new repository with one commit of these files; its URL."""
@@ -134,15 +116,6 @@ _ENVIRONMENT = {
 
 def _write_data(text: str) -> str:
     return f"data {len(text.encode())}\n{text}"
-
-
-class _Quiet(ThreadingHTTPServer):
-    """A connection that a test breaks is no news."""
-
-    daemon_threads = True
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        pass
 
 
 def _make_handler(server: GitServer) -> type[BaseHTTPRequestHandler]:  # noqa: C901  # a handler is a class of its own

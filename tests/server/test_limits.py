@@ -2,15 +2,13 @@
 
 import asyncio
 import logging
-import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import cast
 
 import httpx2
 import pytest
-from fakeredis import TcpFakeServer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.responses import PlainTextResponse
@@ -129,17 +127,6 @@ async def count_granted(limits: SharedLimits, times: int, caller: Caller = ADA) 
 def count_draws(server: RedisServer) -> int:
     stats = dict(server.admin.info("commandstats"))
     return sum(int(stats[name]["calls"]) for name in ("cmdstat_eval", "cmdstat_evalsha") if name in stats)
-
-
-@pytest.fixture
-def fake_url() -> Iterator[str]:
-    server = TcpFakeServer(("127.0.0.1", 0), server_type="redis")
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"redis://127.0.0.1:{server.server_address[1]}/0"
-    server.shutdown()
-    server.server_close()
-    thread.join()
 
 
 @pytest.mark.parametrize("where", ["server", "cluster", "fake"])

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,16 @@ import httpx2
 import pytest
 
 from arborgate.server.background import running
-from arborgate.server.masking import Masker
 from arborgate.server.metrics import Metrics
 from arborgate.server.notifications.delivering import pause_after
-from arborgate.server.notifications.notifier import Notifier, Pace
-from arborgate.server.notifications.opening import Notifications
+from arborgate.server.notifications.notifier import Notifier
 from arborgate.server.notifications.outbox import Outbox
 from arborgate.server.notifications.people import People
 from arborgate.server.notifications.settings import NotifySettings
-from arborgate.server.redaction import Redactor
 from arborgate.tools.record import Event, Record
+from tests.server.notifications.notifying import open_notifier
 from tests.server.notifications.receivers import MailReceiver, WebReceiver, receive_mail, receive_web
-from tests.server.web.world import ROLES, World, open_world
+from tests.server.web.world import World, open_world
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 
@@ -67,23 +66,8 @@ class Desk:
         self.notify = NotifySettings.model_validate(settings)
 
     def open(self, **changes: Any) -> Notifier:
-        parts: dict[str, Any] = {
-            "settings": self.notify,
-            "url": self.world.url,
-            "pages": True,
-            "state": self.world.state,
-            "roles": ROLES,
-            "engine": self.world.pages.engine,
-            "tree": self.world.tree,
-            "recorder": self.world.audit,
-            "metrics": self.metrics,
-            "client": self.client,
-            "clean": Redactor().clean_text,
-            "masker": Masker(),
-            "pace": Pace(sweep=0.05, abandoned=0.2, clock=self.world.clock),
-            "pause": lambda attempt, wanted: max(pause_after(attempt, wanted, lambda: 1.0), wanted),
-        }
-        return Notifications(**{**parts, **changes}).open()
+        parts = {"metrics": self.metrics, "pause": partial(pause_after, draw=lambda: 1.0), **changes}
+        return open_notifier(self.world, self.notify, self.client, **parts)
 
     @asynccontextmanager
     async def notifying(self, replicas: int = 1, **changes: Any) -> AsyncIterator[None]:

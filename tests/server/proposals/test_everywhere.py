@@ -1,10 +1,8 @@
 """The same scripts on each Redis that Arborgate may run on: one server, a Cluster, and the demo's pure-Python one."""
 
-import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
-from fakeredis import TcpFakeServer
 
 from arborgate.tools.proposal import ProposalQuery
 from arborgate.tools.redis.connection import connect
@@ -12,17 +10,6 @@ from tests.parts.redis import RedisCluster
 from tests.server.applier.world import World
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def fake_url() -> Iterator[str]:
-    server = TcpFakeServer(("127.0.0.1", 0), server_type="redis")
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"redis://127.0.0.1:{server.server_address[1]}/0"
-    server.shutdown()
-    server.server_close()
-    thread.join()
 
 
 @pytest.fixture(params=["server", "cluster", "fake"])

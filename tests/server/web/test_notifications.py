@@ -12,14 +12,9 @@ from playwright.async_api import Page, expect
 from arborgate.policies.errors import Unrecorded
 from arborgate.server.background import running
 from arborgate.server.identity.flaws import Flaw, Unauthenticated
-from arborgate.server.masking import Masker
-from arborgate.server.metrics import Metrics
-from arborgate.server.notifications.notifier import Pace
 from arborgate.server.notifications.occasions import Occasion
-from arborgate.server.notifications.opening import Notifications
 from arborgate.server.notifications.people import WANTED, People, Preferences
 from arborgate.server.notifications.settings import NotifySettings
-from arborgate.server.redaction import Redactor
 from arborgate.server.web.login import read_mail
 from arborgate.server.web.sessions import Person
 from arborgate.tools.record import Event
@@ -27,6 +22,7 @@ from arborgate.tools.risk import Risk
 from tests.parts.axe import find_faults
 from tests.parts.oidc import OidcProvider, describe_pages
 from tests.parts.process import find_free_ports
+from tests.server.notifications.notifying import open_notifier
 from tests.server.notifications.receivers import MailReceiver, receive_mail, wait_until
 from tests.server.web.serving import serve
 from tests.server.web.test_browser import log_in, press_until
@@ -85,22 +81,7 @@ class Office:
         return await visitor.post("/notifications/save", {**form, "on": "1", "mute": "", **chosen, **fields})
 
     def notifying(self, **changes: Any) -> Any:
-        parts: dict[str, Any] = {
-            "settings": self.notify,
-            "url": self.world.url,
-            "pages": True,
-            "state": self.world.state,
-            "roles": ROLES,
-            "engine": self.world.pages.engine,
-            "tree": self.world.tree,
-            "recorder": self.world.audit,
-            "metrics": Metrics(),
-            "client": self._client,
-            "clean": Redactor().clean_text,
-            "masker": Masker(),
-            "pace": Pace(sweep=0.05, abandoned=0.2, clock=self.world.clock),
-        }
-        return running(Notifications(**{**parts, **changes}).open().run())
+        return running(open_notifier(self.world, self.notify, self._client, **changes).run())
 
     async def told(self, *subjects: str) -> None:
         """Until just these have had mail."""

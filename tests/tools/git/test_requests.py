@@ -4,10 +4,9 @@ No forge can be had as a part; the repository behind is a real one, and merging 
 """
 
 import json
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote
@@ -21,6 +20,7 @@ from arborgate.tools.git.settings import Forge
 from arborgate.tools.git.writer import GitWriter
 from arborgate.tools.kubernetes.changes import MARK
 from tests.parts.git import WRITER, GitServer
+from tests.parts.loopback import Loopback
 from tests.tools.git.desk import ASKED, Desk
 from tests.tools.git.repository import API, NAME, make_writing
 
@@ -30,7 +30,7 @@ CREATED = "2026-11-21T10:00:00Z"
 BEGAN = 1_795_255_200.0
 
 
-class StandInForge:
+class StandInForge(Loopback):
     """A project `shop` whose pull requests are kept in memory. `act` is what people do each time one is looked at."""
 
     def __init__(self, server: GitServer, forge: Forge) -> None:
@@ -40,22 +40,6 @@ class StandInForge:
         self.asked: list[tuple[str, str, dict[str, str]]] = []
         self.act: Callable[[dict[str, Any]], None] = lambda _: None
         self.status = 0
-
-    def __enter__(self) -> "StandInForge":
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._http.daemon_threads = True
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_address[1]}"
 
     def merge(self, request: dict[str, Any], *, squash: str = "") -> None:
         """As the forge would: a merge commit, or one of its own with another message."""
@@ -116,7 +100,7 @@ class StandInForge:
         branch = wanted.get("head", "").rpartition(":")[2] or wanted.get("source_branch", "")
         return 200, [self._show(one) for one in self.requests if branch in ("", one["branch"])]
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
+    def make_handler(self) -> type[BaseHTTPRequestHandler]:
         forge = self
 
         class Handler(BaseHTTPRequestHandler):
