@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
-from ..policies.errors import Busy, Unavailable
+from ..policies.errors import Busy, Refused, Unavailable
 from .background import end
 from .proposal_store import ProposalStore
 
@@ -130,8 +130,8 @@ class Follower:
                         self._tell(self._watches.get(event.proposal, ()))
             except Unavailable:
                 self._begun.set()  # who waits will see for themselves that nothing can be read
-            except (KeyError, ValueError):
-                log.warning("an event of a proposal can't be read: something else than Arborgate wrote it")
+            except Refused as error:
+                log.warning("%s", error.message)
                 position = ""
             await asyncio.sleep(_ROUND)
 

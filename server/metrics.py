@@ -25,6 +25,7 @@ class Metrics:
         self._up = Gauge("arborgate_source_ready", "1 when a source answers", ("source",), registry=own)
         self._broken = Counter("arborgate_glass_broken", "Glass that was broken here", registry=own)
         self._unreviewed = Gauge("arborgate_glass_unreviewed", "Broken glass that nobody has reviewed", registry=own)
+        self._stuck = Gauge("arborgate_proposals_stuck", "Proposals that wait for a person's release", registry=own)
         self._told = Counter(
             "arborgate_notifications", "Notifications by medium and outcome", ("medium", "outcome"), registry=own
         )
@@ -48,6 +49,9 @@ class Metrics:
 
     def observe_unreviewed(self, count: int) -> None:
         self._unreviewed.set(count)
+
+    def observe_stuck(self, count: int) -> None:
+        self._stuck.set(count)
 
     def count_notification(self, medium: str, outcome: str) -> None:
         """One attempt: sent, failed (another follows) or given_up."""

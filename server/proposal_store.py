@@ -82,6 +82,7 @@ class ProposalStore:
         self._all = state.key("proposals")
         self._expiring = state.key("expiring")
         self._glass = state.key("glass")
+        self._stuck = state.key("stuck")
         self._known = state.key("known")
         self.work = state.key("work")
         self.happened = self._events
@@ -114,7 +115,7 @@ class ProposalStore:
         changed = [part for name, value in fields.items() if old.get(name) != value for part in (name, value)]
         apps = Counter(change.target.app for change in after.content.changes) if counts else {}
         keys = [self._state.key("proposal", after.id), self._events, self.work, self._all, self._expiring]
-        keys += [self._glass, self._known, self._state.key("hold", after.id)]
+        keys += [self._glass, self._known, self._state.key("hold", after.id), self._stuck]
         keys += [*(lease.keys if lease else ()), *map(self._ledger, apps)]
         arguments = [after.id, old.get("version", ""), old.get("state", ""), secrets.token_hex(8)]
         arguments += [lease.fence if lease else "", after.state, str(after.state_at), by]
@@ -122,6 +123,7 @@ class ProposalStore:
         arguments += [str(after.glass.at) if after.glass and after.unreviewed else ""]
         arguments += [after.content.requester.key if after.state is ProposalState.APPLIED else ""]
         arguments += [str(len(lease.keys) if lease else 0), str(after.state_at - _LEDGER_KEPT)]
+        arguments += [str(after.state_at) if after.stuck else ""]
         for app, changes in apps.items():
             arguments += [str(changes), counts.newest(app) if counts else ""]
         arguments += ["state", after.state, *changed]
@@ -145,11 +147,17 @@ class ProposalStore:
                     pipe.zrange(self._ledger(name), 0, -1, withscores=True)
                 ids, *ledgers = cast("tuple[list[str], *tuple[list[Begun], ...]]", await pipe.execute())
         begun = {name: [(each, when) for each, when in ledger] for name, ledger in zip(names, ledgers, strict=True)}
-        return Counts(begun, await self._unreviewed(ids))
+        return Counts(begun, tuple(one for one in await self._list(ids) if one.unreviewed))
 
     async def unreviewed(self) -> Sequence[Proposal]:
         """The proposals with broken glass that nobody has reviewed, the longest waiting first."""
         return (await self.counts(())).unreviewed
+
+    async def stuck(self) -> Sequence[Proposal]:
+        """The proposals that keep their targets until a person releases them, the longest waiting first."""
+        with reaching_state():
+            ids = cast("list[str]", await self._redis.zrange(self._stuck, 0, -1))
+        return [one for one in await self._list(ids) if one.stuck]
 
     async def has_applied(self, requester: str) -> bool:
         """Whether any proposal of that person was ever applied."""
@@ -187,8 +195,7 @@ class ProposalStore:
         """All that still end by themselves when their time is up, the soonest first."""
         with reaching_state():
             ids = cast("list[str]", await self._redis.zrange(self._expiring, 0, -1))
-        found = [_parse_or_skip(fields) for fields in await self._fields(ids)] if ids else []
-        return [one for one in found if one is not None]
+        return await self._list(ids)
 
     async def last_event(self) -> str:
         """The position of the newest event."""
@@ -216,9 +223,9 @@ class ProposalStore:
             if not streams:
                 yield None
 
-    async def _unreviewed(self, ids: Sequence[str]) -> Sequence[Proposal]:
+    async def _list(self, ids: Sequence[str]) -> Sequence[Proposal]:
         found = [_parse_or_skip(fields) for fields in await self._fields(ids)] if ids else []
-        return tuple(one for one in found if one is not None and one.unreviewed)
+        return [one for one in found if one is not None]
 
     def _ledger(self, app: str) -> str:
         return self._state.key("ledger", app)
@@ -237,9 +244,12 @@ class ProposalStore:
 
 
 def parse_event(position: str, fields: Mapping[str, str]) -> ProposalEvent:
-    """One entry of the stream `happened`."""
-    state = ProposalState(fields["state"])
-    return ProposalEvent(position, fields["proposal"], state, float(fields["at"]), fields["by"])
+    """One entry of the stream `happened`; raises `Refused` for one that no Arborgate of this version wrote."""
+    try:
+        state = ProposalState(fields["state"])
+        return ProposalEvent(position, fields["proposal"], state, float(fields["at"]), fields["by"])
+    except (KeyError, ValueError) as error:
+        raise Refused("An event of a proposal can't be read: something else than this Arborgate wrote it.") from error
 
 
 def _dump(proposal: Proposal) -> dict[str, str]:

@@ -164,6 +164,10 @@ class ProposalBook:
         """The proposals with broken glass that nobody has reviewed, the longest waiting first."""
         return await self.store.unreviewed()
 
+    async def stuck(self) -> Sequence[Proposal]:
+        """The proposals that keep their targets until a person releases them, the longest waiting first."""
+        return await self.store.stuck()
+
     async def has_applied(self, requester: str) -> bool:
         """Whether any proposal of the person with this key was ever applied."""
         return await self.store.has_applied(requester)

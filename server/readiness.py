@@ -49,6 +49,7 @@ class Readiness:
     async def _answers(self) -> bool:
         try:
             self._metrics.observe_unreviewed(len(await self._proposals.unreviewed()))
+            self._metrics.observe_stuck(len(await self._proposals.stuck()))
         except Unavailable:
             return False
         return True

@@ -185,8 +185,7 @@ class Notifier:
         entries = list(cast("list[tuple[str, Mapping[str, str] | None]]", claimed[1]))
         for _, more in cast("list[tuple[str, list[tuple[str, Mapping[str, str]]]]]", fresh or []):
             entries.extend(more)
-        # One that was trimmed from the stream meanwhile has a position and nothing else.
-        return [(parse_event(position, fields) if fields else None, position) for position, fields in entries]
+        return [(_parse_or_skip(position, fields), position) for position, fields in entries]
 
     async def _is_turn(self) -> bool:
         """Whether it is this replica's turn to look at what waits."""
@@ -194,3 +193,12 @@ class Notifier:
         with reaching_state():
             turn = self._state.key("notify", "turn")
             return bool(await self._state.redis.set(turn, self._consumer, nx=True, px=milliseconds))
+
+
+def _parse_or_skip(position: str, fields: Mapping[str, str] | None) -> ProposalEvent | None:
+    """One that can't be read must not keep the others waiting; one that was trimmed meanwhile is no more than its place."""
+    try:
+        return parse_event(position, fields) if fields else None
+    except Refused as error:
+        log.warning("nobody is told of %s: %s", position, error.message)
+        return None

@@ -25,6 +25,9 @@ class Nothing:
     async def unreviewed(self) -> Sequence[object]:
         return ()
 
+    async def stuck(self) -> Sequence[object]:
+        return ()
+
 
 async def test_a_newer_set_that_was_refused_is_told_with_the_reason(tmp_path: Path) -> None:
     folder = copy_shipped(tmp_path / "set")
@@ -46,3 +49,19 @@ async def test_a_newer_set_that_was_refused_is_told_with_the_reason(tmp_path: Pa
 
     assert (await readiness.check())[1]["policies_refused"] == ""
     assert b'arborgate_source_ready{source="policies"} 1.0' in metrics.render()
+
+
+async def test_what_waits_for_a_person_is_counted(tmp_path: Path) -> None:
+    class Trouble(Nothing):
+        """One with broken glass that nobody has reviewed, and two that are stuck."""
+
+        async def unreviewed(self) -> Sequence[object]:
+            return (object(),)
+
+        async def stuck(self) -> Sequence[object]:
+            return (object(), object())
+
+    policies, metrics = Policies(copy_shipped(tmp_path / "set")), Metrics()
+    await Readiness(cast("ArgoCD", Nothing()), cast("ProposalBook", Trouble()), policies, metrics).check()
+    assert b"arborgate_glass_unreviewed 1.0" in metrics.render()
+    assert b"arborgate_proposals_stuck 2.0" in metrics.render()

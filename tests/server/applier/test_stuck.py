@@ -90,6 +90,15 @@ async def test_only_what_is_stuck_can_be_released_and_once(world: World) -> None
         await world.book.release(proposal.id, release(world))
 
 
+async def test_those_that_are_stuck_are_listed_until_they_are_released(world: World) -> None:
+    proposal = await plan_stuck(world)
+    assert await world.book.stuck() == []
+    await world.worker.advance(proposal.id)
+    assert [one.id for one in await world.book.stuck()] == [proposal.id]
+    await world.book.release(proposal.id, release(world))
+    assert await world.book.stuck() == []
+
+
 async def test_wherever_it_crashes_a_stuck_one_says_so_and_keeps_its_targets(redis: Redis) -> None:
     at, crashed = 0, True
     while crashed:

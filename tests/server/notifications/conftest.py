@@ -4,11 +4,12 @@ import asyncio
 import base64
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx2
 import pytest
@@ -22,7 +23,7 @@ from arborgate.server.notifications.people import People
 from arborgate.server.notifications.settings import NotifySettings
 from arborgate.tools.record import Event, Record
 from tests.server.notifications.notifying import open_notifier
-from tests.server.notifications.receivers import MailReceiver, WebReceiver, receive_mail, receive_web
+from tests.server.notifications.receivers import MailReceiver, WebReceiver, receive_mail, receive_web, wait_until
 from tests.server.web.world import World, open_world
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
@@ -38,6 +39,8 @@ class Desk:
     metrics: Metrics
     client: httpx2.AsyncClient
     notify: NotifySettings
+    rounds: dict[Notifier, int] = field(default_factory=dict)
+    """How often each notifier at work has gone round."""
 
     def webhook(self, name: str = "ops", path: str = "/ops", **fields: Any) -> dict[str, Any]:
         file = self.folder / "webhook.secret"
@@ -74,12 +77,33 @@ class Desk:
         """So many notifiers at work. They follow what happens from the moment they have joined."""
         async with AsyncExitStack() as stack:
             for _ in range(replicas):
-                await stack.enter_async_context(running(self.open(**changes).run()))
+                notifier = self.open(**changes)
+                stack.enter_context(self._counting(notifier))
+                await stack.enter_async_context(running(notifier.run()))
             stream = self.world.state.key("events")
             async with asyncio.timeout(10):
                 while not await self._joined(stream):
                     await asyncio.sleep(0.01)
             yield
+
+    async def go_round(self) -> None:
+        """Until each notifier at work has looked at all there is by now, and nothing is being sent any more."""
+        wanted = {notifier: rounds + 2 for notifier, rounds in self.rounds.items()}  # one may have begun before
+        await wait_until(lambda: all(self.rounds[each] >= rounds for each, rounds in wanted.items()))
+        await wait_until(lambda: not any(task.get_name().startswith("notification ") for task in asyncio.all_tasks()))
+
+    @contextmanager
+    def _counting(self, notifier: Notifier) -> Iterator[None]:
+        go_round = notifier._go_round
+        self.rounds[notifier] = 0
+
+        async def counted() -> None:
+            await go_round()
+            self.rounds[notifier] += 1
+
+        with patch.object(notifier, "_go_round", counted):
+            yield
+        del self.rounds[notifier]
 
     async def _joined(self, stream: str) -> bool:
         redis = self.world.state.redis

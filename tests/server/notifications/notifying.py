@@ -14,7 +14,7 @@ from tests.server.web.world import ROLES, World
 
 
 def open_notifier(world: World, notify: NotifySettings, client: httpx2.AsyncClient, **changes: Any) -> Notifier:
-    """`changes` replace any of the parts."""
+    """`changes` replace any of the parts. It looks at what waits in each of its rounds."""
     parts: dict[str, Any] = {
         "settings": notify,
         "url": world.url,
@@ -28,6 +28,6 @@ def open_notifier(world: World, notify: NotifySettings, client: httpx2.AsyncClie
         "client": client,
         "clean": Redactor().clean_text,
         "masker": Masker(),
-        "pace": Pace(sweep=0.05, abandoned=0.2, clock=world.clock),
+        "pace": Pace(sweep=0.001, abandoned=0.2, clock=world.clock),
     }
     return Notifications(**{**parts, **changes}).open()

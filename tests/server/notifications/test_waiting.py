@@ -1,7 +1,5 @@
 """Reminders, escalations and what is stuck: told in their time, whatever ran meanwhile."""
 
-import asyncio
-
 import pytest
 
 from arborgate.server.holds import Holds
@@ -99,7 +97,7 @@ async def test_what_fails_and_is_not_undone_in_time_is_stuck(desk: Desk) -> None
         desk.world.clock.forward(301)
         await settle(desk, 2)
         desk.world.clock.forward(3_000)
-        await asyncio.sleep(0.2)
+        await desk.go_round()
     assert kinds(desk) == ["proposal.failed", "proposal.stuck"]
     assert desk.web.received[0].json["data"]["untrusted"]["note"] == "No pods."
 
@@ -113,7 +111,7 @@ async def test_what_shows_no_progress_is_stuck_unless_somebody_paused_it(desk: D
         hold = Hold(order=Order.PAUSE, by=Requester.of(DEV), comment="", at=desk.world.clock())
         await holds.put(proposal.id, hold)
         desk.world.clock.forward(301)
-        await asyncio.sleep(0.7)
+        await desk.go_round()
         assert desk.web.received == []
         await holds.put(proposal.id, None)
         desk.world.clock.forward(301)
@@ -128,7 +126,7 @@ async def test_what_is_undone_is_told_and_never_called_stuck(desk: Desk) -> None
         await apply(desk, proposal, ProposalState.APPLYING, ProposalState.FAILED, ProposalState.ROLLED_BACK, note="No.")
         await settle(desk, 2)
         desk.world.clock.forward(1_000)
-        await asyncio.sleep(0.2)
+        await desk.go_round()
     assert sorted(kinds(desk)) == ["proposal.failed", "proposal.rolled_back"]
 
 
