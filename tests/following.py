@@ -43,7 +43,9 @@ async def _follow(
         (head, *_) = await asyncio.to_thread(server.log, repository, "%H")
         for name, path in manifests.items():
             text = await asyncio.to_thread(server.read, repository, path)
-            spec: dict[str, Any] = yaml.safe_load(text)["spec"]
+            written = yaml.safe_load(text)
+            spec: dict[str, Any] = written["spec"]
+            metadata = {"labels": written["metadata"].get("labels", {})}
             live = await asyncio.to_thread(installation.get_app, name)
             compared = live.get("status", {}).get("sync", {})
             if live["spec"] != spec or compared.get("revision") != head:
@@ -57,5 +59,7 @@ async def _follow(
                         "comparedTo": {"source": spec["source"], "destination": spec["destination"]},
                     },
                 }
-                await asyncio.to_thread(installation.patch_app, name, {"spec": spec, "status": status})
+                await asyncio.to_thread(
+                    installation.patch_app, name, {"metadata": metadata, "spec": spec, "status": status}
+                )
         await asyncio.sleep(0.1)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from arborgate.server.chain import verify
 from tests.following import following
@@ -28,7 +29,8 @@ def server(tmp_path: Path, kube_namespace: str) -> Iterator[GitServer]:
     folder = tmp_path / "repositories"
     folder.mkdir()
     with GitServer(folder) as running:
-        running.add(NAME, {**FILES, PATH: API.replace("namespace: argocd", f"namespace: {kube_namespace}")})
+        text = API.replace("namespace: argocd", f"namespace: {kube_namespace}")
+        running.add(NAME, {**FILES, PATH: text.replace("namespace: shop", "namespace: prod-shop")})
         yield running
 
 
@@ -45,7 +47,8 @@ def installation(
     git = make_settings(server, tmp_path).model_dump(mode="json")
     applier = {"health_timeout": 8, "lease": 5, "git": make_writing(tmp_path).model_dump(mode="json")}
     folder = tmp_path / "installation"
-    with Installation(folder, kube_api, redis_server, oidc_provider, kube_namespace, git=git, applier=applier) as one:
+    changes = {"git": git, "applier": applier, "promotion": {"path": ["dev", "production"]}}
+    with Installation(folder, kube_api, redis_server, oidc_provider, kube_namespace, **changes) as one:
         parent = {"repoURL": f"{server.url}/{NAME}.git", "path": "apps", "targetRevision": "main"}
         healing = {"automated": {"selfHeal": True}}
         one.add_app("shop", spec={"source": parent, "syncPolicy": healing}, status={"sourceType": "Directory"})
@@ -86,6 +89,34 @@ async def test_an_approved_change_of_a_kept_child_is_a_commit_that_argo_cd_takes
     assert f"api={NEW}" in installation.get_app("api")["spec"]["source"]["kustomize"]["images"]
     for log in installation.record.glob("*.jsonl"):
         assert verify(log).whole
+
+
+async def test_what_ran_below_is_promoted_by_a_commit_and_the_app_says_so_afterwards(
+    installation: Installation, server: GitServer
+) -> None:
+    source = {**yaml.safe_load(API)["spec"]["source"], "kustomize": {"images": [f"api={NEW}"]}}
+    destination = {"server": "https://kubernetes.default.svc", "namespace": "dev-shop"}
+    installation.add_app(
+        "api-dev", spec={"source": source, "destination": destination}, status={"sourceType": "Kustomize"}
+    )
+    async with following(installation, server, NAME, {"api": PATH}):
+        await until(lambda: installation.get_app("api")["status"]["sync"]["revision"] == server.log(NAME, "%H")[0])
+        asked = {"reason": "It has run well in dev for a day.", "apps": ["api-dev"]}
+        async with installation.copilot("dev") as client:
+            drafted = data_of(await client.call_tool("promotion_propose", asked))
+        told = await wait_for_state(installation, drafted["proposal"], "proposed", "refused")
+        assert told["state"] == "proposed", told
+        assert (await approve_by_terminal(installation, {**drafted, **told})).status_code == 200
+        ended = await wait_for_state(installation, drafted["proposal"], "applied", "failed", "rolled_back", "stale")
+        assert ended["state"] == "applied", ended
+    written = yaml.safe_load(server.read(NAME, PATH))
+    assert written["metadata"]["labels"] == {"env": "staging", **installation.get_app("api")["metadata"]["labels"]}
+    assert written["metadata"]["labels"]["arborgate.dev/promotion"] == drafted["proposal"]
+    assert f"api={NEW}" in written["spec"]["source"]["kustomize"]["images"]
+    async with installation.copilot("dev") as client:
+        app = data_of(await client.call_tool("app_get", {"app": "api"}))
+    assert app["promoted"].startswith(f"from dev: {'a' * 40}, by proposal {drafted['proposal']}")
+    assert "approved by" in app["promoted"]
 
 
 async def test_a_commit_that_breaks_its_app_is_reverted(installation: Installation, server: GitServer) -> None:

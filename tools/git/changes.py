@@ -16,6 +16,7 @@ from ..change import Change, ChangeKind, Check, JsonObject, Target, merge
 from ..kubernetes.changes import MARK
 from ..kubernetes.fields import read_object
 from ..plan import Plan, goes_back, make_change
+from ..promotion.labels import LINEAGE
 from ..risk import Factor, RiskFactor
 from ..tree import AppTree, Node
 from . import documents
@@ -141,13 +142,16 @@ def is_taken_up(change: Change, app: JsonObject, target: JsonObject) -> bool:
 
 
 def drop_mark(patch: JsonObject, mark: str) -> JsonObject:
-    """The patch without our mark, which a commit carries in its message; raises `Refused` for any other metadata."""
-    if patch.get("metadata", {"annotations": {MARK: mark}}) != {"annotations": {MARK: mark}}:
-        raise Refused("The metadata of a file is never written.")
-    rest = {key: value for key, value in patch.items() if key != "metadata"}
-    if set(rest) - {"spec", "values"}:
+    """The patch without our mark, which a commit carries in its message; raises `Refused` for any other metadata than the
+    labels of a promotion."""
+    metadata = patch.get("metadata", {"annotations": {MARK: mark}})
+    rest = {key: value for key, value in metadata.items() if key != "annotations"}
+    if metadata.get("annotations") != {MARK: mark} or set(rest) - {"labels"} or set(rest.get("labels") or ()) - LINEAGE:
+        raise Refused("The metadata of a file is never written, but for the labels of a promotion.")
+    written = {key: value for key, value in patch.items() if key != "metadata"}
+    if set(written) - {"spec", "values"}:
         raise Refused("Something else than a file's document would be written.")
-    return rest
+    return {**written, "metadata": rest} if rest else written
 
 
 def _change_values(
@@ -162,10 +166,9 @@ def _write(kind: str, live: JsonObject, patch: JsonObject) -> str:
     """The document's text once it says what `live` holds, and a patch on top."""
     text = str(live["text"])
     value = documents.read(text)
-    held = "values" if kind == FILE else "spec"
-    now = live["values"] if kind == FILE else {**value, "spec": live["spec"]}
+    now = live["values"] if kind == FILE else write_document(kind, {**value, "spec": live["spec"]}, live)
     written = _edit(text, now) if now != value else text
-    after = write_document(kind, now, {held: read_object(patch, held)})
+    after = write_document(kind, now, patch)
     return _edit(written, after) if after != now else written
 
 

@@ -23,7 +23,7 @@ path of a file and (of an Application) the document in it, as `path#name`."""
 APPLICATION, FILE = "Application", "File"
 """The kinds of such targets: one document that is an Application, or a file of values."""
 
-BY_COMMIT = frozenset({ChangeKind.SCALE, ChangeKind.SET_IMAGE, ChangeKind.SET_REVISION})
+BY_COMMIT = frozenset({ChangeKind.PROMOTE, ChangeKind.SCALE, ChangeKind.SET_IMAGE, ChangeKind.SET_REVISION})
 _ENDINGS = (".yaml", ".yml")
 _RENDERED = {"Helm": "Helm", "Kustomize": "Kustomize", "Plugin": "a plugin"}
 _BELOW = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")

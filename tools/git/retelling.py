@@ -8,10 +8,13 @@ from ...policies.errors import Refused
 from ..argocd.changes import API as ARGO_API
 from ..change import ChangeKind
 from ..plan import Plan
+from ..promotion.retelling import RETELLINGS as PROMOTIONS
 from ..retelling import Claim, Retelling, Retellings
-from ..rollouts.retelling import RETELLINGS as LIVE
+from ..rollouts.retelling import RETELLINGS as ROLLOUTS
 from .changes import as_application, find_field, make_commit, plan_image_value, plan_replicas_value
-from .places import API, APPLICATION, Books
+from .places import API, APPLICATION, BY_COMMIT, Books
+
+_LIVE: Retellings = {**ROLLOUTS, **PROMOTIONS}
 
 
 def list_retellings(books: Books) -> Retellings:
@@ -21,7 +24,7 @@ def list_retellings(books: Books) -> Retellings:
         if claim.change.kind is ChangeKind.SCALE:
             raise Refused("an Application has no replicas")
         live = as_application(claim.node, claim.live)
-        yield from LIVE[claim.change.kind, ARGO_API](Claim(claim.node, claim.change, live))
+        yield from _LIVE[claim.change.kind, ARGO_API](Claim(claim.node, claim.change, live))
 
     def retell_values(claim: Claim) -> Iterator[Plan]:
         target, (field, value) = claim.change.target, find_field(claim.change, books, claim.node)
@@ -40,4 +43,4 @@ def list_retellings(books: Books) -> Retellings:
                 raise Refused("the file has changed since this was proposed")
             yield again
 
-    return {(kind, API): retell for kind in (ChangeKind.SCALE, ChangeKind.SET_IMAGE, ChangeKind.SET_REVISION)}
+    return {(kind, API): retell for kind in BY_COMMIT}

@@ -60,15 +60,16 @@ class File:
     def as_object(self) -> JsonObject:
         """As the applier sees its targets: who it is, its version (the file's id), our mark, and the document itself.
 
-        Of an Application it has the `spec`, of a file of values all of it under `values`; `text` is the document as it is
-        written, and `status.contains` are the commits that hold our last change of it."""
+        Of an Application it has the `spec` and the labels, of a file of values all of it under `values`; `text` is the
+        document as it is written, and `status.contains` are the commits that hold our last change of it."""
         marked = {"annotations": {MARK: self.mark}} if self.mark else {}
+        held = {"values": self.value} if self.place.kind == FILE else {"spec": self.value["spec"]}
         metadata = {
             "uid": "/".join((self.place.cluster, self.place.namespace, self.place.name)),
             "resourceVersion": self.blob,
+            **(_pick_labels(self.value) if self.place.kind == APPLICATION else {}),
             **marked,
         }
-        held = {"values": self.value} if self.place.kind == FILE else {"spec": self.value["spec"]}
         text = documents.cut_out(self.text, self.where)
         return {
             "kind": self.place.kind,
@@ -158,8 +159,17 @@ class GitSource:
 
 
 def write_document(kind: str, value: Mapping[str, Any], patch: JsonObject) -> Mapping[str, Any]:
-    """What a document says after the merge patch of its object: `spec` or `values`, and nothing beside."""
-    return merge(value, read_object(patch, "values") if kind == FILE else {"spec": read_object(patch, "spec")})
+    """What a document says after the merge patch of its object: `values`, or `spec` and labels, and nothing beside."""
+    if kind == FILE:
+        return merge(value, read_object(patch, "values"))
+    labels = _pick_labels(patch)
+    return merge(value, {"spec": read_object(patch, "spec"), **({"metadata": labels} if labels else {})})
+
+
+def _pick_labels(value: JsonObject) -> dict[str, Any]:
+    """The labels of an object, or of a patch, as its metadata holds them; empty where it says nothing of any."""
+    metadata = read_object(value, "metadata")
+    return {"labels": metadata["labels"]} if "labels" in metadata else {}
 
 
 def read_mark(commit: Commit, name: str) -> str:

@@ -66,7 +66,7 @@ class GitWriter:
             file = await self._find(target)
             if file is None:
                 raise Refused(f"{target} is not there any more.")
-            file.edit({key: value for key, value in patch.items() if key != "metadata"})
+            file.edit(patch)
             await self._source.run(self._source.remote(target.cluster).require_push)
         except Refused as refused:
             return Rehearsed(ok=False, refusal=refused.message)

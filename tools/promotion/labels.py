@@ -8,3 +8,6 @@ REVISION = "arborgate.dev/promoted-revision"
 
 PROPOSAL = "arborgate.dev/promotion"
 """By which proposal; who asked for it and who approved it is told there."""
+
+LINEAGE = frozenset({FROM, REVISION, PROPOSAL})
+"""All of them: no other label is ever written."""

@@ -5,7 +5,8 @@
 | syncs by hand               | its spec and labels, then a sync to the very revision that runs below              |
 | is automated                | its spec and labels; it syncs by itself, and where it follows a branch it has that |
 |                             | revision already                                                                   |
-| has its spec kept by others | its labels and a sync, where its spec needs no change; else refused                |
+| has its spec kept by others | its labels and a sync, where its spec needs no change; else it is a commit of its  |
+|                             | spec and labels where the settings know the repository, or refused                 |
 """
 
 from __future__ import annotations
@@ -48,6 +49,39 @@ def plan_promotion(
         raise _nothing(move, automated and behind)
     if spec:
         require_own_spec(move.target, kept_by)
+    plans = [_plan_labelled(node, move, target, found, spec, proposal)]
+    if not automated:
+        revisions = [now or was for now, was in zip(found.revisions, deployed, strict=True)]
+        promoted = plans[0].change
+        sync = plan_sync_to(node, merge(target, promoted.patch), revisions)
+        plans.append(Plan(follow(sync.change, target, [promoted]), sync.risks))
+    return plans
+
+
+def brings_spec(move: Move, origin: JsonObject, target: JsonObject) -> bool:
+    """Whether the target's spec has to be written; raises `Refused` as `carry` does."""
+    return bool(_write_sources(Sources.of(target), carry(move, origin, target)))
+
+
+def plan_promotion_commit(node: Node, move: Move, origin: JsonObject, document: JsonObject, *, proposal: str) -> Plan:
+    """The same for the Application as it is written in its repository: its spec and labels, still without the diff of the
+    file. Its parent brings them into the cluster, where it rolls them out by itself or is synced later.
+
+    Raises as `plan_promotion` does."""
+    _require_well(move.origin)
+    found = carry(move, origin, document)
+    spec = _write_sources(Sources.of(document), found)
+    if not spec:
+        raise Invalid(
+            f"All that {move.origin.id.name} could bring is committed for {move.target.id.name}, but has not arrived.",
+            field="apps",
+            hint="Look at its parent: app_diagnose.",
+        )
+    return _plan_labelled(node, move, document, found, spec, proposal)
+
+
+def _plan_labelled(node: Node, move: Move, target: JsonObject, found: Carried, spec: JsonObject, proposal: str) -> Plan:
+    """The change that writes the spec and says where that ran."""
     labels = {FROM: move.origin.environment, PROPOSAL: proposal, REVISION: write_revision(move.origin.revision)}
     change = change_source(
         ChangeKind.PROMOTE,
@@ -57,12 +91,7 @@ def plan_promotion(
         say_promotion(move.target, move.origin.environment, found.carried, move.origin.revision),
     )
     promoted = change.model_copy(update={"promotion": _describe(move, found)})
-    plans = [Plan(promoted, tuple(find_downgrades([promoted], {promoted.target.app: node})))]
-    if not automated:
-        revisions = [now or was for now, was in zip(found.revisions, deployed, strict=True)]
-        sync = plan_sync_to(node, merge(target, promoted.patch), revisions)
-        plans.append(Plan(follow(sync.change, target, [promoted]), sync.risks))
-    return plans
+    return Plan(promoted, tuple(find_downgrades([promoted], {promoted.target.app: node})))
 
 
 def _require_well(app: App) -> None:

@@ -12,17 +12,19 @@ from ...policies.errors import ArborgateError, Invalid, NotThere, Refused
 from ...policies.model import Action, Resource
 from ..argocd.changes import app_target, find_keeper
 from ..argocd.find import find_app, keep_visible
-from ..change import JsonObject
+from ..change import ChangeKind, JsonObject
+from ..git.changes import as_application, make_commit
 from ..kubernetes.source import Clusters
 from ..plan import Plan
 from ..proposal import Draft
 from ..risk import rate
+from ..rollouts.commits import find_file
 from ..rollouts.tools import Proposed, Text, answer_proposed, find_risks, find_undoing_parent, render_proposed
 from ..tool import AnyTool, Context, Effect, Params, Tool
 from ..tree import Node
 from .carrying import Move
 from .ladder import find_counterparts
-from .plan import plan_promotion
+from .plan import brings_spec, plan_promotion, plan_promotion_commit
 from .retelling import write_promotion_title
 
 _SHOWN = 5
@@ -107,14 +109,26 @@ async def _plan_all(
     plans: list[Plan] = []
     for index, (origin, target) in enumerate(pairs):
         move = Move(origin.app, target.app, ctx.ladder, params.leave)
-        keeper = find_keeper(target.app, find_undoing_parent(ctx, target))
         try:
-            objects = [_require(live[str(app_target(node.app))], node) for node in (origin, target)]
-            plans += plan_promotion(target, move, *objects, proposal=proposal, kept_by=keeper)
+            ran, now = (_require(live[str(app_target(node.app))], node) for node in (origin, target))
+            plans += await _plan(ctx, move, target, ran, now, proposal)
         except ArborgateError as error:
             error.field = f"apps.{index}" if error.field in (None, "", "app", "apps") else error.field
             raise
     return plans
+
+
+async def _plan(
+    ctx: Context, move: Move, node: Node, origin: JsonObject, target: JsonObject, proposal: str
+) -> list[Plan]:
+    """Of one app: live, or by a commit where a live change of its spec would be undone, or settings want one."""
+    file = await find_file(ctx, node, ChangeKind.PROMOTE) if brings_spec(move, origin, target) else None
+    if file is None:
+        keeper = find_keeper(move.target, find_undoing_parent(ctx, node))
+        return plan_promotion(node, move, origin, target, proposal=proposal, kept_by=keeper)
+    document = file.as_object()
+    plan = plan_promotion_commit(node, move, origin, as_application(node, document), proposal=proposal)
+    return [make_commit(plan, node, file.place, document)]
 
 
 def _require(live: JsonObject | None, node: Node) -> JsonObject:

@@ -29,10 +29,7 @@ if TYPE_CHECKING:
 async def find_files(ctx: Context, asked: Sequence[AskedChange], nodes: Sequence[Node]) -> list[File | None]:
     """For each change the document that a commit would change; None where it is made live. Raises `Refused` and
     `Unavailable`, naming the change."""
-    source: GitSource | None = ctx.sources.get(GitSource)
-    if source is None:
-        return [None] * len(asked)
-    found = (_find(ctx, source, one, node, index) for index, (one, node) in enumerate(zip(asked, nodes, strict=True)))
+    found = (_find(ctx, one, node, index) for index, (one, node) in enumerate(zip(asked, nodes, strict=True)))
     return await asyncio.gather(*found)
 
 
@@ -60,20 +57,30 @@ def finish_commits(
             plans[place] = make_commit(plans[place], node, file.place, left)
 
 
-async def _find(ctx: Context, source: GitSource, asked: AskedChange, node: Node, index: int) -> File | None:
+async def find_file(ctx: Context, node: Node, kind: ChangeKind, workload: str = "") -> File | None:
+    """The document that a commit would change for a change of this kind; None where it is made live.
+
+    Raises `Refused` (field `app`) where only a commit would do and none can be planned, and `Unavailable`."""
+    source: GitSource | None = ctx.sources.get(GitSource)
+    if source is None:
+        return None
+    kept = ctx.tree.undone_by(node) is not None or bool(node.app.owner_set)
+    chosen = choose_kind(source.books, ctx.tree, node, kind, workload, kept=kept)
+    if not chosen:
+        return None
+    file = await source.find(ctx.tree, node, chosen)
+    if file is None:
+        raise Refused(
+            f"No file in the repository holds {node.app.id.name}.",
+            field="app",
+            hint="Look where its parent gets it from, or change it in Git by hand.",
+        )
+    return file
+
+
+async def _find(ctx: Context, asked: AskedChange, node: Node, index: int) -> File | None:
     try:
-        kept = ctx.tree.undone_by(node) is not None or bool(node.app.owner_set)
-        kind = choose_kind(source.books, ctx.tree, node, asked.kind, asked.workload, kept=kept)
-        if not kind:
-            return None
-        file = await source.find(ctx.tree, node, kind)
-        if file is None:
-            raise Refused(
-                f"No file in the repository holds {node.app.id.name}.",
-                field="app",
-                hint="Look where its parent gets it from, or change it in Git by hand.",
-            )
-        return file
+        return await find_file(ctx, node, asked.kind, asked.workload)
     except ArborgateError as error:
         error.field = f"changes.{index}.{error.field or 'app'}"
         raise

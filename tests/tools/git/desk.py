@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from arborgate.tools.change import Attribution, JsonObject, Target
+from arborgate.tools.change import Attribution, Change, JsonObject, Target, merge
 from arborgate.tools.git.changes import make_commit, plan_image_commit
 from arborgate.tools.git.source import GitSource
 from arborgate.tools.git.writer import GitWriter
@@ -56,10 +56,13 @@ class Desk:
         node = api_node(self.tree)
         return make_commit(plan_image_commit(node, live, image=image), node, self.target, live)
 
-    async def apply(self, plan: Plan, live: JsonObject | None = None, asked: Attribution = ASKED) -> JsonObject:
-        patch = (plan.change.undo or {}) if asked.undone else plan.change.patch
+    async def apply(
+        self, plan: Plan | Change, live: JsonObject | None = None, asked: Attribution = ASKED
+    ) -> JsonObject:
+        change = plan.change if isinstance(plan, Plan) else plan
+        patch = (change.undo or {}) if asked.undone else change.patch
         mark = f"{asked.proposal}/{asked.change}{'/undone' if asked.undone else ''}"
-        marked = {**patch, "metadata": {"annotations": {MARK: mark}}}
+        marked = merge(patch, {"metadata": {"annotations": {MARK: mark}}})
         version = (live or await self.read())["metadata"]["resourceVersion"]
         return await self.writer.apply(self.target, marked, version, asked)
 

@@ -65,7 +65,9 @@ def make_settings(server: GitServer, folder: Path, *, values: str = "", **more: 
     entry = GitRepository(
         name=NAME, url=f"{server.url}/shop.git", username=READER[0], password_file=keep_password(folder, READER)
     )
-    return GitSettings(repositories=(entry,), values={values: mapped} if values else {}, **more)
+    return GitSettings(
+        repositories=more.pop("repositories", (entry,)), values={values: mapped} if values else {}, **more
+    )
 
 
 def make_writing(folder: Path, **more: Any) -> GitWriting:

@@ -1,6 +1,6 @@
 """A gate with `rollout_propose` on live objects of a cluster, and proposals kept in a real Redis."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,10 @@ from arborgate.server.state import State
 from arborgate.tools.change import Rehearsal
 from arborgate.tools.kubernetes.changes import ClusterWriter
 from arborgate.tools.kubernetes.source import Clusters, connect
+from arborgate.tools.promotion.ladder import PromotionSettings
 from arborgate.tools.proposal import Proposal, ProposalQuery, ProposalState
-from arborgate.tools.rollouts import tools
-from arborgate.tools.tool import Context
+from arborgate.tools.rollouts.tools import TOOLS
+from arborgate.tools.tool import AnyTool, Context
 from tests.contract.clusters import Sandbox, run_sandbox
 from tests.parts.kube import Identity
 from tests.policies.writing import TRUSTING
@@ -64,7 +65,7 @@ NEW = "Nothing that this person proposed was applied before."
 
 @dataclass
 class Bench:
-    """A gate with the one tool, and what stands behind it."""
+    """A gate with the one tool (or others), and what stands behind it."""
 
     gate: Gate
     book: ProposalBook
@@ -115,6 +116,8 @@ async def running(
     *more: dict[str, Any],
     rehearsal_wait: float = 3.0,
     sources: Mapping[type[Any], Any] | None = None,
+    tools: Sequence[AnyTool] = TOOLS,
+    ladder: PromotionSettings = PromotionSettings(),  # noqa: B008  # a constant
 ) -> AsyncIterator[Bench]:
     (folder / "policies.cedar").write_text(POLICIES)
     engine = Engine(read_policies(folder)[0], surroundings=TRUSTING)
@@ -136,6 +139,7 @@ async def running(
                 environments=ENVIRONMENTS,
                 proposals=book,
                 records=records,
+                ladder=ladder,
                 sources={Clusters: clusters, **(sources or {})},
                 seal=None,  # type: ignore[arg-type]  # this tool has no pages
                 now=NOW,
@@ -143,7 +147,7 @@ async def running(
             )
 
         gate = Gate(
-            tools.TOOLS,
+            tools,
             engine=lambda: engine,
             context=enter,
             recorder=records,
