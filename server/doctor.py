@@ -15,6 +15,7 @@ from .approvals import load_key, load_signing_key, load_verify_key
 from .approvers import Approvers, read_approvers
 from .doctor_clusters import examine_clusters
 from .doctor_findings import Finding, Process, bad, good, poor
+from .doctor_git import examine_git
 from .doctor_redis import Examiner, examine_redis
 from .enrolment import read_enrolled
 from .passkeys import RelyingParty
@@ -37,6 +38,8 @@ async def examine(settings: Settings, process: Process, examiner: Examiner | Non
     async for finding in _examine_approvers(settings, process):
         yield finding
     async for finding in examine_clusters(settings, process):
+        yield finding
+    async for finding in examine_git(settings, process):
         yield finding
 
 
