@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..policies.errors import Refused
 from ..tools.change import Change, JsonObject
 from ..tools.git.changes import find_field, is_taken_up
-from ..tools.git.places import API, FILE, Books, require_place
+from ..tools.git.places import API, APPLICATION, FILE, Books, require_place
 from ..tools.git.retelling import list_retellings
 from ..tools.git.settings import GitSettings
 from ..tools.retelling import Retellings
@@ -24,8 +24,11 @@ class GitChecks:
         return list_retellings(self._books)
 
     def check(self, node: Node, change: Change) -> bool:
-        """Whether the change is made by a commit; raises `Refused` when it is and can't be one of this app's."""
+        """Whether the change is made by a commit; raises `Refused` when it is and can't be one of this app's, and when it is
+        not and has to be."""
         if not is_commit(change):
+            if "spec" in change.patch and change.target.kind == APPLICATION and self._books.always(node):
+                raise Refused(f"The spec of {change.target.app} is changed by commits alone (git.always).")
             return False
         require_place(self._books, self._tree, node, change.target)
         if is_value(change) and not find_field(change, self._books, node)[0]:

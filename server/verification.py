@@ -256,7 +256,7 @@ class Verifier:
         node, target = self._node(change.target.app), change.target
         if change.check.app != target.app:
             raise Refused(f"The change of {target} would be judged by another app.")
-        if target == app_target(node.app) or self._git.check(node, change):
+        if self._git.check(node, change) or target == app_target(node.app):
             return
         for name in (f"{target.kind}/{target.namespace}/{target.name}", f"{target.kind}/{target.name}"):
             try:

@@ -74,8 +74,8 @@ class Books:
 
     def always(self, node: Node) -> bool:
         """Whether this app's spec is changed by commits alone."""
-        app = node.app
-        return not {app.environment, app.id.name, str(app.id)}.isdisjoint(self.settings.always)
+        named = {node.app.environment, node.app.id.name, str(node.app.id)}.intersection(self.settings.always)
+        return bool(named and self.settings.repositories)
 
     def fields(self, node: Node, kind: ChangeKind) -> Mapping[str, str]:
         """The dotted paths in the app's values that a change of this kind writes: by workload (`Kind/name`) to scale, by

@@ -9,6 +9,7 @@ from arborgate.tools.argocd.changes import make_sync
 from arborgate.tools.argocd.parse import AppParser
 from arborgate.tools.change import Change, merge
 from arborgate.tools.diff import list_fields
+from arborgate.tools.git.settings import GitRepository, GitSettings
 from arborgate.tools.plan import make_precondition, write_title
 from arborgate.tools.promotion.carrying import Move
 from arborgate.tools.promotion.labels import FROM, PROPOSAL, REVISION
@@ -101,6 +102,17 @@ async def test_a_promotion_is_applied_and_the_app_says_where_it_came_from(world:
     assert app["status"]["operationState"]["operation"]["sync"]["revision"] == RAN
     labels = {name: value for name, value in app["metadata"]["labels"].items() if name != "env"}
     assert labels == {FROM: "staging", PROPOSAL: proposal.id, REVISION: RAN}
+
+
+async def test_what_commits_alone_may_change_is_not_changed_live(world: World) -> None:
+    repository = GitRepository(name="shop", url="https://git.example.org/shop.git")
+    for always, state in (("production", "refused"), ("db", "refused"), ("staging", "proposed")):
+        settings = GitSettings(repositories=(repository,), always=(always,))
+        world.settings = world.settings.model_copy(update={"git": settings})
+        world.worker = world.make_worker()
+        proposal = await propose(world)
+        assert proposal.state == state, always
+        assert ("commits alone" in proposal.state_note) == (state == "refused")
 
 
 async def test_what_was_promoted_may_have_moved_on_below_as_long_as_it_ran_there(world: World) -> None:
