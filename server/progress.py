@@ -29,11 +29,12 @@ class Progress(StrEnum):
 
 
 def judge_progress(change: Change, seen: str, app: JsonObject, target: JsonObject) -> tuple[Progress, str]:
-    """How far it has come, and what it waits for or why it failed. `seen` is the `operation_digest` from before."""
+    """How far it has come, and what it waits for or why it failed. `seen` is the `operation_digest` of
+    the target from before."""
     if waits_for_argo(change, app, target):
         return Progress.WAITING, "Argo CD has not taken the commit up yet."
     return _first_open(
-        (Progress.DONE, "") if is_commit(change) else _judge_operation(change.check, seen, app),
+        _judge_operation(change.check, seen, app) if _is_seen_on(change) else (Progress.DONE, ""),
         _judge_workload(change, target),
         _judge_app(change, app),
     )
@@ -120,6 +121,12 @@ def _judge_workload(change: Change, target: JsonObject) -> tuple[Progress, str]:
         if there < wanted:
             return Progress.WAITING, f"{kind} {change.target.name} has {there} of {wanted} new pods."
     return Progress.DONE, ""
+
+
+def _is_seen_on(change: Change) -> bool:
+    """Whether `seen` is of the app's own operations: what is read before a change of a workload, or a commit, has none, so
+    one that failed long ago would pass for ours."""
+    return change.target.kind == "Application" and not is_commit(change)
 
 
 def _writes_spec(change: Change) -> bool:

@@ -213,6 +213,16 @@ async def test_an_operation_that_ended_just_before_the_patch_is_not_taken_for_ou
     assert (step.state, step.seen) == ("healthy", operation_digest({"status": {"operationState": ended}}))
 
 
+async def test_a_workload_of_an_app_whose_last_operation_failed_can_still_be_changed(world: World) -> None:
+    failed = {"phase": "Failed", "message": "hook", "operation": {"sync": {"revision": "old"}}}
+    world.cluster.edit("Application", "db", {"status": {"operationState": failed}})
+    world.relist("db")
+    proposal = await world.approved(world.scale("db"))
+    await world.worker.advance(proposal.id)
+    ended = await world.book.get(proposal.id)
+    assert (ended.state, ended.state_note) == ("applied", "")
+
+
 async def test_nothing_is_read_twice_on_the_way_to_the_first_change(world: World) -> None:
     proposal = await world.approved(world.scale("db"))
     read, reads = world.cluster.read, 0

@@ -61,12 +61,6 @@ APP_CASES: tuple[tuple[str, Change, dict[str, Any], Progress], ...] = (
         Progress.FAILED,
     ),
     (
-        "the operation before it had failed",
-        make_change(),
-        make_app(operationState={"phase": "Succeeded", "startedAt": "1"}),
-        Progress.DONE,
-    ),
-    (
         "compared with the old revision",
         REVISION,
         make_app(sync={"status": "Synced", "comparedTo": {"source": {**SOURCE, "targetRevision": "v1"}}}),
@@ -92,6 +86,14 @@ def test_an_app_is_judged_by_its_own_words_about_this_change(
     change: Change, app: dict[str, Any], progress: Progress
 ) -> None:
     assert judge_progress(change, BEFORE, app, app)[0] is progress
+
+
+def test_an_operation_that_had_failed_before_says_nothing_about_a_change() -> None:
+    failed = make_app(operationState={"phase": "Failed", "startedAt": "1", "message": "hook"})
+    live = make_workload(observedGeneration=5, updatedReplicas=2, availableReplicas=2)
+    scaled = make_change("Deployment", {"spec": {"replicas": 2}})
+    assert judge_progress(make_change(), operation_digest(failed), failed, failed)[0] is Progress.DONE
+    assert judge_progress(scaled, operation_digest(live), failed, live)[0] is Progress.DONE
 
 
 def make_workload(replicas: int = 2, **status: Any) -> dict[str, Any]:
