@@ -14,13 +14,13 @@ from itertools import groupby
 from typing import cast
 
 from ..policies.errors import Busy, Refused, Stale
-from ..tools.change import Attribution, JsonObject, Target, Writer, fields_digest, merge
+from ..tools.change import Change, JsonObject, Target, Writer, fields_digest, merge
 from ..tools.proposal import Proposal, ProposalState, Step, StepState
 from .counts import Counts
 from .gates import Gates, Look, Watch
 from .leases import Lease
 from .lifetimes import check_undo
-from .marks import is_unmoved, mark_patch, read_mark, require_latest, require_precondition
+from .marks import attribute, is_unmoved, mark_patch, read_mark, require_latest, require_precondition
 from .orders import PAUSED, Orders
 from .progress import Progress, operation_digest, writes_operation
 from .proposal_store import Ordered, Outpaced
@@ -250,7 +250,7 @@ class Applying:
     async def _heed(self, index: int, look: Look, began: float) -> None:
         """Keeps what was seen of one change; raises `Refused` when it has failed."""
         change, step = self._changes[index], self._step(index)
-        patience = min(change.check.timeout, self._pace.health_timeout)
+        patience = self._patience(change)
         if step.state is StepState.HEALTHY:
             if look.harmed or (look.since and began >= look.since + patience):
                 await self._lose(index, look, f"It was well, and is no longer. {look.message}")
@@ -260,6 +260,9 @@ class Applying:
             await self._lose(index, look, look.message)
         elif began >= step.at + patience:
             await self._lose(index, look, f"It did not get there in {patience:g} seconds. {look.message}")
+
+    def _patience(self, change: Change) -> float:
+        return min(change.check.timeout, self._pace.health_timeout)
 
     async def _lose(self, index: int, look: Look, message: str) -> None:
         """What could not be seen is not known to have failed."""
@@ -338,9 +341,10 @@ class Applying:
 
     async def _undo(self, index: int) -> None:
         change = self._changes[index]
-        undo = change.undo or {}
+        undo, step = change.undo or {}, self._step(index)
+        ends = step.at + (0 if step.state is StepState.FAILED else self._patience(change))
         for _ in range(_ATTEMPTS):
-            live = await self._read(change.target)
+            live = await self._read_idle(index, ends)
             if self._mark_on(live) == (index, True):
                 await self._keep(index, state=StepState.UNDONE)
                 return
@@ -354,6 +358,19 @@ class Applying:
             await self._keep(index, state=StepState.UNDONE)
             return
         raise Stale(f"{change.target} keeps moving.")
+
+    async def _read_idle(self, index: int, ends: float) -> JsonObject:
+        """The object once the operation that the change asked for has ended, if it does in time: its undo is another one."""
+        change, pause = self._changes[index], self._pace.shortest
+        while True:
+            live = await self._read(change.target)
+            runs = (
+                writes_operation(change.undo or {}) and live.get("operation") and self._mark_on(live) == (index, False)
+            )
+            if not runs or self._pace.clock() >= ends:
+                return live
+            await self._pace.sleep(pause)
+            pause = min(pause * 1.5, self._pace.longest)
 
     def _require_ours(self, index: int, live: JsonObject) -> None:
         """An undo must not run over what somebody did since, nor undo what the object itself does not show as done."""
@@ -406,7 +423,7 @@ class Applying:
 
     async def _patch(self, index: int, patch: JsonObject, live: JsonObject, *, undone: bool = False) -> JsonObject:
         marked = mark_patch(patch, self._proposal.id, index, undone=undone)
-        attribution = _attribute(self._proposal, index, self._approvers, undone=undone)
+        attribution = attribute(self._proposal, index, self._approvers, undone=undone)
         target, version = self._changes[index].target, live["metadata"]["resourceVersion"]
         return await self._writer.apply(target, marked, version, attribution)
 
@@ -430,16 +447,3 @@ class Applying:
 
     async def _finish(self, state: ProposalState, note: str) -> None:
         self._proposal = await self._book.finish(self._proposal.id, state, note, self._lease)
-
-
-def _attribute(proposal: Proposal, index: int, approvers: tuple[str, ...], *, undone: bool) -> Attribution:
-    requester = proposal.content.requester
-    return Attribution(
-        proposal=proposal.id,
-        change=index,
-        title=proposal.content.title,
-        requester=requester.name,
-        agent=requester.agent,
-        approvers=approvers,
-        undone=undone,
-    )

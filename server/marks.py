@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ..policies.errors import Stale
-from ..tools.change import Change, JsonObject, fields_digest, merge
+from ..tools.change import Attribution, Change, JsonObject, fields_digest, merge
 from ..tools.diff import list_fields
 from ..tools.kubernetes.changes import FIELD_MANAGER, MARK
 from ..tools.kubernetes.fields import read_object, read_objects, read_text
 from ..tools.last import owns
-from ..tools.proposal import Content
+from ..tools.proposal import Content, Proposal
 from ..tools.retelling import read_time
 
 
@@ -16,6 +16,20 @@ def mark_patch(patch: JsonObject, proposal_id: str, index: int, *, undone: bool 
     """The patch, which also leaves its mark on the object, in one and the same write."""
     mark = f"{proposal_id}/{index}{'/undone' if undone else ''}"
     return merge(patch, {"metadata": {"annotations": {MARK: mark}}})
+
+
+def attribute(proposal: Proposal, index: int, approvers: tuple[str, ...], *, undone: bool) -> Attribution:
+    """For whom a change is made, as far as its system keeps that."""
+    requester = proposal.content.requester
+    return Attribution(
+        proposal=proposal.id,
+        change=index,
+        title=proposal.content.title,
+        requester=requester.name,
+        agent=requester.agent,
+        approvers=approvers,
+        undone=undone,
+    )
 
 
 def read_mark(live: JsonObject, proposal_id: str, changes: int) -> tuple[int, bool] | None:

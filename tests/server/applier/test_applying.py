@@ -1,8 +1,10 @@
 """An approved proposal is applied: in waves, each gated on health, each undone when one fails, and never twice."""
 
+from dataclasses import replace
+
 import pytest
 
-from arborgate.policies.errors import Unavailable
+from arborgate.policies.errors import Refused, Unavailable
 from arborgate.server.progress import operation_digest
 from arborgate.tools.change import JsonObject, Target
 from arborgate.tools.kubernetes.changes import MARK
@@ -245,6 +247,50 @@ async def test_an_operation_that_still_runs_is_not_written_over_by_its_undo(worl
     assert failed.state == "failed"
     assert "The operation has not ended." in failed.state_note
     assert failed.state_note.endswith("its operation is still running.")
+    assert len(world.cluster.patched) == 1
+
+
+def let_another_fail_while_it_runs(world: World, ends_after: float) -> list[float]:
+    """Admission refuses the Deployment while the operation of its app still runs, which ends after so many seconds. When
+    was slept, by the clock."""
+    slept: list[float] = []
+    world.cluster.hangs.add("api")
+
+    def refuse(target: Target) -> None:
+        if target.kind == "Deployment":
+            raise Refused("admission webhook says no")
+
+    async def sleep(seconds: float) -> None:
+        await world.clock.sleep(seconds)
+        slept.append(world.clock())
+        if "api" in world.cluster.hangs and slept[-1] - slept[0] >= ends_after:
+            world.cluster.hangs.discard("api")
+            ran = {"phase": "Succeeded", "operation": world.cluster.get("Application", "api")["operation"]}
+            world.cluster.edit("Application", "api", {"operation": None, "status": {"operationState": ran}})
+
+    world.cluster.before_patch = refuse
+    world.worker._pace = replace(world.worker._pace, sleep=sleep)
+    return slept
+
+
+async def test_an_undo_waits_until_the_operation_it_undoes_has_ended(world: World) -> None:
+    proposal = await world.approved(world.sync("api"), world.scale("api"))
+    slept = let_another_fail_while_it_runs(world, 5.0)
+    await world.worker.advance(proposal.id)
+    ended = await world.book.get(proposal.id)
+    assert (ended.state, [step.state for step in ended.steps]) == ("rolled_back", ["undone", "failed"])
+    assert slept[-1] - slept[0] >= 5.0
+    assert [list(patch) for _, patch in world.cluster.patched] == [["operation"], ["operation"]]
+
+
+async def test_an_operation_that_does_not_end_in_time_is_left_to_a_person(world: World) -> None:
+    proposal = await world.approved(world.sync("api"), world.scale("api"))
+    slept = let_another_fail_while_it_runs(world, 1e9)
+    await world.worker.advance(proposal.id)
+    ended = await world.book.get(proposal.id)
+    assert (ended.state, ended.stuck) == ("failed", True)
+    assert ended.state_note.endswith("its operation is still running.")
+    assert 0 <= slept[-1] - slept[0] - world.health_timeout < 10
     assert len(world.cluster.patched) == 1
 
 
