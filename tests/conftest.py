@@ -2,15 +2,18 @@
 
 import threading
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from fakeredis import TcpFakeServer
 from playwright.async_api import Browser, Page
 
 from tests.parts.chromium import open_page, run_chromium
+from tests.parts.git import GitServer
 from tests.parts.kube import KubeApi
 from tests.parts.oidc import OidcProvider
 from tests.parts.redis import RedisCluster, RedisSentinel, RedisServer, run_cluster, run_sentinel
+from tests.tools.git.repository import FILES, NAME
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +35,16 @@ def redis_url(redis_server: RedisServer) -> Iterator[str]:
     redis_server.flush()
     yield redis_server.url()
     redis_server.recover()
+
+
+@pytest.fixture
+def git_server(tmp_path: Path) -> Iterator[GitServer]:
+    """A Git server with the shop's repository."""
+    folder = tmp_path / "repositories"
+    folder.mkdir()
+    with GitServer(folder) as running:
+        running.add(NAME, FILES)
+        yield running
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """A repository on a real Git server, and those who read and write it."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,12 @@ import pytest
 from arborgate.tools.git.source import GitSource
 from tests.parts.git import GitServer
 from tests.tools.git.desk import Desk
-from tests.tools.git.repository import FILES, NAME, make_settings
+from tests.tools.git.repository import make_settings
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[GitServer]:
-    folder = tmp_path / "repositories"
-    folder.mkdir()
-    with GitServer(folder) as running:
-        running.add(NAME, FILES)
-        yield running
+def server(git_server: GitServer) -> GitServer:
+    return git_server
 
 
 @pytest.fixture

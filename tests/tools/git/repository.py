@@ -10,7 +10,6 @@ from tests.parts.git import READER, WRITER, GitServer
 from tests.tools.rollouts.applications import (
     CLUSTER,
     ENVIRONMENTS,
-    KUSTOMIZE,
     SELF_HEAL,
     make_application,
     make_managed,
@@ -76,21 +75,35 @@ def make_writing(folder: Path, **more: Any) -> GitWriting:
     return GitWriting(repositories=(delivery,), author_email="arborgate@example.org", **signing)
 
 
-def make_shop(url: str, *, path: str = "apps", revision: str = "main", **more: Any) -> AppTree:
-    """The tree of a parent that takes its children from the repository, and of its child `api`."""
+def make_family(
+    name: str,
+    source: dict[str, Any],
+    *,
+    policy: dict[str, Any] | None = None,
+    source_type: str = "Directory",
+    **child: Any,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A parent that takes its children from this source, self-healing unless told otherwise, and its child `name`."""
     parent = make_application(
         "shop",
-        source={"repoURL": url, "path": path, "targetRevision": revision, **more.pop("source", {})},
-        policy=SELF_HEAL,
+        source=source,
+        policy=policy or SELF_HEAL,
         status={
-            "sourceType": more.pop("source_type", "Directory"),
-            "resources": [make_managed("Application", "api", group="argoproj.io", version="v1alpha1")],
+            "sourceType": source_type,
+            "resources": [make_managed("Application", name, group="argoproj.io", version="v1alpha1")],
         },
     )
-    child = make_application("api", source=more.pop("child", KUSTOMIZE), policy={"automated": {}}, **more)
-    child["metadata"]["annotations"]["argocd.argoproj.io/tracking-id"] = "shop:argoproj.io/Application:argocd/api"
+    made = make_application(name, policy={"automated": {}}, **child)
+    made["metadata"]["annotations"]["argocd.argoproj.io/tracking-id"] = f"shop:argoproj.io/Application:argocd/{name}"
+    return parent, made
+
+
+def make_shop(url: str, *, path: str = "apps", revision: str = "main", **more: Any) -> AppTree:
+    """The tree of a parent that takes its children from the repository, and of its child `api`."""
+    source = {"repoURL": url, "path": path, "targetRevision": revision, **more.pop("source", {})}
+    family = make_family("api", source, source_type=more.pop("source_type", "Directory"), **more)
     tree, parser = AppTree(ENVIRONMENTS), AppParser(CLUSTER, ENVIRONMENTS, {})
-    tree.replace(CLUSTER, [parser.parse(raw) for raw in (parent, child)])
+    tree.replace(CLUSTER, [parser.parse(raw) for raw in family])
     return tree
 
 

@@ -19,8 +19,8 @@ from arborgate.tools.retelling import retell
 from arborgate.tools.risk import Factor, find_factors
 from arborgate.tools.tree import AppTree
 from tests.parts.git import GitServer
-from tests.tools.git.repository import API, NAME, api_node, make_settings, make_shop
-from tests.tools.rollouts.applications import ENVIRONMENTS, SELF_HEAL, make_application, make_managed, make_tree
+from tests.tools.git.repository import API, NAME, api_node, make_family, make_settings, make_shop
+from tests.tools.rollouts.applications import ENVIRONMENTS, make_tree
 from tests.tools.rollouts.proposing import Bench, running
 
 pytestmark = pytest.mark.anyio
@@ -69,17 +69,13 @@ def shops(server: GitServer, redis: Redis, tmp_path: Path) -> Open:
 
     @asynccontextmanager
     async def open_shop(*, kept: dict[str, Any] | None = None, **more: Any) -> AsyncIterator[Shop]:
-        parent = make_application(
-            "shop",
-            source={"repoURL": f"{server.url}/{NAME}.git", "path": "apps", "targetRevision": "HEAD"},
-            policy=more.pop("policy", SELF_HEAL),
-            status={
-                "sourceType": more.pop("source_type", "Directory"),
-                "resources": [make_managed("Application", "kept", group="argoproj.io", version="v1alpha1")],
-            },
+        parent, child = make_family(
+            "kept",
+            {"repoURL": f"{server.url}/{NAME}.git", "path": "apps", "targetRevision": "HEAD"},
+            policy=more.pop("policy", None),
+            source_type=more.pop("source_type", "Directory"),
+            **(kept or {}),
         )
-        child = make_application("kept", policy={"automated": {}}, **(kept or {}))
-        child["metadata"]["annotations"]["argocd.argoproj.io/tracking-id"] = "shop:argoproj.io/Application:argocd/kept"
         source, tree = GitSource(make_settings(server, tmp_path, **more)), make_tree(parent, child)
         async with running(redis, tmp_path, parent, child, rehearsal_wait=0.0, sources={GitSource: source}) as bench:
             yield Shop(bench, source, tree)

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,15 +25,13 @@ from arborgate.tools.proposal import Proposal
 from arborgate.tools.retelling import retell
 from tests.parts.git import GitServer
 from tests.tools.git.desk import ASKED, Desk
-from tests.tools.git.repository import API, NAME, api_node, make_settings
+from tests.tools.git.repository import API, NAME, api_node, make_family, make_settings
 from tests.tools.rollouts.applications import (
     CLUSTER,
     COMMIT,
     ENVIRONMENTS,
     KUSTOMIZE,
-    SELF_HEAL,
     make_application,
-    make_managed,
 )
 from tests.tools.rollouts.proposing import Bench, running
 from tests.tools.world import ADA
@@ -190,22 +187,14 @@ def shops(server: GitServer, redis: Redis, tmp_path: Path) -> Open:
     server.commit(NAME, {"apps/kept.yaml": API.replace("name: api", "name: api-prod"), "apps/api.yaml": None})
 
     @asynccontextmanager
-    async def open_shop(
-        *, heals: bool = True, behind: bool = True, owner_set: str = "", **more: Any
-    ) -> AsyncIterator[Shop]:
-        parent = make_application(
-            "shop",
-            source={"repoURL": f"{server.url}/{NAME}.git", "path": "apps", "targetRevision": "HEAD"},
-            policy=SELF_HEAL if heals else {"automated": {}},
-            status={
-                "sourceType": "Directory",
-                "resources": [make_managed("Application", "api-prod", group="argoproj.io", version="v1alpha1")],
-            },
+    async def open_shop(*, heals: bool = True, owner_set: str = "", **more: Any) -> AsyncIterator[Shop]:
+        parent, child = make_family(
+            "api-prod",
+            {"repoURL": f"{server.url}/{NAME}.git", "path": "apps", "targetRevision": "HEAD"},
+            policy=None if heals else {"automated": {}},
+            env="prod",
+            owner_set=owner_set,
         )
-        now = deepcopy(KUSTOMIZE if behind else RAN)
-        child = make_application("api-prod", source=now, env="prod", policy={"automated": {}}, owner_set=owner_set)
-        place = "shop:argoproj.io/Application:argocd/api-prod"
-        child["metadata"]["annotations"]["argocd.argoproj.io/tracking-id"] = place
         below, source = make_application("api-staging", source=RAN), GitSource(make_settings(server, tmp_path, **more))
         world, sources = (parent, child, below), {GitSource: source}
         async with running(
