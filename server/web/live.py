@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -27,6 +28,8 @@ _AGAIN = "retry: 1000\n\n"
 _SILENCE = ":\n\n"
 _HEARTBEAT = 5.0
 """Seconds of silence at most, and after which a session that has ended ends its streams."""
+_AT_ONCE = 16
+"""How many streams look at once: hundreds hear the same news, and requests want to be answered meanwhile."""
 _ROUNDS = 360
 """Heartbeats and news after which a browser has to ask again: half an hour at the least eventful."""
 
@@ -61,6 +64,7 @@ class LivePage:
     entrance: Entrance
     review: Review
     follower: Follower
+    _looking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
     def routes(self) -> list[BaseRoute]:
         return [Route("/proposals/{id}/events", self.entrance.closed(self._open))]
@@ -80,7 +84,8 @@ class LivePage:
             async with self.follower.watch(proposal_id, key) as watch:
                 news = True
                 for _ in range(_ROUNDS):
-                    said = await self._look(request, proposal_id, mark, news=news)
+                    async with self._looking:
+                        said = await self._look(request, proposal_id, mark, news=news)
                     yield said.text
                     if said.last:
                         return

@@ -19,6 +19,9 @@ FAULTS = (RedisError, OSError, TimeoutError)
 """What a Redis that is away, slow or of another mind can raise."""
 
 _RETRIES, _FIRST_PAUSE, _LONGEST_PAUSE = 3, 0.02, 0.25
+_CONNECTIONS = 2**31
+"""No bound of its own: redis-py's pool (100) refuses the next command instead of letting it wait, and how many there are at
+once is bounded by who asks."""
 _SENTINEL_PORT, _REDIS_PORT = 26379, 6379
 _SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 
@@ -80,9 +83,8 @@ def _connect_sentinel(url: str, options: dict[str, Any]) -> Redis:
     service, _, database = urlsplit(url).path.strip("/").partition("/")
     if not service:
         raise ValueError("it does not name the service")
-    own = {
-        name: options[name] for name in ("socket_timeout", "socket_connect_timeout", "retry", "ssl") if name in options
-    }
+    shared = ("socket_timeout", "socket_connect_timeout", "retry", "ssl", "max_connections")
+    own = {name: options[name] for name in shared if name in options}
     sentinel = Sentinel(  # type: ignore[no-untyped-call]  # untyped there
         _hosts(url, _SENTINEL_PORT), sentinel_kwargs=own, **options
     )
@@ -110,6 +112,7 @@ def _options(url: str, username: str, password: str, timeout: float, decode: boo
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
         "decode_responses": decode,
+        "max_connections": _CONNECTIONS,
         # Fast: a call waits for it, and what is gone longer than this is told to whoever asked.
         "retry": Retry(ExponentialBackoff(cap=_LONGEST_PAUSE, base=_FIRST_PAUSE), _RETRIES),
     }

@@ -1,5 +1,6 @@
 """One URL for each way of running Redis: a single server, Sentinel, Cluster."""
 
+import asyncio
 from urllib.parse import quote
 
 import pytest
@@ -13,6 +14,7 @@ from tests.parts.redis import RedisCluster, RedisSentinel, RedisServer
 pytestmark = pytest.mark.anyio
 
 USER = "arborgate"
+AT_ONCE = 150
 
 
 async def write_and_read(client: Redis) -> None:
@@ -28,6 +30,9 @@ async def write_and_read(client: Redis) -> None:
         assert await client.xadd("arborgate:{t}:stream", {"a": "1"})
         assert await client.xlen("arborgate:{t}:stream") == 1
         await client.delete("arborgate:{t}:stream", "arborgate:{t}:greeting")
+        # However many wait at once, none is refused for it.
+        waiting = (client.blpop(["arborgate:{t}:nothing"], timeout=0.5) for _ in range(AT_ONCE))
+        assert await asyncio.gather(*waiting) == [None] * AT_ONCE
     finally:
         await client.aclose()
 
