@@ -22,6 +22,8 @@ SERVE, REDIS, API_SERVER = "serve", "redis", "kube-apiserver"
 
 _WEIGHTS = {SERVE: 3, REDIS: 3, API_SERVER: 1}
 """How often each is hit, beside 3 for each applier."""
+_FROZEN = 0.25
+"""How many of the appliers that are hit are not killed, but frozen."""
 
 
 class Fleet(Installation):
@@ -73,6 +75,13 @@ class Fleet(Installation):
             case _:
                 await asyncio.to_thread(self._processes[name].kill)
 
+    def freeze(self, name: str) -> None:
+        """SIGSTOP: it stops between any two instructions, and does not know it."""
+        self._processes[name].pause()
+
+    def thaw(self, name: str) -> None:
+        self._processes[name].resume()
+
     async def set_out(self) -> None:
         """Starts `serve` and the appliers, and waits until `serve` is ready."""
         for name in (SERVE, *self.appliers):
@@ -93,14 +102,17 @@ class Fleet(Installation):
 
 
 class Weather:
-    """Kills at random moments until told to calm down. All that is random comes from one seed."""
+    """Kills at random moments until told to calm down, and freezes an applier now and then for longer than its lease. All
+    that is random comes from one seed."""
 
-    def __init__(self, fleet: Fleet, seed: int, pause: float) -> None:
-        """`pause`: seconds between two kills, on average."""
+    def __init__(self, fleet: Fleet, seed: int, pause: float, lease: float) -> None:
+        """`pause`: seconds between two kills, on average. `lease`: seconds that an applier's lease lasts."""
         self.kills: Counter[str] = Counter()
+        self.freezes = 0
         self._fleet = fleet
         self._random = random.Random(f"weather {seed}")
         self._pause = pause
+        self._lease = lease
         self._down: set[str] = set()
         self._rising: set[asyncio.Task[None]] = set()
         self._weights = {**_WEIGHTS, **dict.fromkeys(fleet.appliers, 3)}
@@ -117,9 +129,14 @@ class Weather:
                 continue
             victim = self._random.choices(standing, [self._weights[name] for name in standing])[0]
             self._down.add(victim)
-            await self._fleet.strike(victim)
-            self.kills[victim] += 1
-            rising = asyncio.create_task(self._rise(victim, self._random.uniform(0, 0.5)))
+            if victim in self._fleet.appliers and self._random.random() < _FROZEN:
+                self._fleet.freeze(victim)
+                self.freezes += 1
+                rising = asyncio.create_task(self._thaw(victim, self._lease * self._random.uniform(1, 2)))
+            else:
+                await self._fleet.strike(victim)
+                self.kills[victim] += 1
+                rising = asyncio.create_task(self._rise(victim, self._random.uniform(0, 0.5)))
             self._rising.add(rising)
             rising.add_done_callback(self._rising.discard)
         await asyncio.gather(*self._rising)
@@ -127,6 +144,11 @@ class Weather:
     async def _rise(self, name: str, after: float) -> None:
         await asyncio.sleep(after)
         await self._fleet.raise_up(name)
+        self._down.discard(name)
+
+    async def _thaw(self, name: str, after: float) -> None:
+        await asyncio.sleep(after)
+        self._fleet.thaw(name)
         self._down.discard(name)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ import httpx2
 import orjson
 
 from arborgate.tools.kubernetes.changes import MARK
+from arborgate.tools.proposal import Proposal
 from tests.parts.kube import KubeApi
 
 PREFIXES = {"Application": "/registry/argoproj.io/applications", "Deployment": "/registry/deployments"}
@@ -23,14 +25,20 @@ _MARK = re.compile(re.escape(MARK.encode()) + rb"\x12(.)", re.DOTALL)
 """The annotation in a stored Deployment, which is protobuf: its name, the tag of its value, the value's length."""
 
 
+_MOMENT = 5.0
+"""Seconds that a plan may be older than its proposal: as long as a call may take."""
+
+
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One write of one object: the mark it then had, and whether it then asked for an operation."""
+    """One write of one object: the mark it then had, and whether it then asked for an operation. `at` is when it was heard
+    of, in seconds since the epoch."""
 
     kind: str
     name: str
     mark: str
     operation: bool
+    at: float
 
 
 @dataclass
@@ -54,11 +62,23 @@ class History:
                 before = write.operation
         return found
 
+    def was_changed_for_another(self, proposal: Proposal) -> bool:
+        """Whether a target of the proposal was written for another one, at most a moment before it was proposed."""
+        content = proposal.content
+        targets = {(change.target.kind, change.target.name) for change in content.changes}
+        return any(
+            (one.kind, one.name) in targets
+            and one.mark.partition("/")[0] not in ("", content.id)
+            and content.created_at - _MOMENT <= one.at <= proposal.state_at + _MOMENT
+            for one in self.writes
+        )
+
     def take(self, kind: str, stored: dict[str, Any]) -> None:
         """One event of the store's watch."""
         name = base64.b64decode(stored["key"]).rpartition(b"/")[2].decode()
         value = base64.b64decode(stored.get("value", ""))
-        write = Write(kind, name, *(_read_json(value) if kind == "Application" else (_read_protobuf(value), False)))
+        mark, operation = _read_json(value) if kind == "Application" else (_read_protobuf(value), False)
+        write = Write(kind, name, mark, operation, time.time())
         self.writes.append(write)
         self.told(write)
 

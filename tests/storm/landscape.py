@@ -10,6 +10,8 @@ from typing import Any
 
 import httpx2
 
+from arborgate.tools.change import Change
+from arborgate.tools.kubernetes.fields import read_object, read_text
 from tests.installation import Installation
 from tests.parts.kube import MERGE_PATCH, Identity, KubeApi
 from tests.parts.process import wait_until
@@ -85,6 +87,13 @@ def permit(kube: KubeApi, namespace: str) -> None:
     """Takes `forbid` back."""
     for kind in ("validatingadmissionpolicybindings", "validatingadmissionpolicies"):
         kube.request("DELETE", f"/apis/admissionregistration.k8s.io/v1/{kind}/storm-{namespace}")
+
+
+def is_doomed(change: Change) -> bool:
+    """Whether the change is one of those that fail on purpose."""
+    replicas = read_object(change.patch, "spec").get("replicas")
+    revision = read_text(read_object(read_object(change.patch, "operation"), "sync"), "revision")
+    return replicas in (STARVED, FORBIDDEN) or revision.startswith(BROKEN)
 
 
 class Controller:

@@ -22,9 +22,12 @@ from arborgate.tools.record import Record
 
 from .fleet import Fleet
 from .history import History
+from .landscape import is_doomed
 
 _SETTLED = 90.0
 _CALM = frozenset({ProposalState.FAILED, *(one for one in ProposalState if one.final)})
+_UNDONE = frozenset({ProposalState.FAILED, ProposalState.ROLLED_BACK})
+_NEVER_BEGUN = frozenset({ProposalState.REFUSED, ProposalState.REJECTED, ProposalState.STALE})
 
 
 @dataclass
@@ -58,8 +61,23 @@ class Reckoning:
             self._say(proposal, "has lost its approval")
         if state is ProposalState.FAILED and "Not undone" not in note:
             self._say(proposal, f"failed, and does not say what was left: {note!r}")
-        if state in (ProposalState.ROLLED_BACK, ProposalState.STALE, ProposalState.REFUSED) and not note:
+        if state in _UNDONE | _NEVER_BEGUN and not note:
             self._say(proposal, f"is {state} and does not say why")
+        self._judge_reason(proposal)
+
+    def _judge_reason(self, proposal: Proposal) -> None:
+        """What was approved is applied, unless it was to fail or somebody else was first: a crash alone is no reason."""
+        changes, steps, state = proposal.content.changes, proposal.steps, proposal.state
+        doomed = any(map(is_doomed, changes))
+        if doomed and state is ProposalState.APPLIED:
+            self._say(proposal, "is applied, with a change that can't be")
+        if not doomed and state in _UNDONE:
+            self._say(proposal, f"is {state}, though nothing in it was to fail: {proposal.state_note!r}")
+        if state in _NEVER_BEGUN and not self.history.was_changed_for_another(proposal):
+            self._say(proposal, f"is {state}, though nobody else touched its targets: {proposal.state_note!r}")
+        for change, step in zip(changes, steps, strict=False):
+            if step.state is StepState.STUCK and change.undo is not None:
+                self._say(proposal, f"is stuck, though that could be undone: {step.message!r}")
 
     def _judge_writes(self, proposal: Proposal, marks: Counter[str], operations: Counter[str]) -> None:
         """Each change is made once, and undone once where the step says so; never twice, and never unseen."""

@@ -1,4 +1,5 @@
-"""Every process is killed at random moments while proposals go through: nothing is lost, repeated, unrecorded or stuck.
+"""Every process is killed or frozen at random moments while proposals go through: nothing is lost, repeated, unrecorded
+or stuck.
 
 `ARBORGATE_STORM_SEED` repeats what was random in a run (not what the machine made of it), `ARBORGATE_STORM=full` makes
 it as long as `make storm` does.
@@ -48,6 +49,9 @@ class Size:
 SIZE = Size(500, 100, 300, 1.5, 3, 8) if FULL else Size(24, 5, 15, 1.2, 2, 4)
 
 
+LEASE = 2.0
+
+
 async def test_nothing_is_lost_or_repeated_whatever_is_killed_and_when(
     tmp_path: Path, kube_api: KubeApi, kube_namespace: str, oidc_provider: OidcProvider
 ) -> None:
@@ -61,7 +65,7 @@ async def test_nothing_is_lost_or_repeated_whatever_is_killed_and_when(
         kube_namespace,
         appliers=SIZE.appliers,
         environments=[{"name": "dev", "projects": ["*"]}],
-        applier={"health_timeout": 20, "lease": 2},
+        applier={"health_timeout": 20, "lease": LEASE},
     )
     began = time.monotonic()
     with fleet:
@@ -74,7 +78,7 @@ async def test_nothing_is_lost_or_repeated_whatever_is_killed_and_when(
                 controlling(fleet, history),
             ):
                 await fleet.set_out()
-                crowd, weather = Crowd(fleet, apps, seed), Weather(fleet, seed, SIZE.pause)
+                crowd, weather = Crowd(fleet, apps, seed), Weather(fleet, seed, SIZE.pause, LEASE)
                 state = State(await stack.enter_async_context(connect(fleet.redis.url(), timeout=30.0)), "{arborgate}:")
                 await stack.enter_async_context(releasing(fleet, state))
 
@@ -111,7 +115,7 @@ def tell(reckoning: Reckoning, weather: Weather, crowd: Crowd, raged: float, too
     changes = sum(len(one.content.changes) for one in reckoning.proposals)
     kills = ", ".join(f"{name} {count}" for name, count in sorted(weather.kills.items()))
     return (
-        f"{weather.kills.total()} kills in {raged:.0f} s of {took:.0f} s: {kills}\n"
+        f"{weather.kills.total()} kills in {raged:.0f} s of {took:.0f} s: {kills}; {weather.freezes} freezes\n"
         f"{len(reckoning.proposals)} proposals of {changes} changes, {len(crowd.approved)} approvals answered for: "
         f"{', '.join(f'{count} {state}' for state, count in sorted(states.items()))}\n"
         f"{len(reckoning.history.writes)} writes of the targets, {len(reckoning.records)} records in "
