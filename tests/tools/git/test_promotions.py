@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from redis.asyncio import Redis
 
 from arborgate.policies.errors import ArborgateError, Refused
@@ -50,11 +51,11 @@ def desk(desks: Callable[..., Desk]) -> Desk:
     return desks(shop={"env": "prod"})
 
 
-async def plan(desk: Desk, proposal: str = "p-1") -> Change:
+async def plan(desk: Desk, origin: dict[str, Any] | None = None) -> Change:
     """What ran in staging, for production."""
-    node, live, origin = api_node(desk.tree), await desk.read(), make_application("api-staging", source=RAN)
+    node, live, origin = api_node(desk.tree), await desk.read(), origin or make_application("api-staging", source=RAN)
     move = Move(AppParser(CLUSTER, ENVIRONMENTS, {}).parse(origin), node.app, LADDER)
-    planned = plan_promotion_commit(node, move, origin, as_application(node, live), proposal=proposal)
+    planned = plan_promotion_commit(node, move, origin, as_application(node, live), proposal="p-1")
     return make_commit(planned, node, desk.target, live).change
 
 
@@ -94,6 +95,46 @@ async def test_an_undo_brings_the_very_bytes_back_and_all_else_stays(
     await desk.apply(change, asked=replace(ASKED, undone=True))
     assert desk.file() == before
     assert (await desk.read())["metadata"].get("labels", {}).get(PROPOSAL, "") in ("", "p-0")
+
+
+SEVERAL = """\
+# Two sources.
+apiVersion: argoproj.io/v1alpha1
+kind: Application
+metadata:
+  name: api
+spec:
+  project: default
+  syncPolicy: { automated: {} }
+  destination: {server: https://kubernetes.default.svc, namespace: shop}
+  sources:
+  # what runs
+  - repoURL: https://git.example.org/shop.git
+    path: api
+    targetRevision: v1.4.2   # pinned
+    kustomize:
+      images: [api=registry.example.org/shop/api:1.4.2]
+  - repoURL: https://git.example.org/dashboards.git
+    path: api
+    targetRevision: main
+"""
+
+
+async def test_of_several_sources_only_what_ran_below_changes(desks: Callable[..., Desk], server: GitServer) -> None:
+    server.commit(NAME, {"apps/api.yaml": SEVERAL})
+    sources = yaml.safe_load(SEVERAL)["spec"]["sources"]
+    desk = desks(shop={"env": "prod", "sources": sources})
+    ran = merge(sources[0], {"targetRevision": "v1.5.0", "kustomize": {"images": [f"api={IMAGE}"]}})
+    change = await plan(desk, make_application("api-staging", sources=[ran, sources[1]]))
+    await desk.apply(change)
+    was, now = SEVERAL.splitlines(), desk.file().splitlines()
+    assert [line for line in was if line not in now] == [
+        "    targetRevision: v1.4.2   # pinned",
+        "      images: [api=registry.example.org/shop/api:1.4.2]",
+    ]
+    retellings = list_retellings(desk.source.books)
+    server.commit(NAME, {"apps/api.yaml": SEVERAL})
+    assert retell(retellings, api_node(desk.tree), change, await desk.read(), proposed_at=0).change == change
 
 
 async def test_an_undo_leaves_what_others_have_changed_in_the_file_since(desk: Desk, server: GitServer) -> None:
