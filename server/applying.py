@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import cast
 
 from ..policies.errors import Busy, Refused, Stale
-from ..tools.change import Change, JsonObject, Target, Writer, fields_digest, merge
+from ..tools.change import Change, JsonObject, Target, Writer, fields_digest, heed_nobody, merge
 from ..tools.proposal import Proposal, ProposalState, Step, StepState
 from .counts import Counts
 from .gates import Gates, Look, Watch
@@ -112,9 +112,8 @@ class Applying:
                 with suppress(Outpaced):
                     self._proposal = await self._book.begin(self._proposal.id, self._lease, counts)
                     return True
-                counts = await self._permit(
-                    self._shown
-                )  # another took a place in the same budget: is there still one for this?
+                # Another took a place in the same budget: is there still one for this?
+                counts = await self._permit(self._shown)
         except Stale as error:
             await self._close(ProposalState.STALE, error.message)
         except Refused as error:
@@ -425,7 +424,8 @@ class Applying:
         marked = mark_patch(patch, self._proposal.id, index, undone=undone)
         attribution = attribute(self._proposal, index, self._approvers, undone=undone)
         target, version = self._changes[index].target, live["metadata"]["resourceVersion"]
-        return await self._writer.apply(target, marked, version, attribution)
+        heed = heed_nobody if undone else self._hear
+        return await self._writer.apply(target, marked, version, attribution, heed)
 
     def _step(self, index: int) -> Step:
         return self._proposal.steps[index] if self._proposal.steps else Step()

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import httpx2
 
 from ..policies.errors import BadConfiguration, Refused
-from ..tools.change import Attribution, JsonObject, Rehearsed, Target, Writer
+from ..tools.change import Attribution, Heed, JsonObject, Rehearsed, Target, Writer, heed_nobody
 from ..tools.git.places import API as GIT
 from ..tools.git.requests import Requests
 from ..tools.git.settings import GitSettings, GitWriting, Mode
@@ -33,9 +33,14 @@ class Writers:
         return await self._of(target).rehearse(target, patch)
 
     async def apply(
-        self, target: Target, patch: JsonObject, resource_version: str, attribution: Attribution
+        self,
+        target: Target,
+        patch: JsonObject,
+        resource_version: str,
+        attribution: Attribution,
+        heed: Heed = heed_nobody,
     ) -> JsonObject:
-        return await self._of(target).apply(target, patch, resource_version, attribution)
+        return await self._of(target).apply(target, patch, resource_version, attribution, heed)
 
     def _of(self, target: Target) -> Writer:
         if target.api != GIT:

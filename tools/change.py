@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol
@@ -144,6 +144,14 @@ class Attribution:
     undone: bool = False
 
 
+Heed = Callable[[], Awaitable[None]]
+"""Raises `Refused` once people want no more of what is being waited for."""
+
+
+async def heed_nobody() -> None:
+    """What is waited for is waited for to its end."""
+
+
 class Writer(Protocol):
     """One way of changing live objects, with the applier's credentials. Nothing else in Arborgate writes."""
 
@@ -156,9 +164,15 @@ class Writer(Protocol):
         ...
 
     async def apply(
-        self, target: Target, patch: JsonObject, resource_version: str, attribution: Attribution
+        self,
+        target: Target,
+        patch: JsonObject,
+        resource_version: str,
+        attribution: Attribution,
+        heed: Heed = heed_nobody,
     ) -> JsonObject:
-        """Patches that version of the object and returns what it is now.
+        """Patches that version of the object and returns what it is now. One that waits for people asks `heed` now and then,
+        and takes back what it has asked of them when that raises.
 
         Raises `Stale` when the object is no longer of that version, `Refused` when the system will not have the
         patch, `Unavailable` when it does not answer (and the patch may or may not have been applied)."""

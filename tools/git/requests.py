@@ -19,6 +19,7 @@ from urllib.parse import quote, urlsplit
 import httpx2
 
 from ...policies.errors import Refused, Unavailable
+from ..change import Heed, heed_nobody
 from ..kubernetes.fields import read_number, read_object, read_text
 from .settings import Forge, GitDelivery
 
@@ -97,13 +98,20 @@ class Requests:
         )
         return self._read(await self._ask("POST", self._collection(url), json=said))
 
-    async def wait_merged(self, url: str, request: Request) -> None:
-        """Until it is merged. Raises `Refused` when it is closed, or not merged in time: then it is closed first, so that
-        nobody merges it afterwards."""
+    async def wait_merged(self, url: str, request: Request, heed: Heed = heed_nobody) -> None:
+        """Until it is merged. Raises `Refused` when it is closed, not merged in time, or when `heed` does: then it is closed
+        first, so that nobody merges it afterwards."""
         ends = request.created_at + self._delivery.merge_within
         while request.state is RequestState.OPEN:
             if self._clock() >= ends:
                 request = await self._close(url, request)
+                break
+            try:
+                await heed()
+            except Refused:
+                request = await self._close(url, request)
+                if request.state is not RequestState.MERGED:
+                    raise
                 break
             await self._sleep(self._pause)
             request = self._read(await self._ask("GET", f"{self._collection(url)}/{request.number}"))

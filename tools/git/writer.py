@@ -14,7 +14,7 @@ from dulwich.objects import Blob, Commit, ObjectID, ShaFile
 from dulwich.signature import SSHCliSignatureVendor
 
 from ...policies.errors import Refused, Stale, Unavailable
-from ..change import Attribution, JsonObject, Rehearsed, Target
+from ..change import Attribution, Heed, JsonObject, Rehearsed, Target, heed_nobody
 from ..cuts import shorten
 from ..text import disarm
 from ..tree import AppTree
@@ -73,9 +73,15 @@ class GitWriter:
         return Rehearsed(ok=True)
 
     async def apply(
-        self, target: Target, patch: JsonObject, resource_version: str, attribution: Attribution
+        self,
+        target: Target,
+        patch: JsonObject,
+        resource_version: str,
+        attribution: Attribution,
+        heed: Heed = heed_nobody,
     ) -> JsonObject:
-        """Commits the edit to that version of the file; returns the object as it is then.
+        """Commits the edit to that version of the file; returns the object as it is then. While a pull request waits to be
+        merged it asks `heed`, and closes it when that raises.
 
         Raises `Stale` when the file moved (elsewhere the branch may move), `Refused` when the repository will not have
         it, `Unavailable` when it is not known what became of it."""
@@ -92,7 +98,7 @@ class GitWriter:
             if not attribution.undone and _find_commit(file.clone, file.place.name, mark):
                 raise Stale(f"{target} had this change before, and it was taken back.")
             with suppress(Moved):
-                await self._deliver(file, patch, attribution)
+                await self._deliver(file, patch, attribution, heed)
         raise Stale(f"The branch {target.namespace} keeps moving, so nothing could be committed.")
 
     async def _find(self, target: Target) -> File | None:
@@ -132,17 +138,19 @@ class GitWriter:
             )
         return found
 
-    async def _deliver(self, file: File, patch: JsonObject, attribution: Attribution) -> None:
+    async def _deliver(self, file: File, patch: JsonObject, attribution: Attribution, heed: Heed) -> None:
         place = file.place
         requests = self._requests.get(place.cluster.partition("/")[0])
         if requests is not None:
-            await self._request(requests, file, patch, attribution)
+            await self._request(requests, file, patch, attribution, heed)
             return
         commit, objects = await self._source.run(self._make, file, patch, attribution)
         push = self._source.remote(place.cluster).push
         await self._source.run(push, place.namespace, commit, objects, file.clone.head)
 
-    async def _request(self, requests: Requests, file: File, patch: JsonObject, attribution: Attribution) -> None:
+    async def _request(
+        self, requests: Requests, file: File, patch: JsonObject, attribution: Attribution, heed: Heed
+    ) -> None:
         """By a pull request of a branch of its own. What an earlier try has left is taken up: its branch, its request."""
         place, branch = file.place, name_branch(attribution)
         url, remote = self._source.books.find(place.cluster)[1], self._source.remote(place.cluster)
@@ -156,7 +164,7 @@ class GitWriter:
             body = _describe(attribution, place.name, "").partition("\n\n")[2]
             title = _clean(attribution.title, _SUBJECT)
             request = await requests.open(url, branch, place.namespace, title, body)
-        await requests.wait_merged(url, request)
+        await requests.wait_merged(url, request, heed)
 
     async def _require_same(self, file: File, branch: str, objects: Sequence[ShaFile]) -> None:
         """Raises `Refused` unless a branch is what an earlier try would have left: one commit on top of the file's branch

@@ -11,7 +11,7 @@ import orjson
 from aiohttp import ClientTimeout
 
 from ...policies.errors import Refused, Stale, Unavailable
-from ..change import Attribution, JsonObject, Rehearsed, Target, merge
+from ..change import Attribution, Heed, JsonObject, Rehearsed, Target, heed_nobody, merge
 from ..cuts import shorten
 from ..diff import list_fields
 from ..secrets import redact
@@ -89,6 +89,7 @@ class ClusterWriter:
         patch: JsonObject,
         resource_version: str,
         attribution: Attribution,  # noqa: ARG002  # an object has no place for it but its mark
+        heed: Heed = heed_nobody,  # noqa: ARG002  # nothing is waited for
     ) -> JsonObject:
         """Applies the merge patch if the object still has this version; returns it as it is afterwards.
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from arborgate.policies.errors import Refused, Stale, Unavailable
-from arborgate.tools.change import Attribution, JsonObject, Rehearsed, Target, merge
+from arborgate.tools.change import Attribution, Heed, JsonObject, Rehearsed, Target, heed_nobody, merge
 
 APPLICATION = "argoproj.io/v1alpha1"
 Key = tuple[str, str, str]
@@ -54,7 +54,12 @@ class StandInCluster:
         return Rehearsed(ok=True, warnings=("spec.old is deprecated",))
 
     async def apply(
-        self, target: Target, patch: JsonObject, resource_version: str, attribution: Attribution
+        self,
+        target: Target,
+        patch: JsonObject,
+        resource_version: str,
+        attribution: Attribution,
+        heed: Heed = heed_nobody,  # nothing is waited for
     ) -> JsonObject:
         self._require_answers()
         self.attributed.append(attribution)

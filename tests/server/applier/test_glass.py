@@ -104,9 +104,9 @@ async def test_what_was_begun_in_time_is_finished_after_that(world: World, monke
     real = world.cluster.apply
     proposal = await broken(world, "db", "api")
 
-    async def apply(target: Any, patch: Any, version: str, attribution: Any) -> Any:
+    async def apply(*asked: Any) -> Any:
         world.clock.now += 600  # the second change is started when the glass has lapsed
-        return await real(target, patch, version, attribution)
+        return await real(*asked)
 
     monkeypatch.setattr(world.cluster, "apply", apply)
     assert await end(world, proposal) == ("applied", "")

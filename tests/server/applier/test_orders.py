@@ -120,6 +120,26 @@ async def test_an_abort_stops_and_undoes_and_names_who_and_their_words(world: Wo
     assert ("proposal:failed", "ok") in world.audit.told()
 
 
+async def test_an_abort_is_heard_while_people_are_waited_for(world: World) -> None:
+    """A writer that waits for a merge asks what it is given, but for an undo: that goes to its end."""
+    proposal = await world.approved(world.scale("db"), world.scale("api"))
+    patch, heard = world.cluster.apply, []
+
+    async def wait_and_patch(target: Target, *rest: Any) -> JsonObject:
+        if target.name == "api":
+            await world.order(proposal, Order.ABORT)
+        await rest[-1]()
+        heard.append(target.name)
+        return await patch(target, *rest)
+
+    swap(world.cluster, "apply", wait_and_patch)
+    await world.worker.advance(proposal.id)
+    done = await world.book.get(proposal.id)
+    assert (done.state, done.state_note) == ("rolled_back", 'Ana aborted it: "Look at the logs.".')
+    assert heard == ["db", "db"]
+    assert [step.state for step in done.steps] == ["undone", "failed"]
+
+
 async def test_an_abort_while_it_waits_for_health_ends_the_waiting(world: World) -> None:
     world.cluster.breaks.add("db")
     proposal = await world.approved(world.scale("db"))

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from arborgate.tools.change import Attribution, Change, JsonObject, Target, merge
+from arborgate.tools.change import Attribution, Change, Heed, JsonObject, Target, heed_nobody, merge
 from arborgate.tools.git.changes import make_commit, plan_image_commit
 from arborgate.tools.git.source import GitSource
 from arborgate.tools.git.writer import GitWriter
@@ -57,14 +57,18 @@ class Desk:
         return make_commit(plan_image_commit(node, live, image=image), node, self.target, live)
 
     async def apply(
-        self, plan: Plan | Change, live: JsonObject | None = None, asked: Attribution = ASKED
+        self,
+        plan: Plan | Change,
+        live: JsonObject | None = None,
+        asked: Attribution = ASKED,
+        heed: Heed = heed_nobody,
     ) -> JsonObject:
         change = plan.change if isinstance(plan, Plan) else plan
         patch = (change.undo or {}) if asked.undone else change.patch
         mark = f"{asked.proposal}/{asked.change}{'/undone' if asked.undone else ''}"
         marked = merge(patch, {"metadata": {"annotations": {MARK: mark}}})
         version = (live or await self.read())["metadata"]["resourceVersion"]
-        return await self.writer.apply(self.target, marked, version, asked)
+        return await self.writer.apply(self.target, marked, version, asked, heed)
 
     def messages(self) -> list[str]:
         return self.server.log(NAME, "%B")

@@ -214,6 +214,34 @@ async def test_one_that_nobody_merges_in_time_is_closed(offices: Callable[[], Of
     assert BEGAN + 60 <= office.now < BEGAN + 61
 
 
+async def test_one_that_people_want_no_more_is_closed(offices: Callable[[], Office], forge: StandInForge) -> None:
+    office = offices()
+
+    async def abort() -> None:
+        if office.now > BEGAN + 10:
+            raise Refused("Ana aborted it.")
+
+    with pytest.raises(Refused, match="Ana aborted it"):
+        await office.apply(await office.plan(), heed=abort)
+    assert forge.requests[0]["state"] == "closed"
+    assert office.now < BEGAN + 20
+    assert office.file() == API
+
+
+async def test_one_that_is_merged_before_it_can_be_closed_counts(
+    offices: Callable[[], Office], forge: StandInForge
+) -> None:
+    office = offices()
+
+    async def abort_too_late() -> None:
+        forge.merge(forge.requests[0])
+        raise Refused("Ana aborted it.")
+
+    after = await office.apply(await office.plan(), heed=abort_too_late)
+    assert after["metadata"]["annotations"] == {MARK: "p-1/0"}
+    assert forge.requests[0]["state"] == "merged"
+
+
 async def test_one_that_is_merged_at_the_last_moment_counts(offices: Callable[[], Office], forge: StandInForge) -> None:
     office = offices()
 
