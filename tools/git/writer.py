@@ -14,7 +14,7 @@ from dulwich.objects import Blob, Commit, ObjectID, ShaFile
 from dulwich.signature import SSHCliSignatureVendor
 
 from ...policies.errors import Refused, Stale, Unavailable
-from ..change import Attribution, Heed, JsonObject, Rehearsed, Target, heed_nobody
+from ..change import Attribution, Heed, JsonObject, Rehearsed, Target, heed_nobody, merge
 from ..cuts import shorten
 from ..text import disarm
 from ..tree import AppTree
@@ -92,7 +92,7 @@ class GitWriter:
                 await self._sleep(_PAUSE * 2**attempt)  # a server may take a moment to show what it took
             file = await self._find(target)
             if file is not None and file.mark == mark:
-                return file.as_object()
+                return _require_holds(file, patch)
             if file is None or file.blob != resource_version:
                 raise Stale(f"{target} has moved since it was read.")
             if not attribution.undone and _find_commit(file.clone, file.place.name, mark):
@@ -212,6 +212,15 @@ class GitWriter:
             return SSHCliSignatureVendor().sign(data, str(self._writing.signing_key_file))
         except (OSError, subprocess.SubprocessError, ValueError) as error:
             raise Unavailable("The commit could not be signed.", detail=type(error).__name__) from None
+
+
+def _require_holds(file: File, patch: JsonObject) -> JsonObject:
+    """The object of a file with our mark; raises `Refused` where others put something else under it, as whoever may push to
+    the branch of a pull request can before it is merged."""
+    live = file.as_object()
+    if merge(live, patch) != live:
+        raise Refused(f"What was committed to {file.place} for this change is something else.")
+    return live
 
 
 def name_branch(attribution: Attribution) -> str:

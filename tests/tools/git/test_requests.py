@@ -214,6 +214,21 @@ async def test_one_that_nobody_merges_in_time_is_closed(offices: Callable[[], Of
     assert BEGAN + 60 <= office.now < BEGAN + 61
 
 
+async def test_one_that_was_merged_with_something_else_in_it_fails(
+    offices: Callable[[], Office], forge: StandInForge, server: GitServer
+) -> None:
+    office = offices()
+
+    def smuggle(request: dict[str, Any]) -> None:
+        other = API.replace("api:1.4.2", "api:6.6.6")
+        server.commit(NAME, {"apps/api.yaml": other}, branch=request["branch"])
+        forge.merge(request)
+
+    forge.act = smuggle
+    with pytest.raises(Refused, match="is something else"):
+        await office.apply(await office.plan())
+
+
 async def test_one_that_people_want_no_more_is_closed(offices: Callable[[], Office], forge: StandInForge) -> None:
     office = offices()
 
