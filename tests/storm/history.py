@@ -25,8 +25,8 @@ _MARK = re.compile(re.escape(MARK.encode()) + rb"\x12(.)", re.DOTALL)
 """The annotation in a stored Deployment, which is protobuf: its name, the tag of its value, the value's length."""
 
 
-_MOMENT = 5.0
-"""Seconds that a plan may be older than its proposal: as long as a call may take."""
+_MOMENT = 10.0
+"""Seconds that a plan may be older than its proposal: as long as a call may take, and some for a slow machine."""
 
 
 @dataclass(frozen=True, slots=True)

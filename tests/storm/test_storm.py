@@ -47,8 +47,6 @@ class Size:
 
 
 SIZE = Size(500, 100, 300, 1.5, 3, 8) if FULL else Size(24, 5, 15, 1.2, 2, 4)
-
-
 LEASE = 2.0
 
 
@@ -65,7 +63,7 @@ async def test_nothing_is_lost_or_repeated_whatever_is_killed_and_when(
         kube_namespace,
         appliers=SIZE.appliers,
         environments=[{"name": "dev", "projects": ["*"]}],
-        applier={"health_timeout": 20, "lease": LEASE},
+        applier={"health_timeout": 60, "lease": LEASE},
     )
     began = time.monotonic()
     with fleet:
