@@ -64,14 +64,15 @@ async def test_it_runs_our_scripts_and_streams(embedded: EmbeddedRedis) -> None:
     async with log_in(embedded, "arborgate") as own:
         place = "{arborgate}:test:"
         transition = own.register_script((LUA / "transition.lua").read_text())
-        names = ("proposal", "events", "work", "all", "expiry", "glass", "known", "hold", "ledger")
+        names = ("proposal", "events", "work", "all", "expiry", "glass", "known", "hold", "stuck", "ledger")
         keys = [place + name for name in names]
         moved = ["p", "", "", "token", "0", "drafted", "1.5", "dev", "99", "1", "100", "2.5", "dev"]
-        arguments = [*moved, "0", "0", "2", "", "field", "value"]
+        arguments = [*moved, "0", "0", "3.5", "2", "", "field", "value"]
         assert await transition(keys=keys, args=arguments) == 1
         assert await transition(keys=keys, args=[*arguments[:3], "other", *arguments[4:]]) == 0
         assert (await own.hgetall(keys[0]))["version"] == "1"
-        assert await own.zrange(keys[8], 0, -1) == ["p/1", "p/2"]
+        assert await own.zrange(keys[8], 0, -1, withscores=True) == [("p", 3.5)]
+        assert await own.zrange(keys[9], 0, -1) == ["p/1", "p/2"]
         acquire = own.register_script((LUA / "acquire.lua").read_text())
         leases = [place + "fence", place + "lease"]
         assert await acquire(keys=leases, args=["p", "one", "5000"]) == "1/one"
