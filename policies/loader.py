@@ -314,7 +314,11 @@ def _digest(directory: Path, files: Sequence[tuple[Path, bytes]]) -> str:
 def _fingerprint(directory: Path) -> _Fingerprint:
     """What changes when a file does: behind a mounted ConfigMap, the target of a link and the times of other files."""
     marks: list[object] = []
-    for file in (*_list_files(directory), *_list_stray(directory)):
+    try:
+        files = (*_list_files(directory), *_list_stray(directory))
+    except OSError as error:  # the folder went away while it was looked at
+        return (error.errno,)
+    for file in files:
         try:
             status = file.stat()
         except OSError as error:

@@ -61,7 +61,11 @@ async def _follow(paths: Sequence[Path], interval: float) -> AsyncGenerator[None
 def _find_watched(folder: Path) -> Sequence[tuple[Path, tuple[int, int]]]:
     """The folder, those around and below it, and which ones they are at the moment."""
     found = []
-    for path in (folder.parent, folder, *sorted(folder.glob("*/"))):
+    try:
+        below = sorted(folder.glob("*/"))
+    except OSError:  # it went away while it was looked at
+        below = []
+    for path in (folder.parent, folder, *below):
         try:
             status = path.stat()
         except OSError:

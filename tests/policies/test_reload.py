@@ -1,7 +1,7 @@
 """Policies that change on disk: a good set takes over whole, a bad one changes nothing and is told."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -200,6 +200,23 @@ async def test_a_folder_that_goes_away_and_comes_back_is_followed(folder: Path) 
         await asyncio.to_thread(away.rename, folder)
         assert await told.get() == Reload(policies.current.digest)
         change(folder / "readers.cedar", lambda text: text + "// and on")
+        assert await told.get() == Reload(policies.current.digest)
+
+
+async def test_a_folder_that_goes_away_while_it_is_looked_at_is_followed_all_the_same(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policies, glob = Policies(folder, surroundings=TRUSTING), Path.glob
+
+    def go_away(self: Path, pattern: str) -> Iterator[Path]:
+        if self == folder:
+            raise FileNotFoundError(2, "No such file or directory")
+        return iter(glob(self, pattern))
+
+    monkeypatch.setattr(Path, "glob", go_away)
+    async with watching(policies, interval=0.05) as told:
+        assert (await told.get()).refused is not None
+        monkeypatch.undo()
         assert await told.get() == Reload(policies.current.digest)
 
 
