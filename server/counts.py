@@ -6,11 +6,12 @@ it is would matter. A change counts from the moment its proposal is begun, so on
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from ..policies.model import COUNTED, Action, Attribute
-from ..tools.proposal import Proposal, Verdict, count_votes
+from ..tools.proposal import Content, Proposal, Verdict, count_votes
 
 DAY = 86_400.0
 
@@ -24,6 +25,8 @@ class Counts:
 
     begun: Mapping[str, Sequence[Begun]]
     unreviewed: Sequence[Proposal]
+    _asked: list[tuple[Content, Counter[str]]] = field(default_factory=list, compare=False, repr=False)
+    """The content that was asked about last, and its changes by app: of hundreds of apps each is asked about in a row."""
 
     def context(
         self,
@@ -39,14 +42,14 @@ class Counts:
         """What the context of the action says of it, at the moment `at`; with `past` only what was known then. `signed`
         says whether the approval that is asked about is signed with a passkey."""
         given = {one.approver.key: one for one in proposal.approvals if one.verdict is not Verdict.REJECT}
-        told: dict[str, Attribute] = {
-            "applied_today": self.before(proposal, app, at, past=past),
-            "approvals": count_votes(proposal.approvals),
-            "signed": signed,
-            "signed_approvals": sum(one.assertion is not None for one in given.values()),
-            "unreviewed": self.age(proposal, person, at),
+        told: dict[str, Callable[[], Attribute]] = {
+            "applied_today": lambda: self.before(proposal, app, at, past=past),
+            "approvals": lambda: count_votes(proposal.approvals),
+            "signed": lambda: signed,
+            "signed_approvals": lambda: sum(one.assertion is not None for one in given.values()),
+            "unreviewed": lambda: self.age(proposal, person, at),
         }
-        return tuple((name, told[name]) for name in COUNTED.get(action, ()) if name in told)
+        return tuple((name, told[name]()) for name in COUNTED.get(action, ()) if name in told)
 
     def applied(self, app: str, at: float) -> int:
         """How many changes of the app were begun in the 24 hours before."""
@@ -61,7 +64,12 @@ class Counts:
             taken = sum(when > at - DAY and not (past and when > at) for _, when in self.begun[app])
         else:
             taken = sum(began - DAY < when < began for _, when in self.begun[app])
-        return taken + sum(change.target.app == app for change in proposal.content.changes) - 1
+        return taken + self._count_own(proposal.content)[app] - 1
+
+    def _count_own(self, content: Content) -> Counter[str]:
+        if not self._asked or self._asked[0][0] is not content:
+            self._asked[:] = [(content, Counter(change.target.app for change in content.changes))]
+        return self._asked[0][1]
 
     def age(self, proposal: Proposal, person: str, at: float) -> int:
         """How many seconds ago the person broke the glass for the first time of those that are unreviewed, this proposal
