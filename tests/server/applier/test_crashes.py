@@ -13,7 +13,7 @@ from arborgate.policies.errors import Busy, Unavailable, Unrecorded
 from arborgate.server.leases import Leases, LostLease
 from arborgate.tools.change import Target
 from arborgate.tools.plan import follow
-from arborgate.tools.proposal import Proposal, StepState
+from arborgate.tools.proposal import Order, Proposal, StepState
 from tests.server.applier.world import APPS, CLUSTER, World, until
 
 pytestmark = pytest.mark.anyio
@@ -171,6 +171,26 @@ async def test_an_answer_that_is_lost_on_the_way_back_does_not_make_it_patch_aga
     swap(world.cluster, "apply", patch)
     assert (await resume(world, proposal)).state == "applied"
     assert len(world.cluster.patched) == 1
+
+
+async def test_what_took_although_its_answer_was_lost_is_undone_like_the_rest(world: World) -> None:
+    """Aborted before anybody has looked whether it took: Redis only knows that it was started."""
+    proposal = await world.approved(world.scale("api"))
+    patch = world.cluster.apply
+
+    async def apply_and_lose_the_answer(*args: Any) -> Any:
+        await patch(*args)
+        raise Unavailable("The cluster main does not answer.")
+
+    swap(world.cluster, "apply", apply_and_lose_the_answer)
+    with pytest.raises(Unavailable):
+        await world.worker.advance(proposal.id)
+    swap(world.cluster, "apply", patch)
+    assert [step.state for step in (await world.book.get(proposal.id)).steps] == ["started"]
+    await world.order(proposal, Order.ABORT)
+    ended = await resume(world, proposal)
+    assert (ended.state, [step.state for step in ended.steps]) == ("rolled_back", ["undone"])
+    assert world.replicas()["api"] == 1
 
 
 async def test_a_full_record_stops_the_applier_before_the_next_change(world: World) -> None:
