@@ -241,12 +241,12 @@ class Applying:
         if harm := watch.find_harm():
             raise Refused(harm)
         for index, look in looks.items():
-            await self._heed(index, look, began)
+            await self._weigh(index, look, began)
         if self._orders.pause and not self._is_over(began):
             return False
         return all(looks[i].done and began >= self._step(i).at + self._gates.bake(self._changes[i]) for i in wave)
 
-    async def _heed(self, index: int, look: Look, began: float) -> None:
+    async def _weigh(self, index: int, look: Look, began: float) -> None:
         """Keeps what was seen of one change; raises `Refused` when it has failed."""
         change, step = self._changes[index], self._step(index)
         patience = self._patience(change)

@@ -29,8 +29,8 @@ class Progress(StrEnum):
 
 
 def judge_progress(change: Change, seen: str, app: JsonObject, target: JsonObject) -> tuple[Progress, str]:
-    """How far it has come, and what it waits for or why it failed. `seen` is the `operation_digest` of
-    the target from before."""
+    """How far it has come, and what it waits for or why it failed. `seen` is the `operation_digest` of the
+    target from before."""
     if waits_for_argo(change, app, target):
         return Progress.WAITING, "Argo CD has not taken the commit up yet."
     return _first_open(

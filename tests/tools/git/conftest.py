@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
 from arborgate.tools.git.source import GitSource
 from tests.parts.git import GitServer
@@ -16,6 +17,12 @@ from tests.tools.git.repository import make_settings
 @pytest.fixture
 def server(git_server: GitServer) -> GitServer:
     return git_server
+
+
+@pytest.fixture
+async def redis(redis_url: str, anyio_backend: str) -> AsyncIterator[Redis]:
+    async with Redis.from_url(redis_url, decode_responses=True, socket_timeout=5) as client:
+        yield client
 
 
 @pytest.fixture

@@ -58,12 +58,6 @@ Open = Callable[..., AbstractAsyncContextManager[Shop]]
 
 
 @pytest.fixture
-async def redis(redis_url: str, anyio_backend: str) -> AsyncIterator[Redis]:
-    async with Redis.from_url(redis_url, decode_responses=True, socket_timeout=5) as client:
-        yield client
-
-
-@pytest.fixture
 def shops(server: GitServer, redis: Redis, tmp_path: Path) -> Open:
     server.commit(NAME, {"apps/kept.yaml": KEPT, "apps/api.yaml": None})
 
