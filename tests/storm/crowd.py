@@ -23,7 +23,7 @@ from arborgate.tools.proposal import ProposalQuery, ProposalState, Release, Requ
 from tests.parts.process import PartFailed
 
 from .fleet import Fleet
-from .landscape import BROKEN, FORBIDDEN, STARVED
+from .landscape import BROKEN, FORBIDDEN, STARVED, mend
 
 Json = dict[str, Any]
 
@@ -171,15 +171,16 @@ class Crowd:
 
 @asynccontextmanager
 async def releasing(fleet: Fleet, state: State) -> AsyncIterator[None]:
-    """Somebody who sees to what could not be undone, and lets others change it again."""
+    """Somebody who mends what could not be undone, and only then lets others change it again."""
     by = Requester(key="https://issuer.test#otto", issuer="https://issuer.test", subject="otto", name="Otto", **_NOBODY)
 
     async def release(book: ProposalBook) -> None:
         while True:
             await asyncio.sleep(1.0)
-            with suppress(ArborgateError):
+            with suppress(ArborgateError, httpx2.HTTPError):
                 for proposal in (await book.list(_FAILED)).proposals:
                     if proposal.stuck:
+                        await asyncio.to_thread(mend, fleet, proposal.content.changes)
                         await book.release(proposal.id, Release(by=by, comment="Seen to.", at=time.time()))
 
     async with (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -96,6 +96,16 @@ def is_doomed(change: Change) -> bool:
     return replicas in (STARVED, FORBIDDEN) or revision.startswith(BROKEN)
 
 
+def mend(installation: Installation, changes: Sequence[Change]) -> None:
+    """What the person does who sees to changes that were not undone: pods that get nowhere would fail whatever comes
+    next to their Deployment. Raises `httpx2.HTTPError` while the API server is away."""
+    for change in changes:
+        if change.target.kind == "Deployment" and is_doomed(change):
+            path = _deployment_path(installation, change.target.name)
+            if installation.kube.call("GET", path)["spec"]["replicas"] == STARVED:
+                installation.kube.call("PATCH", path, {"spec": {"replicas": 1}}, content_type=MERGE_PATCH)
+
+
 class Controller:
     """What Argo CD and the Deployment controller would do about each write, tried until the API server takes it."""
 
@@ -125,7 +135,7 @@ class Controller:
     async def _reconcile(self, kind: str, name: str) -> None:
         path = self._installation.path(name)
         if kind == "Deployment":
-            path = f"/apis/apps/v1/namespaces/{self._installation.namespace}/deployments/{name}"
+            path = _deployment_path(self._installation, name)
         answer = await self._client.get(path)
         if answer.status_code == 404:
             return
@@ -161,6 +171,10 @@ async def controlling(installation: Installation, history: History) -> AsyncIter
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+def _deployment_path(installation: Installation, name: str) -> str:
+    return f"/apis/apps/v1/namespaces/{installation.namespace}/deployments/{name}"
 
 
 def _roll_out(live: Json) -> Json:
