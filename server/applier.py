@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from ..tools.kubernetes.changes import ClusterWriter
-from .applying import Pace
 from .approvals import load_verify_key
 from .approvers import Pinned, read_approvers
 from .background import running
@@ -17,6 +16,7 @@ from .foundation import open_foundation
 from .gates import Gates
 from .holds import Holds
 from .leases import Leases
+from .pace import Pace
 from .parent_desk import ParentDesk
 from .parents import Parents
 from .passkeys import RelyingParty

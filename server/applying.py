@@ -9,22 +9,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import groupby
 from typing import cast
 
 from ..policies.errors import Busy, Refused, Stale
-from ..tools.change import Change, JsonObject, Target, Writer, fields_digest, heed_nobody, merge
+from ..tools.change import Change, ChangeKind, JsonObject, Target, Writer, fields_digest, heed_nobody, merge
+from ..tools.cuts import shorten
 from ..tools.proposal import Proposal, ProposalState, Step, StepState
 from .counts import Counts
 from .gates import Gates, Look, Watch
 from .leases import Lease
 from .lifetimes import check_undo
-from .marks import attribute, is_unmoved, mark_patch, read_mark, require_latest, require_precondition
+from .marks import attribute, is_unmoved, mark_patch, require_latest, require_precondition
 from .orders import PAUSED, Orders
+from .pace import Pace
 from .progress import Progress, operation_digest, writes_operation
 from .proposal_store import Ordered, Outpaced
 from .proposals import ProposalBook
+from .traces import Traces
 
 _HEARS = 0.5
 """Seconds between two looks at the orders of people, at most."""
@@ -32,17 +34,8 @@ _AT_ONCE = 16
 """How many objects are checked at once before the first is changed."""
 _ATTEMPTS = 8
 """How often a patch is tried on an object whose other fields keep moving."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How long to wait: seconds between two looks (growing up to `longest`), and for health at most."""
-
-    sleep: Callable[[float], Awaitable[None]]
-    clock: Callable[[], float]
-    shortest: float
-    longest: float
-    health_timeout: float
+_NAMED = 500
+"""Characters of the names of what a rollback left as it was."""
 
 
 class Applying:
@@ -81,6 +74,7 @@ class Applying:
         self._shown: set[int] = set()  # as made, by the objects: Redis is not asked
         self._changes = proposal.content.changes
         self._order = sorted(range(len(self._changes)), key=lambda index: (self._changes[index].wave, index))
+        self._traces = Traces(proposal.id, self._changes, self._order)
 
     async def run(self) -> Proposal:
         """From where it stands to its end, or until it is stuck; how it is then. Raises `Unavailable`, `Unrecorded` or
@@ -170,7 +164,7 @@ class Applying:
                     continue
                 if self._is_made(index, live):
                     self._shown.add(index)
-                if self._mark_on(live) is None and is_unmoved(change, live):
+                if self._traces.mark(live) is None and is_unmoved(change, live):
                     await self._vouch(index, live, False)
         except Refused as error:
             if self._proposal.state is ProposalState.APPLYING:
@@ -206,11 +200,10 @@ class Applying:
 
     async def _pass(self, wave: Sequence[int], watch: Watch) -> None:
         """Until the wave is well and has been for its bake time, and nobody says to wait."""
-        pause = self._pace.shortest
+        pauses = self._pace.pauses()
         await self._hear()
         while not await self._look_around(wave, watch):
-            await self._rest(pause)
-            pause = min(pause * 1.5, self._pace.longest)
+            await self._rest(next(pauses))
 
     async def _rest(self, seconds: float) -> None:
         """No longer than until an order comes or is taken back."""
@@ -234,14 +227,20 @@ class Applying:
                 return
 
     async def _look_around(self, wave: Sequence[int], watch: Watch) -> bool:
-        """Looks at all that was done so far; whether the next may begin."""
+        """Looks at all that was done so far, and keeps what it saw of each; whether the next may begin."""
         began = self._pace.clock()
         watched = (StepState.APPLIED, StepState.HEALTHY)
         looks = await watch.look({i: self._step(i) for i in self._order if self._step(i).state in watched})
         if harm := watch.find_harm():
             raise Refused(harm)
+        failures: list[Refused] = []
         for index, look in looks.items():
-            await self._weigh(index, look, began)
+            try:
+                await self._weigh(index, look, began)
+            except Refused as failure:
+                failures.append(failure)
+        if failures:
+            raise failures[0]
         if self._orders.pause and not self._is_over(began):
             return False
         return all(looks[i].done and began >= self._step(i).at + self._gates.bake(self._changes[i]) for i in wave)
@@ -306,24 +305,41 @@ class Applying:
         raise Stale(f"{change.target} keeps moving, so it could not be changed.")
 
     async def _undo_all(self) -> None:
-        """In reverse, as far as it goes: what comes before a change that stays is what that change stands on."""
+        """In reverse, as far as it goes: what comes before a change that stays is what that change stands on. A restart
+        that went well is passed over; only where nothing else tells why it ended has a person to look."""
         for index in reversed(self._order):
             change = self._changes[index]
             try:
-                if not await self._is_to_undo(index):
+                if self._leaves_nothing(index) or not await self._is_to_undo(index):
                     continue
                 check_undo(self._proposal.content, self._pace.clock())
                 if change.undo is None:
                     raise Refused(change.undo_note or "It has no undo.")
                 await self._undo(index)
             except (Refused, Stale) as error:
-                left = f" Not undone: {change.summary}: {error.message}"
-                if not self._proposal.state_note.endswith(left):
-                    note = f"{self._proposal.state_note}{left}"
-                    self._proposal = await self._book.remark(self._proposal.id, note, self._lease)
-                await self._keep(index, state=StepState.STUCK, message=error.message)
+                await self._stay(index, error.message)
                 return
-        await self._finish(ProposalState.ROLLED_BACK, self._proposal.state_note)
+        stays = [index for index in self._order if self._leaves_nothing(index)]
+        known = any(step.state in (StepState.FAILED, StepState.UNDONE) for step in self._proposal.steps)
+        if stays and not known and not await self._orders.is_aborted():
+            await self._stay(stays[-1], self._changes[stays[-1]].undo_note)
+            return
+        names = shorten("; ".join(self._changes[index].summary for index in stays), _NAMED)
+        note = f" With nothing to undo, and well: {names}." if stays else ""
+        await self._finish(ProposalState.ROLLED_BACK, f"{self._proposal.state_note}{note}")
+
+    async def _stay(self, index: int, why: str) -> None:
+        """It needs a person."""
+        left = f" Not undone: {self._changes[index].summary}: {why}"
+        if not self._proposal.state_note.endswith(left):
+            note = f"{self._proposal.state_note}{left}"
+            self._proposal = await self._book.remark(self._proposal.id, note, self._lease)
+        await self._keep(index, state=StepState.STUCK, message=why)
+
+    def _leaves_nothing(self, index: int) -> bool:
+        """Whether it is a restart that went well: the pods run what they ran before."""
+        restarts = self._changes[index].kind is ChangeKind.RESTART
+        return restarts and self._step(index).state is StepState.HEALTHY and index in self._shown
 
     async def _is_to_undo(self, index: int) -> bool:
         """Whether the change is there. A patch may have taken although its answer never came."""
@@ -344,7 +360,7 @@ class Applying:
         ends = step.at + (0 if step.state is StepState.FAILED else self._patience(change))
         for _ in range(_ATTEMPTS):
             live = await self._read_idle(index, ends)
-            if self._mark_on(live) == (index, True):
+            if self._traces.mark(live) == (index, True):
                 await self._keep(index, state=StepState.UNDONE)
                 return
             self._require_ours(index, live)
@@ -360,16 +376,17 @@ class Applying:
 
     async def _read_idle(self, index: int, ends: float) -> JsonObject:
         """The object once the operation that the change asked for has ended, if it does in time: its undo is another one."""
-        change, pause = self._changes[index], self._pace.shortest
+        change, pauses = self._changes[index], self._pace.pauses()
         while True:
             live = await self._read(change.target)
             runs = (
-                writes_operation(change.undo or {}) and live.get("operation") and self._mark_on(live) == (index, False)
+                writes_operation(change.undo or {})
+                and live.get("operation")
+                and self._traces.mark(live) == (index, False)
             )
             if not runs or self._pace.clock() >= ends:
                 return live
-            await self._pace.sleep(pause)
-            pause = min(pause * 1.5, self._pace.longest)
+            await self._pace.sleep(next(pauses))
 
     def _require_ours(self, index: int, live: JsonObject) -> None:
         """An undo must not run over what somebody did since, nor undo what the object itself does not show as done."""
@@ -388,31 +405,14 @@ class Applying:
 
     def _require_not_undone(self, index: int, live: JsonObject) -> None:
         """An old state of a proposal, put back into Redis, must not apply it once more."""
-        if (mark := self._mark_on(live)) is not None and mark[1]:
+        if (mark := self._traces.mark(live)) is not None and mark[1]:
             raise Stale(f"{self._changes[index].target} had this change already, and it was undone.")
 
     def _took(self, index: int, live: JsonObject) -> bool:
-        """Whether the object shows that the change was made: by its mark, or the mark of a later one of ours on it.
-
-        Where somebody removes marks (an ApplicationSet does), an operation is known by what Argo CD last ran."""
-        change, mark = self._changes[index], self._mark_on(live)
-        if mark is not None:
-            return mark != (index, True) and self._order.index(mark[0]) >= self._order.index(index)
-        step, ran = self._step(index), ((live.get("status") or {}).get("operationState") or {}).get("operation")
-        return (
-            writes_operation(change.patch)
-            and bool(step.seen)
-            and operation_digest(live) != step.seen
-            and isinstance(ran, dict)
-            and merge(ran, change.patch["operation"]) == ran
-        )
+        return self._traces.took(index, live, self._step(index).seen)
 
     def _is_made(self, index: int, live: JsonObject) -> bool:
-        patch = self._changes[index].patch
-        return self._took(index, live) or (not writes_operation(patch) and merge(live, patch) == live)
-
-    def _mark_on(self, live: JsonObject) -> tuple[int, bool] | None:
-        return read_mark(live, self._proposal.id, len(self._changes))
+        return self._traces.is_made(index, live, self._step(index).seen)
 
     async def _read(self, target: Target) -> JsonObject:
         live = await self._writer.read(target)

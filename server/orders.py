@@ -28,6 +28,11 @@ class Orders:
             raise Refused(f"{hold.by.name} aborted it{_quote(hold)}.")
         self.pause = hold
 
+    async def is_aborted(self) -> bool:
+        """Whether somebody has aborted it. Raises `Unavailable`."""
+        hold = await self._holds.read(self._proposal)
+        return hold is not None and hold.order is Order.ABORT
+
     @property
     def told(self) -> str:
         """The order to wait, in words; `""` when there is none."""

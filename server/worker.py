@@ -19,13 +19,14 @@ from ..policies.errors import ArborgateError, NotThere, Refused, Unavailable, Un
 from ..tools.change import JsonObject, Rehearsal, Rehearsed, Target, Writer
 from ..tools.cuts import shorten
 from ..tools.proposal import Approval, Content, Proposal, ProposalState, Step, StepState
-from .applying import Applying, Pace
+from .applying import Applying
 from .counts import Counts
 from .gates import Gates
 from .holds import Holds
 from .leases import Lease, Leases, LostLease
 from .marks import mark_patch
 from .orders import Orders
+from .pace import Pace
 from .proposals import ProposalBook
 from .retold import check_rehearsed
 from .state import State, reaching_state

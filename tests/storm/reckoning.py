@@ -17,6 +17,7 @@ from arborgate.server.proposal_states import TRANSITIONS
 from arborgate.server.proposal_store import ProposalStore
 from arborgate.server.state import State
 from arborgate.server.worker import GROUP
+from arborgate.tools.change import ChangeKind
 from arborgate.tools.proposal import Proposal, ProposalQuery, ProposalState, StepState
 from arborgate.tools.record import Record
 
@@ -61,6 +62,9 @@ class Reckoning:
             self._say(proposal, "has lost its approval")
         if state is ProposalState.FAILED and "Not undone" not in note:
             self._say(proposal, f"failed, and does not say what was left: {note!r}")
+        well = any(step.state is StepState.HEALTHY for step in proposal.steps)
+        if state is ProposalState.ROLLED_BACK and well and "With nothing to undo" not in note:
+            self._say(proposal, f"was rolled back, and does not say what stays: {note!r}")
         if state in _UNDONE | _NEVER_BEGUN and not note:
             self._say(proposal, f"is {state} and does not say why")
         self._judge_reason(proposal)
@@ -85,9 +89,10 @@ class Reckoning:
             mark = f"{proposal.id}/{index}"
             made, undone = marks[mark], marks[f"{mark}/undone"]
             step = proposal.steps[index].state if proposal.steps else StepState.PENDING
+            stays = step is StepState.HEALTHY and change.kind is ChangeKind.RESTART
             expected = {
                 ProposalState.APPLIED: (1, 0),
-                ProposalState.ROLLED_BACK: (1, 1) if step is StepState.UNDONE else (0, 0),
+                ProposalState.ROLLED_BACK: (1, 1) if step is StepState.UNDONE else (int(stays), 0),
                 ProposalState.FAILED: (1, 1) if step is StepState.UNDONE else (made, 0),
             }.get(proposal.state, (0, 0))
             if (made, undone) != expected or made > 1:

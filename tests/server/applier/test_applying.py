@@ -97,7 +97,8 @@ async def test_a_patch_that_the_system_refuses_ends_it_and_undoes_the_rest(world
 
 
 async def test_undoing_stops_at_a_change_that_has_no_undo_and_says_so(world: World) -> None:
-    stays = world.restart("api")
+    world.cluster.edit("Application", "api", {"status": {"history": []}})
+    stays = world.sync("api")
     world.cluster.breaks.add("web")
     proposal = await world.approved(world.scale("db"), stays, world.scale("web"))
     await world.worker.advance(proposal.id)

@@ -16,13 +16,13 @@ from arborgate.policies.engine import Engine
 from arborgate.policies.errors import Unrecorded
 from arborgate.policies.loader import read_policies
 from arborgate.policies.model import Binding, Caller, Channel
-from arborgate.server.applying import Pace
 from arborgate.server.approvals import new_signing_key, sign_approval
 from arborgate.server.approvers import Pinned
 from arborgate.server.gates import Gates
 from arborgate.server.holds import Holds
 from arborgate.server.identity.roles import roles_of
 from arborgate.server.leases import Leases
+from arborgate.server.pace import Pace
 from arborgate.server.parents import Parents
 from arborgate.server.probes import Prober
 from arborgate.server.proposals import ProposalBook
