@@ -14,13 +14,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import rfc8785
-from redis.exceptions import ResponseError
 
 from ..policies.engine import Engine
 from ..policies.errors import ArborgateError, Refused, Unavailable, Unrecorded
 from ..policies.model import Action
 from ..tools.proposal import Proposal, ProposalQuery, ProposalState, digest_content
 from ..tools.record import Entry, Event, name_caller, name_decision
+from .groups import join_group
 from .leases import read_script
 from .parent_statements import ParentVerdict, Statement, check_times
 from .parent_streams import APP, CONTENT, DIGEST, LENGTH, PROPOSAL, STATEMENT, asked_key, said_key
@@ -197,12 +197,7 @@ class ParentDesk:
 
     async def _join(self, streams: Mapping[str, str]) -> None:
         for stream in streams.keys() - self._joined:
-            with reaching_state():
-                try:
-                    await self._state.redis.xgroup_create(stream, GROUP, id="0", mkstream=True)
-                except ResponseError as error:
-                    if not str(error).startswith("BUSYGROUP"):
-                        raise
+            await join_group(self._state, stream, GROUP, start="0")
             self._joined.add(stream)
 
     async def _take(self, streams: Mapping[str, str]) -> Sequence[tuple[str, str, Mapping[str, str]]]:

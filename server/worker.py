@@ -13,8 +13,6 @@ from contextlib import suppress
 from functools import partial
 from typing import NoReturn, cast
 
-from redis.exceptions import ResponseError
-
 from ..policies.errors import ArborgateError, NotThere, Refused, Unavailable, Unrecorded
 from ..tools.change import JsonObject, Rehearsal, Rehearsed, Target, Writer
 from ..tools.cuts import shorten
@@ -22,6 +20,7 @@ from ..tools.proposal import Approval, Content, Proposal, ProposalState, Step, S
 from .applying import Applying
 from .counts import Counts
 from .gates import Gates
+from .groups import join_group
 from .holds import Holds
 from .leases import Lease, Leases, LostLease
 from .marks import mark_patch
@@ -273,12 +272,7 @@ class Worker:
                     raise LostLease("The lease could not be renewed in time.") from error
 
     async def _join(self) -> None:
-        with reaching_state():
-            try:
-                await self._state.redis.xgroup_create(self._book.store.work, GROUP, id="0", mkstream=True)
-            except ResponseError as error:
-                if not str(error).startswith("BUSYGROUP"):
-                    raise
+        await join_group(self._state, self._book.store.work, GROUP, start="0")
 
     async def _take_over(self) -> Sequence[tuple[str, str]]:
         """Some entries that were left unfinished, by whomever: each an entry id and a proposal id."""

@@ -14,10 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from redis.exceptions import ResponseError
-
 from ...policies.errors import ArborgateError, NotThere, Refused
 from ...tools.proposal import Order, Proposal, ProposalState
+from ..groups import join_group
 from ..holds import Holds
 from ..proposal_store import ProposalEvent, ProposalStore, parse_event
 from ..state import State, reaching_state
@@ -82,7 +81,7 @@ class Notifier:
             while True:
                 try:
                     if not joined:
-                        await self._join()
+                        await join_group(self._state, self._store.happened, GROUP, start="$")
                         joined = True
                     await self._go_round()
                 except ArborgateError as error:
@@ -167,14 +166,6 @@ class Notifier:
             notice = self._writer.write(proposal, due.occasion, step=due.step, at=at, usual=usual, asked=due.groups)
             deliveries.append(Delivery(notice=notice, channel=PEOPLE, person=person.key))
         await self._outbox.put(proposal.id, due.name, deliveries, self._pace.clock())
-
-    async def _join(self) -> None:
-        with reaching_state():
-            try:
-                await self._state.redis.xgroup_create(self._store.happened, GROUP, id="$", mkstream=True)
-            except ResponseError as error:
-                if not str(error).startswith("BUSYGROUP"):
-                    raise
 
     async def _take(self) -> Sequence[tuple[ProposalEvent | None, str]]:
         """Events that nobody has taken, and those that were left unfinished, each with its position."""
