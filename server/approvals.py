@@ -47,10 +47,7 @@ def new_signing_key() -> tuple[str, str]:
 
 def load_signing_key(path: Path | None) -> OKPKey:
     """The private key of `proposals.signing_key_file`; raises `BadConfiguration`."""
-    key = load_key(path, "proposals.signing_key_file")
-    if not key.is_private:
-        raise BadConfiguration(f"proposals.signing_key_file: {path} holds a public key, which can't sign")
-    return key
+    return load_private_key(path, "proposals.signing_key_file")
 
 
 def load_verify_key(path: Path | None) -> OKPKey:
@@ -61,6 +58,14 @@ def load_verify_key(path: Path | None) -> OKPKey:
         raise BadConfiguration(
             f"proposals.verify_key_file: {path} holds a private key; give the applier the public one"
         )
+    return key
+
+
+def load_private_key(path: Path | None, setting: str) -> OKPKey:
+    """The Ed25519 key that can sign, of the file that a setting names; raises `BadConfiguration`."""
+    key = load_key(path, setting)
+    if not key.is_private:
+        raise BadConfiguration(f"{setting}: {path} holds a public key, which can't sign")
     return key
 
 

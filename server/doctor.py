@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-import stat
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..policies.errors import ArborgateError, BadConfiguration
 from ..policies.loader import Policies
-from .approvals import load_key, load_signing_key, load_verify_key
+from .approvals import load_signing_key, load_verify_key
 from .approvers import Approvers, read_approvers
 from .doctor_clusters import examine_clusters
 from .doctor_findings import Finding, Process, bad, good, poor
 from .doctor_git import examine_git
+from .doctor_keys import examine_key, tell
+from .doctor_parent import examine_parent
 from .doctor_redis import Examiner, examine_redis
 from .enrolment import read_enrolled
 from .passkeys import RelyingParty
@@ -30,6 +31,12 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 async def examine(settings: Settings, process: Process, examiner: Examiner | None = None) -> AsyncIterator[Finding]:
     """Every finding about the installation as this process would see it, as it is found. `examiner` is a Redis user who
     may ask what Arborgate's own may not."""
+    if process is Process.PARENT:
+        async for finding in examine_parent(settings):
+            yield finding
+        async for finding in examine_clusters(settings, process):
+            yield finding
+        return
     for look in (_examine_keys, _examine_policies, _examine_record, _examine_pages):
         for finding in look(settings, process):
             yield finding
@@ -44,8 +51,10 @@ async def examine(settings: Settings, process: Process, examiner: Examiner | Non
 
 
 def find_process(settings: Settings) -> Process:
-    """Whose settings these are, by the half of the key that they name."""
+    """Whose settings these are, by the half of the key that they name; a parent app's controller has a key of its own."""
     own = settings.proposals
+    if settings.controller and not own.signing_key_file and not own.verify_key_file:
+        return Process.PARENT
     return Process.APPLIER if own.verify_key_file and not own.signing_key_file else Process.SERVE
 
 
@@ -57,7 +66,7 @@ def _examine_keys(settings: Settings, process: Process) -> Iterator[Finding]:
     if path is None and serve and not settings.identity.pages:
         yield good(name, "is not set, and there are no approval pages to need it")
     else:
-        yield from _examine_key(name, path, load_signing_key if serve else load_verify_key)
+        yield from examine_key(name, path, load_signing_key if serve else load_verify_key)
     if own.signing_key_file and own.verify_key_file:
         yield _compare_halves(own.signing_key_file, own.verify_key_file)
     if (record := settings.record.signing_key_file) is None:
@@ -67,19 +76,7 @@ def _examine_keys(settings: Settings, process: Process) -> Iterator[Finding]:
             "make a pair by `arborgate keys new --only record`",
         )
     else:
-        yield from _examine_key("record.signing_key_file", record, lambda _: load_record_key(record))
-
-
-def _examine_key(name: str, path: Path | None, load: Callable[[Path | None], object]) -> Iterator[Finding]:
-    try:
-        load(path)
-        shown = load_key(path, name).thumbprint()
-    except BadConfiguration as error:
-        yield bad(name, _told(error, name), "make a pair by `arborgate keys new`")
-        return
-    yield good(name, f"is a key with the thumbprint {shown}, the same for both halves")
-    if path and "signing" in name and (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077:
-        yield poor(name, f"can be read by others (mode {mode:o})", f"chmod 600 {path}")
+        yield from examine_key("record.signing_key_file", record, lambda _: load_record_key(record))
 
 
 def _compare_halves(private: Path, public: Path) -> Finding:
@@ -87,7 +84,7 @@ def _compare_halves(private: Path, public: Path) -> Finding:
     try:
         same = load_signing_key(private).thumbprint() == load_verify_key(public).thumbprint()
     except BadConfiguration as error:
-        return bad(name, _told(error, name), "make a pair by `arborgate keys new`")
+        return bad(name, tell(error, name), "make a pair by `arborgate keys new`")
     if same:
         return good(name, "is the other half of proposals.signing_key_file")
     return bad(name, "is not the other half of proposals.signing_key_file", "give the applier the public half of that")
@@ -128,7 +125,7 @@ def _examine_pages(settings: Settings, process: Process) -> Iterator[Finding]:
         try:
             party = RelyingParty.of(url)
         except BadConfiguration as error:
-            yield bad(name, _told(error, name), error.hint or "")
+            yield bad(name, tell(error, name), error.hint or "")
             return
         yield good(name, f"passkeys belong to the host name {party.id}, for good")
     if process is Process.SERVE and parts.scheme != "https" and parts.hostname not in _LOOPBACK:
@@ -169,8 +166,3 @@ def _compare_approvers(name: str, path: Path, pinned: Approvers, enrolled: Appro
         return good(name, f"has the {len(here)} passkeys that are enrolled")
     told = f"is older than the registry: {len(there - here)} passkeys are new, {len(here - there)} are gone"
     return poor(name, told, f"`arborgate approvers verify {path}` shows which")
-
-
-def _told(error: ArborgateError, name: str) -> str:
-    """The message without the name of the setting, which stands before it anyway."""
-    return error.message.removeprefix(f"{name}: ").removeprefix(f"{name} ")

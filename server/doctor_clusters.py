@@ -31,7 +31,7 @@ _WRITES = (
     ("patch", "apps", "deployments/scale"),
     ("patch", "", "namespaces"),
 )
-"""What `serve` must not be able to do: change anything, or see and become what it has no business with."""
+"""What nothing but the applier must be able to do: change anything, or see and become what it has no business with."""
 _BEYOND = (
     ("create", "", "pods/exec"),
     ("delete", _ARGO, "applications"),
@@ -55,8 +55,8 @@ class _NoAnswer(Exception):
 
 async def examine_clusters(settings: Settings, process: Process) -> AsyncIterator[Finding]:
     """Each cluster with the credentials that the process uses."""
-    serve = process is Process.SERVE
-    for each in settings.clusters if serve else settings.applier.clusters or settings.clusters:
+    applies = process is Process.APPLIER
+    for each in (applies and settings.applier.clusters) or settings.clusters:
         what = f"cluster {each.name}"
         try:
             client = await connect(each.name, each.kubeconfig, each.context)
@@ -64,7 +64,7 @@ async def examine_clusters(settings: Settings, process: Process) -> AsyncIterato
             yield bad(what, error.message, error.hint or "see clusters in the settings")
             continue
         try:
-            async for finding in _examine_cluster(what, client, each, serve):
+            async for finding in _examine_cluster(what, client, each, process):
                 yield finding
         except _NoAnswer as error:
             yield bad(
@@ -77,7 +77,7 @@ async def examine_clusters(settings: Settings, process: Process) -> AsyncIterato
 
 
 async def _examine_cluster(
-    what: str, client: ApiClient, settings: ClusterSettings, serve: bool
+    what: str, client: ApiClient, settings: ClusterSettings, process: Process
 ) -> AsyncIterator[Finding]:
     async with await fetch(client, "/version") as answer:
         if answer.status != 200:
@@ -86,12 +86,13 @@ async def _examine_cluster(
         yield good(what, f"Kubernetes {orjson.loads(await answer.read())['gitVersion']}")
         yield judge_clock(f"{what} clock", _read_skew(answer))
     namespace = settings.namespaces[0] if settings.namespaces else ""
-    needed = _READS if serve else (*_READS, *_PATCHES)
+    applies = process is Process.APPLIER
+    needed = (*_READS, *_PATCHES) if applies else _READS
     lacking = [right for right in needed if right not in await _may(client, needed, namespace)]
     if lacking:
         yield bad(f"{what} credentials", f"may not {_tell(lacking)}", "apply deploy/kubernetes/rbac.yaml")
-    if serve:
-        async for finding in _examine_reader(what, client, settings):
+    if not applies:
+        async for finding in _examine_reader(what, client, settings, process):
             yield finding
     elif beyond := await _may(client, _BEYOND, ""):
         yield poor(f"{what} credentials", f"may {_tell(beyond)}, which the applier needs for nothing", "take that away")
@@ -99,14 +100,16 @@ async def _examine_cluster(
         yield good(f"{what} credentials", "may patch what changes patch, and no more")
 
 
-async def _examine_reader(what: str, client: ApiClient, settings: ClusterSettings) -> AsyncIterator[Finding]:
+async def _examine_reader(
+    what: str, client: ApiClient, settings: ClusterSettings, process: Process
+) -> AsyncIterator[Finding]:
     """By its answers about each right, and by the rules of each namespace, where a right may be given in one alone."""
     writes = list(await _may(client, _WRITES, ""))
     names = settings.namespaces or await _list_namespaces(client)
     for name in names[:_MOST_NAMESPACES]:
         writes += [right for right in await _read_rules(client, name) if right not in writes]
     if writes:
-        told = f"may {_tell(writes)}: what steals serve has that too"
+        told = f"may {_tell(writes)}: what steals {process} has that too"
         yield bad(f"{what} credentials", told, "give it an account of its own (deploy/kubernetes/rbac.yaml)")
     else:
         looked = f"{min(len(names), _MOST_NAMESPACES)} of {len(names)} namespaces"

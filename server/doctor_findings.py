@@ -10,6 +10,7 @@ class Process(StrEnum):
     """Whose settings are looked at."""
 
     APPLIER = "applier"
+    PARENT = "parent"
     SERVE = "serve"
 
 

@@ -27,7 +27,7 @@ from ..tools.environments import Environments
 from ..tools.proposal import Content, digest_content
 from ..tools.text import quote_name
 from ..tools.tree import AppTree, Node
-from .approvals import load_key
+from .approvals import load_private_key
 from .background import running
 from .foundation import open_clusters
 from .parent_statements import ParentVerdict, Statement, read_statement, sign_statement
@@ -202,11 +202,7 @@ async def run_parent(settings: Settings, stop: asyncio.Event) -> None:
             "controller is not set: whom does it speak for, and what may it approve?",
             hint="deploy/parent.yaml has settings to begin with; docs/parent-protocol.md says the rest.",
         )
-    key = load_key(own.signing_key_file, "controller.signing_key_file")
-    if not key.is_private:
-        raise BadConfiguration(
-            f"controller.signing_key_file: {own.signing_key_file} holds a public key, which can't sign"
-        )
+    key = load_private_key(own.signing_key_file, "controller.signing_key_file")
     template = read_template(own.template_file)
     state = open_state(settings.state)
     async with AsyncExitStack() as stack:
