@@ -40,7 +40,7 @@ async def finishing(seconds: float) -> AsyncIterator[None]:
         loop = asyncio.get_running_loop()
         if left := [task for task in _finishing if task.get_loop() is loop]:
             await asyncio.wait(left, timeout=seconds)
-            await asyncio.gather(*map(end, left))
+            await end(*left)
 
 
 async def complete(work: Coroutine[Any, Any, T]) -> T:
@@ -57,14 +57,29 @@ def linger(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     return task
 
 
+async def end(*tasks: asyncio.Task[Any]) -> None:
+    """Cancels until they have ended: before Python 3.12 `asyncio.wait_for`, by which redis-py waits, can lose one. Who is
+    cancelled meanwhile goes only after that. How they ended is for who asks them."""
+    interrupted: asyncio.CancelledError | None = None
+    while left := [task for task in tasks if not task.done()]:
+        for task in left:
+            task.cancel()
+        try:
+            await asyncio.wait(left, timeout=_AGAIN_SECONDS)
+        except asyncio.CancelledError as error:
+            interrupted = error
+    for task in tasks:
+        _look_at(task)
+    if interrupted:
+        raise interrupted
+
+
 def _let_go(task: asyncio.Task[Any]) -> None:
     _finishing.discard(task)
+    _look_at(task)
+
+
+def _look_at(task: asyncio.Task[Any]) -> None:
+    """The loop would complain that nobody did."""
     if not task.cancelled():
-        task.exception()  # looked at, or the loop would complain that nobody did
-
-
-async def end(task: asyncio.Task[Any]) -> None:
-    """Cancels until it has ended: before Python 3.12 `asyncio.wait_for`, by which redis-py waits, can lose one."""
-    while not task.done():
-        task.cancel()
-        await asyncio.wait({task}, timeout=_AGAIN_SECONDS)
+        task.exception()

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from ..policies.errors import Busy, Refused, Unavailable
-from .background import end
+from .background import end, linger
 from .proposal_store import ProposalStore
 
 _ROUND = 0.3
@@ -90,7 +90,7 @@ class Follower:
             if not mine and self._watches.get(proposal_id) is mine:
                 del self._watches[proposal_id]
             if not self._watches and self._reading is not None:
-                self._reading.cancel()
+                linger(end(self._reading))
                 self._reading = None
 
     def require_room(self, by: str) -> None:
@@ -108,8 +108,7 @@ class Follower:
     async def close(self) -> None:
         """Ends, and waits until nothing is read any more: a connection would be left open behind whoever closes Redis."""
         self.end()
-        for reading in tuple(self._readings):
-            await end(reading)
+        await end(*self._readings)
 
     @property
     def watched(self) -> int:

@@ -14,6 +14,7 @@ from mcp.shared.subscriptions import SUBSCRIPTION_ID_META_KEY
 
 from ..policies.errors import Busy
 from ..policies.model import Caller
+from .background import end
 from .errors import tell
 from .following import Follower, Watch
 from .mcp import CallerOf, Calls, RequestContext
@@ -84,9 +85,7 @@ async def _hear(watches: Mapping[str, Watch]) -> AsyncIterator[str]:
                 waiting[asyncio.create_task(watches[uri].wait(_LASTS))] = uri
                 yield uri
     finally:
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
+        await end(*waiting)
 
 
 def _acknowledge(honoured: Sequence[str], meta: dict[str, Any]) -> types.SubscriptionsAcknowledgedNotification:

@@ -18,6 +18,7 @@ from ..tools.change import JsonObject, Rehearsal, Rehearsed, Target, Writer
 from ..tools.cuts import shorten
 from ..tools.proposal import Approval, Content, Proposal, ProposalState, Step, StepState
 from .applying import Applying
+from .background import end
 from .counts import Counts
 from .gates import Gates
 from .groups import join_group
@@ -94,10 +95,7 @@ class Worker:
                     joined = False
                     await asyncio.sleep(_ROUND)
         finally:
-            tasks = list(self._at_work.values())
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(*self._at_work.values())
 
     async def advance(self, proposal_id: str) -> None:
         """Takes one proposal as far as it can go. Raises what keeps it from its end for now."""
@@ -252,9 +250,7 @@ class Worker:
             await asyncio.wait((work, renewal), return_when=asyncio.FIRST_COMPLETED)
         finally:
             ended = work.done()
-            for task in (work, renewal):
-                task.cancel()
-            await asyncio.gather(work, renewal, return_exceptions=True)
+            await end(work, renewal)
         return work.result() if ended else renewal.result()
 
     async def _renew(self, lease: Lease) -> NoReturn:

@@ -9,7 +9,7 @@ import shutil
 import signal
 import socket
 import tempfile
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 
 from ...policies.errors import BadConfiguration, Unavailable
 from ...tools.redis.connection import connect
+from ..background import end
 from .cluster import APPLIER, SERVE, SandboxCluster, write_kubeconfig
 from .configuration import Places, write_configuration
 from .listening import LOOPBACK, open_port, serving, url_of
@@ -92,7 +93,7 @@ async def _run(port: int, announce: Callable[[Demo], None], redis_program: str |
         write_configuration(places, port, redis)
 
         tasks = [asyncio.create_task(first.watch())]
-        stack.push_async_callback(_cancel, tasks)
+        stack.push_async_callback(_end_all, tasks)
         await _first(_wait_for_redis(client), tasks)
         serve = await start_part("serve", arborgate("serve", "--config", str(places.serve)), folder)
         stack.push_async_callback(serve.stop)
@@ -100,7 +101,7 @@ async def _run(port: int, announce: Callable[[Demo], None], redis_program: str |
         stack.push_async_callback(_stop_together, serve, applier)
         tasks += [asyncio.create_task(part.watch()) for part in (serve, applier)]
 
-        await fill(client)
+        await _first(fill(client), tasks)
         tasks += [asyncio.create_task(reconciler.run()), asyncio.create_task(traffic.run())]
         secret = secrets.token_urlsafe(32)
         await stack.enter_async_context(serving(_build_issuer(places, secret), issuer_socket))
@@ -126,20 +127,20 @@ def _settle(traffic: Traffic, app: str, runs: bool) -> None:
 
 
 async def _first(work: Coroutine[Any, Any, object], tasks: list[asyncio.Task[None]]) -> None:
-    """Until the work is done; raises when one of the tasks, which have no end of their own, fails before."""
+    """Until the work is done; raises when one of the tasks, which have no end of their own, fails before. What asks Redis
+    is done by this alone: it is ended for certain, where a cancellation of our own might be lost (see `end`)."""
     doing = asyncio.ensure_future(work)
     try:
         done, _ = await asyncio.wait({doing, *tasks}, return_when=asyncio.FIRST_COMPLETED)
         for each in done:
             each.result()
     finally:
-        await _cancel([doing])
+        await end(doing)
 
 
-async def _cancel(tasks: list[Any]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+async def _end_all(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Those that there are by then."""
+    await end(*tasks)
 
 
 async def _stop_together(*parts: Part) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 from ...policies.errors import ArborgateError, Reason
 from ...tools.record import Entry, Event
+from ..background import end
 from ..gate import Recorder
 from ..metrics import Metrics
 from .audience import Audience
@@ -69,9 +70,7 @@ class Delivering:
         tasks = list(self._tasks)
         if tasks:
             await asyncio.wait(tasks, timeout=_GRACE)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*tasks)
 
     async def _deliver(self, delivery: Delivery) -> None:
         try:

@@ -12,6 +12,7 @@ from ...policies.errors import ArborgateError
 from ...tools.change import Change, JsonObject, Target, fields_digest
 from ...tools.proposal import Proposal, ProposalState
 from ...tools.tree import AppTree
+from ..background import end
 
 MOST_READ = 24
 """How many objects are read for one look; of further ones nothing is said."""
@@ -106,9 +107,7 @@ class Lookout:
         try:
             done, _ = await asyncio.wait(tasks, timeout=within)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(*tasks)
         found: dict[str, JsonObject | None] = {}
         for task in done:
             error = task.exception()

@@ -2,11 +2,13 @@
 
 import asyncio
 import gc
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from arborgate.server.background import complete, finishing, linger
+from arborgate.server import background
+from arborgate.server.background import complete, end, finishing, linger
 
 pytestmark = pytest.mark.anyio
 
@@ -78,3 +80,51 @@ async def test_who_waits_is_told_how_it_failed() -> None:
 
     with pytest.raises(OSError, match="the state is gone"):
         await complete(work())
+
+
+async def lose_one(told: list[str]) -> None:
+    """Goes on after the first cancellation, as what waits by redis-py may."""
+    for _ in range(2):
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            told.append("cancelled")
+    raise OSError("the state is gone")
+
+
+async def test_what_loses_a_cancellation_is_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "_AGAIN_SECONDS", 0.01)
+    told: list[str] = []
+    tasks = [asyncio.create_task(lose_one(told)) for _ in range(2)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await end(*tasks)
+    assert told == ["cancelled"] * 4
+    assert all(task.done() for task in tasks)
+
+
+async def test_who_is_cancelled_while_ending_something_goes_after_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "_AGAIN_SECONDS", 0.01)
+    go, told = asyncio.Event(), list[str]()
+
+    async def clean_up() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            while not go.is_set():
+                with suppress(asyncio.CancelledError):
+                    await go.wait()
+            told.append("cleaned up")
+
+    work = asyncio.create_task(clean_up())
+    await asyncio.sleep(0)
+    ending = asyncio.create_task(end(work))
+    await asyncio.sleep(0)
+    ending.cancel()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not ending.done()
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    assert told == ["cleaned up"]

@@ -9,10 +9,12 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from arborgate.policies.errors import Unavailable
+from arborgate.server import background
+from arborgate.server.leases import Lease
 from arborgate.server.worker import GROUP, Worker
 from arborgate.tools.proposal import Proposal
 from tests.parts.redis import RedisServer
-from tests.server.applier.world import PREFIX, World, until
+from tests.server.applier.world import DEADLINE, PREFIX, World, until
 
 pytestmark = pytest.mark.anyio
 
@@ -192,3 +194,21 @@ async def test_an_applier_that_is_stopped_lets_the_next_one_resume_at_once(world
     assert (await world.book.get(proposal.id)).state == "applying"
     await world.make_worker(seconds=60).advance(proposal.id)
     assert (await world.book.get(proposal.id)).state == "rolled_back"
+
+
+async def test_a_renewal_that_loses_its_cancellation_holds_no_lease_for_ever(
+    world: World, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "_AGAIN_SECONDS", 0.01)
+    proposal = await world.approved(world.scale("api"))
+
+    async def renew(_: Lease) -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(world.worker, "_renew", renew)
+    async with asyncio.timeout(DEADLINE):
+        await world.worker.advance(proposal.id)
+    assert (await world.book.get(proposal.id)).state == "applied"
+    assert redis_server.admin.keys(f"{PREFIX}lease:*") == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -19,10 +20,26 @@ from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata, OAu
 from mcp.types import TextContent
 from pydantic import AnyUrl
 
-from tests.parts.process import wait_until
-from tests.server.demo.demos import DemoProcess, approve, browsing, run_command, starting_demo
+from tests.parts.process import Process, find_free_ports, wait_until
+from tests.server.demo.demos import DemoProcess, approve, browsing, environment, run_command, starting_demo
 
 CALLBACK = "http://127.0.0.1:33418/callback"
+LOSING = """
+import asyncio, os, signal, sys
+from arborgate.server.demo import run
+
+async def fill(client):
+    os.kill(os.getpid(), signal.SIGINT)
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        print("lost", flush=True)
+    await asyncio.Event().wait()
+
+run.fill = fill
+asyncio.run(run.run_demo(int(sys.argv[1]), print))
+"""
+"""A demo that fills its Redis for ever, gets a signal then, and goes on after a cancellation."""
 
 
 @pytest.fixture(scope="module")
@@ -238,6 +255,20 @@ def test_a_signal_while_it_starts_leaves_nothing_either(tmp_path: Path) -> None:
         demo.wait_ended()
         assert not any(_is_running(pid) for pid in children.values())
         assert _left(tmp_path) == []
+
+
+def test_a_signal_that_redis_py_swallows_while_it_starts_is_heard_all_the_same(tmp_path: Path) -> None:
+    """Its way of waiting loses a cancellation that comes together with an answer (before Python 3.12)."""
+    script = tmp_path / "start.py"
+    script.write_text(LOSING)
+    (port,) = find_free_ports(1)
+    process = Process("demo", (sys.executable, str(script), str(port)), tmp_path, env=environment(tmp_path))
+    try:
+        wait_until(lambda: not process.running, "the demo ends", seconds=30)
+    finally:
+        process.stop()
+    assert "lost" in process.output.read_text()
+    assert _left(tmp_path) == []
 
 
 @pytest.mark.parametrize("part", ["applier", "redis", "serve"])
