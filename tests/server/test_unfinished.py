@@ -15,9 +15,8 @@ from arborgate.server.proposals import ProposalBook
 from arborgate.server.unfinished import find_unfinished, tell_unfinished
 from arborgate.tools.proposal import Proposal, Verdict
 from arborgate.tools.record import Event, Record
-from arborgate.tools.redis.connection import connect
 from tests.parts.redis import RedisServer
-from tests.server.applier.world import World
+from tests.server.applier.world import World, connected
 
 pytestmark = pytest.mark.anyio
 
@@ -28,7 +27,7 @@ class Crash(BaseException):
 
 @pytest.fixture
 async def redis(redis_url: str, anyio_backend: str) -> AsyncIterator[Redis]:
-    async with connect(redis_url) as client:
+    async with connected(redis_url) as client:
         yield client
 
 

@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from arborgate.tools.redis.connection import connect
 from tests.server.applier.heist import Heist, plan_heist
-from tests.server.applier.world import World
+from tests.server.applier.world import World, connected
 
 
 @pytest.fixture
 async def redis(redis_url: str, anyio_backend: str) -> AsyncIterator[Redis]:
-    async with connect(redis_url) as client:
+    async with connected(redis_url) as client:
         yield client
 
 

@@ -3,7 +3,8 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from functools import cache
 from typing import Any
@@ -18,6 +19,7 @@ from arborgate.policies.loader import read_policies
 from arborgate.policies.model import Binding, Caller, Channel
 from arborgate.server.approvals import new_signing_key, sign_approval
 from arborgate.server.approvers import Pinned
+from arborgate.server.background import finishing
 from arborgate.server.gates import Gates
 from arborgate.server.holds import Holds
 from arborgate.server.identity.roles import roles_of
@@ -38,6 +40,7 @@ from arborgate.tools.environments import EnvironmentRule, Environments
 from arborgate.tools.plan import write_title
 from arborgate.tools.proposal import Approval, Draft, Hold, Order, Proposal, Requester, Verdict
 from arborgate.tools.record import Entry, Record
+from arborgate.tools.redis.connection import connect
 from arborgate.tools.redis.source import RedisState
 from arborgate.tools.risk import Risk, find_factors
 from arborgate.tools.rollouts.changes import plan_restart, plan_scale, workload_target
@@ -289,6 +292,14 @@ class World:
         """What somebody with write access to Redis could do by hand."""
         for name, value in fields.items():
             await self.redis.hset(f"{PREFIX}proposal:{proposal_id}", name, value)
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Redis]:
+    """A client of a test's own. What still asks by it once the test is over is ended first: the tests share an event loop,
+    and it would connect anew, for nobody to close."""
+    async with connect(url) as client, finishing(0.0):
+        yield client
 
 
 async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:

@@ -5,15 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from arborgate.tools.redis.connection import connect
-from tests.server.applier.world import World
+from tests.server.applier.world import World, connected
 from tests.server.parents.estate import Estate
 from tests.server.parents.office import Office
 
 
 @pytest.fixture
 async def estate(redis_url: str, anyio_backend: str, tmp_path: Path) -> AsyncIterator[Estate]:
-    async with connect(redis_url) as client:
+    async with connected(redis_url) as client:
         yield Estate(World(client, environment="staging"), tmp_path)
 
 

@@ -4,12 +4,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from arborgate.server.background import finishing
-from arborgate.tools.redis.connection import connect
-from tests.server.applier.world import World
+from tests.server.applier.world import World, connected
 
 
 @pytest.fixture
 async def world(redis_url: str, anyio_backend: str) -> AsyncIterator[World]:
-    async with connect(redis_url) as client, finishing(0.0):
+    async with connected(redis_url) as client:
         yield World(client)

@@ -20,6 +20,7 @@ from arborgate.policies.loader import Policies, read_policies
 from arborgate.policies.model import Caller, Channel
 from arborgate.server.approvals import sign_approval, verify_approval
 from arborgate.server.audit import AuditLog
+from arborgate.server.background import finishing
 from arborgate.server.chain import read_records
 from arborgate.server.http import Authenticator
 from arborgate.server.identity.authentication import Identity, Safeguards
@@ -274,6 +275,7 @@ async def open_world(
     identity_settings = IdentitySettings(issuers=(IssuerSettings(issuer=issuer),))
     async with (
         aclosing(state.redis),
+        finishing(0.0),
         AuditLog.open(folder, "serve-1", Redactor().clean_text) as audit,
         httpx2.AsyncClient(trust_env=False, timeout=20.0) as client,
     ):

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from arborgate.tools.git.source import GitSource
 from tests.parts.git import GitServer
+from tests.server.applier.world import connected
 from tests.tools.git.desk import Desk
 from tests.tools.git.repository import make_settings
 
@@ -21,7 +22,7 @@ def server(git_server: GitServer) -> GitServer:
 
 @pytest.fixture
 async def redis(redis_url: str, anyio_backend: str) -> AsyncIterator[Redis]:
-    async with Redis.from_url(redis_url, decode_responses=True, socket_timeout=5) as client:
+    async with connected(redis_url) as client:
         yield client
 
 

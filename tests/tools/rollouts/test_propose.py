@@ -13,6 +13,7 @@ from arborgate.tools.proposal import ProposalQuery, ProposalState
 from arborgate.tools.record import Event
 from arborgate.tools.risk import Factor, Risk
 from tests.parts.kube import Identity
+from tests.server.applier.world import connected
 from tests.tools.rollouts.applications import (
     CLUSTER,
     COMMIT,
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def redis(redis_url: str, anyio_backend: str) -> AsyncIterator[Redis]:
-    async with Redis.from_url(redis_url, decode_responses=True, socket_timeout=5) as client:
+    async with connected(redis_url) as client:
         yield client
 
 
