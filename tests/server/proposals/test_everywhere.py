@@ -5,9 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from arborgate.tools.proposal import ProposalQuery
-from arborgate.tools.redis.connection import connect
 from tests.parts.redis import RedisCluster
-from tests.server.applier.world import World
+from tests.server.applier.world import World, connected
 
 pytestmark = pytest.mark.anyio
 
@@ -20,7 +19,7 @@ async def anywhere(request: pytest.FixtureRequest, anyio_backend: str) -> AsyncI
         url = cluster.url().replace("redis://", "redis+cluster://").removesuffix("/0")
     else:
         url = request.getfixturevalue("redis_url" if request.param == "server" else "fake_url")
-    async with connect(url) as client:
+    async with connected(url) as client:
         yield World(client)
 
 
