@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -50,8 +52,9 @@ def serve(
     log_level: LogLevel = Level.WARNING,
 ) -> None:
     """Serves MCP, the approval pages and the probes; changes nothing outside its own keyspace."""
-    from .app import serve_http, serve_stdio
-    from .settings import read_settings
+    with _importing():
+        from .app import serve_http, serve_stdio
+        from .settings import read_settings
 
     settings = read_settings(config)
     if stdio:
@@ -65,8 +68,9 @@ def serve(
 @commands.command()
 def applier(config: Config = None, log_level: LogLevel = Level.WARNING) -> None:
     """Rehearses proposals and applies approved ones; the only process with write credentials."""
-    from .applier import run_applier
-    from .settings import read_settings
+    with _importing():
+        from .applier import run_applier
+        from .settings import read_settings
 
     settings = read_settings(config)
     _run(lambda stop: run_applier(settings, stop), log_level, settings)
@@ -75,11 +79,23 @@ def applier(config: Config = None, log_level: LogLevel = Level.WARNING) -> None:
 @commands.command()
 def parent(config: Config = None, log_level: LogLevel = Level.INFO) -> None:
     """Speaks for a parent app: approves what its template allows below it, and leaves the rest to people."""
-    from .parent import run_parent
-    from .settings import read_settings
+    with _importing():
+        from .parent import run_parent
+        from .settings import read_settings
 
     settings = read_settings(config)
     _run(lambda stop: run_parent(settings, stop), log_level, settings)
+
+
+@contextmanager
+def _importing() -> Iterator[None]:
+    """Without the collector: nothing of what is imported is garbage, and it would look through all of it again and again."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _run(start: Callable[[asyncio.Event], Coroutine[Any, Any, None]], level: Level, settings: Settings) -> None:

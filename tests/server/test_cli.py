@@ -1,15 +1,19 @@
 """The command line as a process: how it starts, how it stops, and what it says when it can't."""
 
+import gc
 import json
 import os
 import select
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from arborgate.server.cli import _importing
 
 NOWHERE = {"clusters": [], "state": {"url": "redis://127.0.0.1:1/0", "timeout": 0.1}}
 PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
@@ -64,3 +68,10 @@ def test_a_local_session_ends_with_its_input_or_by_a_signal_and_writes_only_mess
             serve.kill()
     assert json.loads(answer)["id"] == 1
     assert (serve.returncode, told) == (0, b"")
+
+
+def test_the_collector_works_again_once_all_is_imported() -> None:
+    with suppress(ImportError), _importing():
+        assert not gc.isenabled()
+        raise ImportError
+    assert gc.isenabled()
