@@ -157,8 +157,8 @@ async def test_a_change_whose_mark_somebody_removed_is_known_by_its_operation(wo
     assert len(world.cluster.patched) == 1
 
 
-async def test_an_answer_that_is_lost_on_the_way_back_does_not_make_it_patch_again(world: World) -> None:
-    proposal = await world.approved(world.scale("api"))
+async def advance_without_answer(world: World, proposal: Proposal) -> None:
+    """The patch takes, and its answer never comes."""
     patch = world.cluster.apply
 
     async def apply_and_lose_the_answer(*args: Any) -> Any:
@@ -169,6 +169,11 @@ async def test_an_answer_that_is_lost_on_the_way_back_does_not_make_it_patch_aga
     with pytest.raises(Unavailable):
         await world.worker.advance(proposal.id)
     swap(world.cluster, "apply", patch)
+
+
+async def test_an_answer_that_is_lost_on_the_way_back_does_not_make_it_patch_again(world: World) -> None:
+    proposal = await world.approved(world.scale("api"))
+    await advance_without_answer(world, proposal)
     assert (await resume(world, proposal)).state == "applied"
     assert len(world.cluster.patched) == 1
 
@@ -176,16 +181,7 @@ async def test_an_answer_that_is_lost_on_the_way_back_does_not_make_it_patch_aga
 async def test_what_took_although_its_answer_was_lost_is_undone_like_the_rest(world: World) -> None:
     """Aborted before anybody has looked whether it took: Redis only knows that it was started."""
     proposal = await world.approved(world.scale("api"))
-    patch = world.cluster.apply
-
-    async def apply_and_lose_the_answer(*args: Any) -> Any:
-        await patch(*args)
-        raise Unavailable("The cluster main does not answer.")
-
-    swap(world.cluster, "apply", apply_and_lose_the_answer)
-    with pytest.raises(Unavailable):
-        await world.worker.advance(proposal.id)
-    swap(world.cluster, "apply", patch)
+    await advance_without_answer(world, proposal)
     assert [step.state for step in (await world.book.get(proposal.id)).steps] == ["started"]
     await world.order(proposal, Order.ABORT)
     ended = await resume(world, proposal)
