@@ -20,13 +20,12 @@ from .counts import Counts
 from .gates import Gates, Look, Watch
 from .leases import Lease
 from .lifetimes import check_undo
-from .marks import attribute, is_unmoved, mark_patch, require_latest, require_precondition
+from .marks import Marks, attribute, is_unmoved, mark_patch, require_latest, require_precondition
 from .orders import PAUSED, Orders
 from .pace import Pace
 from .progress import Progress, operation_digest, writes_operation
 from .proposal_store import Ordered, Outpaced
 from .proposals import ProposalBook
-from .traces import Traces
 
 _HEARS = 0.5
 """Seconds between two looks at the orders of people, at most."""
@@ -74,7 +73,7 @@ class Applying:
         self._shown: set[int] = set()  # as made, by the objects: Redis is not asked
         self._changes = proposal.content.changes
         self._order = sorted(range(len(self._changes)), key=lambda index: (self._changes[index].wave, index))
-        self._traces = Traces(proposal.id, self._changes, self._order)
+        self._marks = Marks(proposal.id, self._changes, self._order)
 
     async def run(self) -> Proposal:
         """From where it stands to its end, or until it is stuck; how it is then. Raises `Unavailable`, `Unrecorded` or
@@ -164,7 +163,7 @@ class Applying:
                     continue
                 if self._is_made(index, live):
                     self._shown.add(index)
-                if self._traces.mark(live) is None and is_unmoved(change, live):
+                if self._marks.read(live) is None and is_unmoved(change, live):
                     await self._vouch(index, live, False)
         except Refused as error:
             if self._proposal.state is ProposalState.APPLYING:
@@ -317,18 +316,18 @@ class Applying:
                     raise Refused(change.undo_note or "It has no undo.")
                 await self._undo(index)
             except (Refused, Stale) as error:
-                await self._stay(index, error.message)
+                await self._get_stuck(index, error.message)
                 return
-        stays = [index for index in self._order if self._leaves_nothing(index)]
+        restarts = [index for index in self._order if self._leaves_nothing(index)]
         known = any(step.state in (StepState.FAILED, StepState.UNDONE) for step in self._proposal.steps)
-        if stays and not known and not await self._orders.is_aborted():
-            await self._stay(stays[-1], self._changes[stays[-1]].undo_note)
+        if restarts and not known and not await self._orders.is_aborted():
+            await self._get_stuck(restarts[-1], self._changes[restarts[-1]].undo_note)
             return
-        names = shorten("; ".join(self._changes[index].summary for index in stays), _NAMED)
-        note = f" With nothing to undo, and well: {names}." if stays else ""
+        names = shorten("; ".join(self._changes[index].summary for index in restarts), _NAMED)
+        note = f" With nothing to undo, and well: {names}." if restarts else ""
         await self._finish(ProposalState.ROLLED_BACK, f"{self._proposal.state_note}{note}")
 
-    async def _stay(self, index: int, why: str) -> None:
+    async def _get_stuck(self, index: int, why: str) -> None:
         """It needs a person."""
         left = f" Not undone: {self._changes[index].summary}: {why}"
         if not self._proposal.state_note.endswith(left):
@@ -360,7 +359,7 @@ class Applying:
         ends = step.at + (0 if step.state is StepState.FAILED else self._patience(change))
         for _ in range(_ATTEMPTS):
             live = await self._read_idle(index, ends)
-            if self._traces.mark(live) == (index, True):
+            if self._marks.read(live) == (index, True):
                 await self._keep(index, state=StepState.UNDONE)
                 return
             self._require_ours(index, live)
@@ -382,7 +381,7 @@ class Applying:
             runs = (
                 writes_operation(change.undo or {})
                 and live.get("operation")
-                and self._traces.mark(live) == (index, False)
+                and self._marks.read(live) == (index, False)
             )
             if not runs or self._pace.clock() >= ends:
                 return live
@@ -405,14 +404,14 @@ class Applying:
 
     def _require_not_undone(self, index: int, live: JsonObject) -> None:
         """An old state of a proposal, put back into Redis, must not apply it once more."""
-        if (mark := self._traces.mark(live)) is not None and mark[1]:
+        if (mark := self._marks.read(live)) is not None and mark[1]:
             raise Stale(f"{self._changes[index].target} had this change already, and it was undone.")
 
     def _took(self, index: int, live: JsonObject) -> bool:
-        return self._traces.took(index, live, self._step(index).seen)
+        return self._marks.took(index, live, self._step(index).seen)
 
     def _is_made(self, index: int, live: JsonObject) -> bool:
-        return self._traces.is_made(index, live, self._step(index).seen)
+        return self._marks.is_made(index, live, self._step(index).seen)
 
     async def _read(self, target: Target) -> JsonObject:
         live = await self._writer.read(target)

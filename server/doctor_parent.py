@@ -6,19 +6,19 @@ from collections.abc import AsyncIterator, Iterator
 from functools import partial
 
 from redis.asyncio import Redis
-from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from ..policies.errors import BadConfiguration
 from ..tools.app import AppId
-from ..tools.redis.connection import FAULTS
 from .approvals import load_private_key
 from .doctor_findings import Finding, bad, good, poor
 from .doctor_keys import examine_key, tell
+from .doctor_redis import reach_redis
 from .parent_settings import ControllerSettings
 from .parent_streams import asked_key, said_key
 from .parent_template import read_template
 from .settings import Settings
-from .state import State, open_state
+from .state import State
 
 _RULES = "see deploy/redis/users.conf"
 
@@ -35,7 +35,7 @@ async def examine_parent(settings: Settings) -> AsyncIterator[Finding]:
         yield finding
     for finding in _examine_template(own):
         yield finding
-    async for finding in _examine_redis(settings, own.app):
+    async for finding in reach_redis(settings.state, lambda state: _examine_rights(state, own.app)):
         yield finding
 
 
@@ -57,23 +57,9 @@ def _examine_template(own: ControllerSettings) -> Iterator[Finding]:
     yield good(name, f"can be read, {rules} {'rule' if rules == 1 else 'rules'}; what none allows goes to people")
 
 
-async def _examine_redis(settings: Settings, app: str) -> AsyncIterator[Finding]:
-    try:
-        state = open_state(settings.state)
-    except BadConfiguration as error:
-        yield bad("state.url", error.message, error.hint or "see docs/settings.md")
-        return
-    try:
-        await state.redis.ping()
-        yield good("state.url", "Redis answers")
-        yield await _examine_streams(state, app)
-        yield await _examine_rest(state)
-    except AuthenticationError:
-        yield bad("state.url", "Redis does not know this user by this password", "see state.username, password_file")
-    except FAULTS as error:
-        yield bad("state.url", f"Redis does not answer: {type(error).__name__}", "see that it runs, and the URL")
-    finally:
-        await state.redis.aclose()
+async def _examine_rights(state: State, app: str) -> AsyncIterator[Finding]:
+    yield await _examine_streams(state, app)
+    yield await _examine_rest(state)
 
 
 async def _examine_streams(state: State, app: str) -> Finding:

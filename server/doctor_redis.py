@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,7 +14,7 @@ from ..policies.errors import BadConfiguration
 from ..tools.redis.connection import FAULTS, connect
 from .doctor_findings import Finding, bad, good, judge_clock, poor
 from .settings import StateSettings
-from .state import open_state
+from .state import State, open_state
 
 _OLDEST = (6, 2)
 _ALL = ("~*", "&*", "+@all")
@@ -31,23 +31,31 @@ class Examiner:
 
 async def examine_redis(settings: StateSettings, examiner: Examiner | None) -> AsyncIterator[Finding]:
     """All about the server, or every primary of the Cluster."""
+    async for finding in reach_redis(settings, lambda own: _examine_each(own.redis, settings, examiner)):
+        yield finding
+
+
+async def reach_redis(
+    settings: StateSettings, look: Callable[[State], AsyncIterator[Finding]]
+) -> AsyncIterator[Finding]:
+    """Whether it answers to these credentials, and what `look` finds there."""
     try:
-        own = open_state(settings).redis
+        own = open_state(settings)
     except BadConfiguration as error:
         yield bad("state.url", error.message, error.hint or "see docs/settings.md")
         return
     try:
         began = time.monotonic()
-        await own.ping()
+        await own.redis.ping()
         yield good("state.url", f"Redis answers in {(time.monotonic() - began) * 1000:.0f} ms")
-        async for finding in _examine_each(own, settings, examiner):
+        async for finding in look(own):
             yield finding
     except AuthenticationError:
         yield bad("state.url", "Redis does not know this user by this password", "see state.username, password_file")
     except FAULTS as error:
         yield bad("state.url", f"Redis does not answer: {type(error).__name__}", "see that it runs, and the URL")
     finally:
-        await own.aclose()
+        await own.redis.aclose()
 
 
 async def _examine_each(own: Redis, settings: StateSettings, examiner: Examiner | None) -> AsyncIterator[Finding]:

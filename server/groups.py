@@ -1,4 +1,4 @@
-"""Consumer groups of the state's streams: joined before they are read, and rid of readers that ended long ago."""
+"""Consumer groups of the state's streams: joined before they are read, and rid of consumers that ended long ago."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from .leases import read_script
 from .state import State, reaching_state
 
 _ALIVE = 86_400.0
-"""Seconds. Before Redis 7.2 a reader that only asks counts as idle."""
+"""Seconds. Before Redis 7.2 a consumer that only asks counts as idle."""
 
 
 async def join_group(state: State, stream: str, group: str, *, start: str, alive: float = _ALIVE) -> None:
     """Makes sure that there is the group; a new one begins at the id `start` (`0` the oldest entry, `$` what comes next).
 
-    Forgets readers that hold nothing and have taken nothing for `alive` seconds, since each process is one of its own; one
+    Forgets consumers that hold nothing and have taken nothing for `alive` seconds, since each process is one of its own; one
     that lives all the same is known again as soon as it takes something. Raises `Unavailable`."""
     with reaching_state():
         try:
@@ -22,5 +22,5 @@ async def join_group(state: State, stream: str, group: str, *, start: str, alive
         except ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise
-        forget = state.redis.register_script(read_script("forget_readers"))
+        forget = state.redis.register_script(read_script("forget_consumers"))
         await forget(keys=[stream], args=[group, int(alive * 1_000)])

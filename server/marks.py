@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..policies.errors import Stale
 from ..tools.change import Attribution, Change, JsonObject, fields_digest, merge
 from ..tools.diff import list_fields
@@ -10,6 +12,7 @@ from ..tools.kubernetes.fields import read_object, read_objects, read_text
 from ..tools.last import owns
 from ..tools.proposal import Content, Proposal
 from ..tools.retelling import read_time
+from .progress import operation_digest, writes_operation
 
 
 def mark_patch(patch: JsonObject, proposal_id: str, index: int, *, undone: bool = False) -> JsonObject:
@@ -76,3 +79,39 @@ def require_latest(change: Change, live: JsonObject, content: Content) -> None:
     synced = by.get("automated") is not True and read_time(read_text(ran, "startedAt")) > content.created_at
     if (mark not in ("", content.id) and written) or ("operation" in change.patch and synced):
         raise Stale(f"{change.target} was changed again since this was proposed.", hint="Propose it again.")
+
+
+class Marks:
+    """What objects show of one proposal's changes: which were made, and which were undone. `order` are their numbers in the
+    order in which they are made; `seen`, where it is asked for, is the `operation_digest` of the object from before the
+    change, `""` where none is known."""
+
+    def __init__(self, proposal_id: str, changes: Sequence[Change], order: Sequence[int]) -> None:
+        self._proposal = proposal_id
+        self._changes = changes
+        self._order = order
+
+    def read(self, live: JsonObject) -> tuple[int, bool] | None:
+        """The change that the object was last patched for, and whether that was its undo; None when it was none of these."""
+        return read_mark(live, self._proposal, len(self._changes))
+
+    def took(self, index: int, live: JsonObject, seen: str) -> bool:
+        """Whether the object shows that the change was made: by its mark, or the mark of a later one of ours on it.
+
+        Where somebody removes marks (an ApplicationSet does), an operation is known by what Argo CD last ran."""
+        change, mark = self._changes[index], self.read(live)
+        if mark is not None:
+            return mark != (index, True) and self._order.index(mark[0]) >= self._order.index(index)
+        ran = ((live.get("status") or {}).get("operationState") or {}).get("operation")
+        return (
+            writes_operation(change.patch)
+            and bool(seen)
+            and operation_digest(live) != seen
+            and isinstance(ran, dict)
+            and merge(ran, change.patch["operation"]) == ran
+        )
+
+    def is_made(self, index: int, live: JsonObject, seen: str) -> bool:
+        """Whether it took, or the object holds what it writes."""
+        patch = self._changes[index].patch
+        return self.took(index, live, seen) or (not writes_operation(patch) and merge(live, patch) == live)

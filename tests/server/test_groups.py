@@ -1,4 +1,4 @@
-"""Readers of a consumer group: each process is one of its own, and those that ended are forgotten."""
+"""Consumers of a group: each process is one of its own, and those that ended are forgotten."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -23,13 +23,13 @@ async def redis(redis_url: str, anyio_backend: str) -> AsyncIterator[Redis]:
         yield client
 
 
-async def take(redis: Redis, reader: str) -> list[str]:
-    """The ids of what one reader takes."""
-    found: Any = await redis.xreadgroup(GROUP, reader, {STREAM: ">"})
+async def take(redis: Redis, consumer: str) -> list[str]:
+    """The ids of what one consumer takes."""
+    found: Any = await redis.xreadgroup(GROUP, consumer, {STREAM: ">"})
     return [entry for _, entries in found for entry, _ in entries]
 
 
-async def find_readers(redis: Redis) -> dict[str, int]:
+async def find_consumers(redis: Redis) -> dict[str, int]:
     return {one["name"]: one["pending"] for one in await redis.xinfo_consumers(STREAM, GROUP)}
 
 
@@ -40,18 +40,18 @@ async def test_a_new_group_begins_where_it_is_told_to(redis: Redis, start: str, 
     assert len(await take(redis, "me")) == found
 
 
-async def test_readers_that_ended_are_forgotten_but_not_what_they_hold(redis: Redis) -> None:
+async def test_consumers_that_ended_are_forgotten_but_not_what_they_hold(redis: Redis) -> None:
     state = State(redis, "{arborgate}:")
     await join_group(state, STREAM, GROUP, start="0")
-    for reader in ("holds", "ended", "lives"):
-        await redis.xadd(STREAM, {"proposal": reader})
-        taken = await take(redis, reader)
-        if reader != "holds":
+    for consumer in ("holds", "ended", "lives"):
+        await redis.xadd(STREAM, {"proposal": consumer})
+        taken = await take(redis, consumer)
+        if consumer != "holds":
             await redis.xack(STREAM, GROUP, *taken)
     await join_group(state, STREAM, GROUP, start="0")
-    assert await find_readers(redis) == {"holds": 1, "ended": 0, "lives": 0}, "for all that is known they live"
+    assert await find_consumers(redis) == {"holds": 1, "ended": 0, "lives": 0}, "for all that is known they live"
     await join_group(state, STREAM, GROUP, start="0", alive=0)
-    assert await find_readers(redis) == {"holds": 1}
+    assert await find_consumers(redis) == {"holds": 1}
     await redis.xadd(STREAM, {"proposal": "next"})
     assert len(await take(redis, "lives")) == 1
     (_, (claimed, *_), *_) = await redis.xautoclaim(STREAM, GROUP, "lives", 0, "0-0")

@@ -84,7 +84,7 @@ async def test_it_runs_our_scripts_and_streams(embedded: EmbeddedRedis) -> None:
         claimed: Any = await own.xautoclaim(keys[2], "appliers", "other", 0, "0-0", count=1)
         assert [one for one, _ in claimed[1]] == [entry]
         assert await own.xack(keys[2], "appliers", entry) == 1
-        forget = own.register_script((LUA / "forget_readers.lua").read_text())
+        forget = own.register_script((LUA / "forget_consumers.lua").read_text())
         assert await forget(keys=[keys[2]], args=["appliers", 86_400_000]) == 0
         assert await forget(keys=[keys[2]], args=["appliers", 0]) == 2
 
